@@ -6,20 +6,32 @@ from setuptools import find_packages, setup
 parser = ConfigParser(delimiters=["="])
 parser.read("settings.ini", encoding="utf-8")
 cfg = parser["DEFAULT"]
+readme = Path("README.md")
+pythons = [f"3.{minor}" for minor in range(int(cfg["min_python"].split(".")[1]), 14)]
+statuses = {"3": "3 - Alpha", "4": "4 - Beta", "5": "5 - Production/Stable"}
 
 setup(
     name=cfg["lib_name"],
     version=cfg["version"],
     description=cfg["description"],
-    long_description=Path("README.md").read_text(encoding="utf-8") if Path("README.md").exists() else "",
+    long_description=readme.read_text(encoding="utf-8") if readme.exists() else "",
     long_description_content_type="text/markdown",
     author=cfg["author"],
     author_email=cfg["author_email"],
     url=cfg["git_url"],
+    project_urls={"Documentation": cfg["doc_host"] + cfg["doc_baseurl"]},
     license="Apache-2.0",
+    license_files=["LICENSE"],
     keywords=cfg["keywords"],
+    classifiers=[
+        f"Development Status :: {statuses[cfg['status']]}",
+        f"Intended Audience :: {cfg['audience']}",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Framework :: Jupyter",
+        "Operating System :: OS Independent",
+        *(f"Programming Language :: Python :: {p}" for p in pythons),
+    ],
     packages=find_packages(include=[cfg["lib_path"], cfg["lib_path"] + ".*"]),
-    include_package_data=True,
     python_requires=">=" + cfg["min_python"],
     install_requires=cfg["requirements"].split(),
     extras_require={"dev": cfg["dev_requirements"].split()},
