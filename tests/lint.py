@@ -1,0 +1,284 @@
+"""The project's style as functions: a rule yields one line per fault, naming notebook, cell and line.
+
+Rules end up in `PAGE_RULES` (one page at a time) and `PROJECT_RULES` (numbers over all pages).
+"""
+import ast, json, re, statistics
+from functools import cached_property
+from pathlib import Path
+
+EXPORTS = {"export", "exports", "exporti"}
+CHECKS = ("assert ", "test_eq(", "test_close(", "test_ne(", "test_fail(", "test_is(", "test_eq_type(",
+          "expect_fail(", "ExceptionExpected(", "assert_close(", "pytest.raises(")
+MACHINE = re.compile(r"(?<![\w.])/(?:home|root|tmp|work|Users)/|site-packages")
+PROGRESS = re.compile(r"\r|█|\d+%\||\bit/s\]|\bs/it\]")
+WIDGET = "application/vnd.jupyter.widget-view+json"
+CLOSING = {"What we saw", "Exercises"}  # a tutorial ends with these, and they may be short
+
+class Cell:
+    "One notebook cell, with its directives apart from its code."
+    def __init__(self, page, number, raw):
+        self.page, self.number, self.raw = page, number, raw
+        self.kind, self.source = raw["cell_type"], "".join(raw["source"])
+        lines = self.source.splitlines()
+        marked = [line[2:].strip().split(None, 1) for line in lines if line.startswith("#|")]
+        self.flags = {m[0].rstrip(":"): m[1] if len(m) > 1 else "" for m in marked if m}
+        self.lines = [line for line in lines if not line.startswith("#|")]
+        self.outputs = raw.get("outputs", [])
+
+    @property
+    def is_code(self): return self.kind == "code"
+    @property
+    def exported(self): return self.is_code and bool(EXPORTS & self.flags.keys())
+    @property
+    def hidden(self): return "hide" in self.flags
+    @property
+    def footer(self): return self.hidden and "nbdev_export()" in self.source
+    @property
+    def lesson(self): return self.is_code and not self.exported and "default_exp" not in self.flags
+
+    @cached_property
+    def tree(self):
+        "The parsed code; shell and magic lines count as `pass`."
+        code = "\n".join(re.sub(r"^(\s*)[!%].*", r"\1pass", line) for line in self.lines)
+        return ast.parse(code)
+
+    @property
+    def imports_only(self):
+        body = self.tree.body
+        return bool(body) and all(map(is_import, body))
+
+    def says(self, fault, line=""):
+        return f"{self.page.name} cell {self.number}: {fault}" + (f" | {line.strip()[:100]}" if line else "")
+
+class Page:
+    "One notebook: `kind` is library, front, tutorials or results."
+    def __init__(self, name, nb):
+        self.name, self.nb = name, nb
+        self.cells = [Cell(self, i, raw) for i, raw in enumerate(nb["cells"])]
+        folder, _, file = name.rpartition("/")
+        self.kind = folder or ("library" if file[0].isdigit() else "front")
+
+    @property
+    def code(self): return [c for c in self.cells if c.is_code]
+    @property
+    def prose(self): return [c for c in self.cells if c.kind == "markdown"]
+
+def read_pages(nbs):
+    "Every notebook below the folder `nbs`."
+    paths = [p for p in sorted(Path(nbs).rglob("*.ipynb")) if ".ipynb_checkpoints" not in p.parts]
+    return [Page(p.relative_to(nbs).as_posix(), json.loads(p.read_text(encoding="utf-8"))) for p in paths]
+
+# Small helpers
+
+def is_import(node):
+    "An import, or a `try`/`if` around imports."
+    if isinstance(node, (ast.Try, ast.If)): return all(map(is_import, node.body))
+    return isinstance(node, (ast.Import, ast.ImportFrom))
+
+def outside_fences(text):
+    "The lines of markdown that are not in a fenced block."
+    return re.sub(r"^(```|~~~).*?^\1", "", text, flags=re.M | re.S).splitlines()
+
+def text_of(output):
+    "All that an output says in plain text, an error's traceback too."
+    data = output.get("data", {})
+    texts = [output.get("text", ""), output.get("traceback", "")]
+    texts += [data[k] for k in ("text/plain", "text/markdown", "text/html") if k in data]
+    return "\n".join("".join(t) for t in texts)
+
+def functions(cell):
+    "Functions and methods that a cell defines, those inside a function not counted apart."
+    tops = [n for node in cell.tree.body for n in (node.body if isinstance(node, ast.ClassDef) else [node])]
+    return [n for n in tops if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))]
+
+def length(cell, node):
+    "Lines of a definition that are not blank."
+    return sum(bool(line.strip()) for line in cell.lines[node.lineno - 1:node.end_lineno])
+
+def public(cell):
+    "Names that a cell puts into `__all__` by a definition; a `@patch` goes to its class instead."
+    if not {"export", "exports"} & cell.flags.keys(): return []
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    defs = [n for n in cell.tree.body if isinstance(n, kinds) and not n.name.startswith("_")]
+    return [n.name for n in defs if not any("patch" in ast.unparse(d) for d in n.decorator_list)]
+
+def words(text):
+    "Words of prose: no headings, displayed equations, code, tables, html or link targets."
+    text = re.sub(r"^(```|~~~).*?^\1|\$\$.*?\$\$|<!--.*?-->", "", text, flags=re.M | re.S)
+    text = "\n".join(l for l in text.splitlines() if not re.match(r"\s*(#{1,6} |\||:::)", l))
+    text = re.sub(r"\]\([^)]*\)|</?\w[^>]*>", "", text)
+    return len(re.findall(r"\w[\w'’.-]*", text))
+
+def count_checks(cell): return sum(line.count(check) for line in cell.lines for check in CHECKS)
+
+# Rules for a page
+
+def valid_notebook(page):
+    "nbformat 4.5: each cell has a type, an id, a source and metadata; code has outputs."
+    if (page.nb.get("nbformat"), page.nb.get("nbformat_minor", 0) >= 5) != (4, True):
+        yield f"{page.name}: expected nbformat 4.5 or newer"
+    if "metadata" not in page.nb: yield f"{page.name}: no notebook metadata"
+    for cell in page.cells:
+        if cell.kind not in ("code", "markdown", "raw"): yield cell.says(f"unknown cell type {cell.kind}")
+        wanted = {"id", "metadata", "source"} | ({"outputs", "execution_count"} if cell.is_code else set())
+        if missing := wanted - cell.raw.keys(): yield cell.says(f"lacks {', '.join(sorted(missing))}")
+        if not re.fullmatch(r"[\w-]{1,64}", cell.raw.get("id", "")):
+            yield cell.says("expected an id of 1 to 64 letters, digits, - or _")
+
+def unique_ids(page):
+    "No cell id twice: ids are part of the generated files."
+    seen = set()
+    for cell in page.cells:
+        if cell.raw.get("id") in seen: yield cell.says(f"its id {cell.raw['id']} is taken")
+        seen.add(cell.raw.get("id"))
+
+def title_cell(page):
+    "First markdown: `# Noun phrase`, a blank line, `> one sentence`, nothing else."
+    first = next(iter(page.prose), None)
+    if first is None: yield f"{page.name}: no title cell"
+    elif not re.fullmatch(r"# \S[^\n]*\n\n> [A-Z`\"][^\n]*[.!?]", first.source.strip()):
+        yield first.says("expected '# Noun phrase', blank line, '> One sentence.' alone", first.source)
+
+def library_order(page):
+    "default_exp, imports, title, story, and the hidden export call as the last cell."
+    if page.kind != "library": return
+    first, last = page.cells[0], page.cells[-1]
+    if "default_exp" not in first.flags: yield first.says("expected #| default_exp in the first cell", first.source)
+    if not last.footer:
+        yield last.says("expected a last cell '#| hide' with nbdev.nbdev_export()", last.source)
+    title = next(iter(page.prose), last)
+    for cell in page.cells[1:title.number]:
+        if not (cell.imports_only or cell.hidden):
+            yield cell.says("only imports and hidden setup may stand above the title", cell.lines[0])
+
+def lonely_headings(page):
+    "A heading has a cell of its own."
+    for cell in page.prose[1:]:
+        lines = [l for l in outside_fences(cell.source) if l.strip()]
+        headings = [l for l in lines if re.match(r"#{1,6} ", l)]
+        if headings and len(lines) > 1: yield cell.says("a heading shares its cell", headings[0])
+
+def full_sections(page):
+    "An H2 has at least three cells, its heading among them; the front page and a tutorial's closing are free."
+    if page.kind == "front": return
+    heads = [c for c in page.prose if c.source.startswith("## ")]
+    ends = [c.number for c in heads[1:]] + [len(page.cells)]
+    for head, end in zip(heads, ends):
+        size = sum(not c.footer for c in page.cells[head.number:end])
+        if size < 3 and head.source[3:].strip() not in CLOSING:
+            yield head.says(f"a section of {size} cells", head.source)
+
+def separate_imports(page):
+    "Imports live in cells of their own; the export call at the end is the exception."
+    for cell in page.code:
+        found = [n for n in cell.tree.body if is_import(n)]
+        if found and not (cell.imports_only or cell.footer):
+            yield cell.says("an import beside other code", cell.lines[found[0].lineno - 1])
+
+def no_prints(page):
+    "No print in lesson cells: sentences are markdown, values are last lines."
+    for cell in filter(lambda c: c.lesson, page.code):
+        for node in ast.walk(cell.tree):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print":
+                yield cell.says("print in a lesson cell", cell.lines[node.lineno - 1])
+
+def line_widths(page):
+    "Exported lines up to 88 columns, lesson lines up to 78; directives are free."
+    for cell in page.code:
+        wall = 88 if cell.exported else 78
+        for line in cell.lines:
+            if len(line) > wall: yield cell.says(f"{len(line)} columns, at most {wall}", line)
+
+def small_cells(page):
+    "An exported cell has at most 35 lines."
+    for cell in filter(lambda c: c.exported, page.code):
+        size = sum(bool(line.strip()) for line in cell.lines)
+        if size > 35: yield cell.says(f"an exported cell of {size} lines", cell.lines[0])
+
+def small_functions(page):
+    "No exported function or method over 35 lines."
+    for cell in filter(lambda c: c.exported, page.code):
+        for node in functions(cell):
+            if length(cell, node) > 35: yield cell.says(f"{node.name} has {length(cell, node)} lines, at most 35")
+
+def stored_outputs(page):
+    "The page was run: it has outputs."
+    if not any(c.outputs for c in page.code): yield f"{page.name}: no stored outputs; run make pages"
+
+def clean_outputs(page):
+    "No stderr, errors, widgets, machine paths, progress bars or dumps."
+    for cell in page.code:
+        for output in cell.outputs:
+            text = text_of(output)
+            if output.get("name") == "stderr": yield cell.says("stderr in the outputs", text)
+            if output["output_type"] == "error": yield cell.says("an error in the outputs", output["ename"])
+            if WIDGET in output.get("data", {}): yield cell.says("a widget view in the outputs")
+            for what, pattern in (("machine path", MACHINE), ("progress bar", PROGRESS)):
+                if found := pattern.search(text): yield cell.says(f"a {what} in the outputs", text[found.start():])
+            plain = "".join(output.get("text", output.get("data", {}).get("text/plain", "")))
+            if (lines := len(plain.splitlines())) > 40: yield cell.says(f"{lines} lines of output, at most 40")
+
+def alt_texts(page):
+    "Every picture says in words what it shows."
+    for cell in page.code:
+        if cell.hidden or {"fig-alt", "fig-cap"} & cell.flags.keys(): continue
+        kinds = [k for o in cell.outputs for k in o.get("data", {}) if k.startswith("image/")]
+        if kinds: yield cell.says(f"{kinds[0]} without '#| fig-alt:' or '#| fig-cap:'", (cell.lines or [""])[-1])
+    for cell in page.prose:
+        if found := re.search(r"!\[\s*\]\([^)]*\)", cell.source):
+            yield cell.says("an image without alt text", found[0])
+
+# Rules for the project
+
+def function_sizes(pages):
+    "Exported functions: median at most 8 lines, nine in ten at most 22."
+    sizes = sorted(length(c, n) for p in pages for c in p.code if c.exported for n in functions(c))
+    if not sizes: return
+    median, p90 = statistics.median(sizes), sizes[min(len(sizes) - 1, int(.9 * len(sizes)))]
+    if median > 8: yield f"{len(sizes)} exported functions have a median of {median} lines, at most 8"
+    if p90 > 22: yield f"{len(sizes)} exported functions have {p90} lines at the 90th percentile, at most 22"
+
+def shown_working(pages):
+    "At least 75 % of public definitions are used in one of the next two visible lesson cells of their page."
+    total, missing = 0, []
+    for page in pages:
+        examples = [c for c in page.code if c.lesson and not c.hidden and not c.imports_only]
+        for cell in page.code:
+            after = [c.source for c in examples if c.number > cell.number]
+            for name in public(cell):
+                total += 1
+                if not re.search(rf"\b{name}\b", "\n".join(after[:2])):
+                    missing.append(cell.says(f"{name} is not used in the next two cells"))
+    if len(missing) > .25 * total:
+        yield f"{total - len(missing)} of {total} public definitions shown working, at least 75 %"
+        yield from missing
+
+def enough_checks(pages):
+    "1.5 checks per public definition, two thirds of them where a reader sees them."
+    lessons = [c for p in pages for c in p.code if c.lesson]
+    total = sum(map(count_checks, lessons))
+    seen = sum(count_checks(c) for c in lessons if not c.hidden)
+    names = sum(len(public(c)) for p in pages for c in p.code)
+    if total < 1.5 * names: yield f"{total} checks for {names} public definitions, at least 1.5 each"
+    if seen < 2 / 3 * total: yield f"{seen} of {total} checks are visible, at least two thirds"
+
+def few_hidden(pages):
+    "At most 8 % of code cells are hidden; the export call at a page's end is no cell of the story."
+    code = [c for p in pages for c in p.code if not c.footer]
+    hidden = [c for c in code if c.hidden]
+    if len(hidden) > .08 * len(code):
+        yield f"{len(hidden)} of {len(code)} code cells are hidden, at most 8 %"
+        yield from (c.says("hidden", (c.lines or [""])[0]) for c in hidden)
+
+def prose_amount(pages):
+    "8 to 15 words of prose per code cell over the project."
+    prose = {p.name: sum(words(c.source) for c in p.prose) for p in pages}
+    total, code = sum(prose.values()), sum(len(p.code) for p in pages)
+    if code and not 8 <= total / code <= 15:
+        yield f"{total} words of prose beside {code} code cells are {total / code:.1f} a cell, expected 8 to 15"
+        yield from (f"{p.name}: {prose[p.name] / max(1, len(p.code)):.1f} words a cell" for p in pages)
+
+PAGE_RULES = [valid_notebook, unique_ids, title_cell, library_order, lonely_headings, full_sections,
+              separate_imports, no_prints, line_widths, small_cells, small_functions, stored_outputs,
+              clean_outputs, alt_texts]
+PROJECT_RULES = [function_sizes, shown_working, enough_checks, few_hidden, prose_amount]

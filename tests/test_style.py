@@ -1,0 +1,113 @@
+"""The notebooks keep to the style, one test per rule; and each rule can fail: pages with one planted fault."""
+from pathlib import Path
+import pytest
+import lint
+
+NBS = Path(__file__).resolve().parent.parent / "nbs"
+PAGES = lint.read_pages(NBS)
+
+def report(rule, faults):
+    "Fail with the rule and its faults alone, no traceback."
+    if faults: pytest.fail("\n".join([rule.__doc__, *faults]), pytrace=False)
+
+@pytest.mark.parametrize("rule", lint.PAGE_RULES, ids=lambda r: r.__name__)
+def test_page_rule(rule):
+    report(rule, [fault for page in PAGES for fault in rule(page)])
+
+@pytest.mark.parametrize("rule", lint.PROJECT_RULES, ids=lambda r: r.__name__)
+def test_project_rule(rule):
+    report(rule, list(rule(PAGES)))
+
+# Planted faults. A small page that keeps every rule, then the same page with one thing wrong.
+
+def markdown(source): return dict(cell_type="markdown", metadata={}, source=source)
+
+def code(source, *outputs):
+    return dict(cell_type="code", metadata={}, source=source, outputs=list(outputs), execution_count=None)
+
+def shows(text="2", **data):
+    return dict(output_type="execute_result", metadata={}, execution_count=None, data={"text/plain": text, **data})
+
+GOOD = [
+    code("#| default_exp half"),
+    markdown("# Halves\n\n> What is left when a number is cut in two."),
+    markdown("The reader will hold one function of one line, and see that it does what its name promises to do."),
+    markdown("## One function"),
+    code("#| export\ndef half(x):\n    \"Half of `x`.\"\n    return x/2"),
+    markdown("The value below is easy to check by eye, so it is also kept as a test that runs."),
+    code("from fastcore.test import test_eq"),
+    code("test_eq(half(4), 2)\nassert half(1) == .5\nhalf(4)", shows()),
+    code("#| hide\nimport nbdev; nbdev.nbdev_export()"),
+]
+
+def page(cells, name="00_half.ipynb"):
+    cells = [dict(cell, id=cell.get("id", f"cell{i}")) for i, cell in enumerate(cells)]
+    return lint.Page(name, dict(cells=cells, metadata={}, nbformat=4, nbformat_minor=5))
+
+def with_cell(cell, at=7): return GOOD[:at] + [cell] + GOOD[at:]
+def instead(cell, at): return GOOD[:at] + [cell] + GOOD[at + 1:]
+def long_function(lines): return code("#| export\ndef f():\n" + "\n".join(f"    x = {i}" for i in range(lines - 1)))
+
+@pytest.mark.parametrize("rule", lint.PAGE_RULES, ids=lambda r: r.__name__)
+def test_good_page_passes(rule): assert list(rule(page(GOOD))) == []
+
+@pytest.mark.parametrize("rule", lint.PROJECT_RULES, ids=lambda r: r.__name__)
+def test_good_project_passes(rule): assert list(rule([page(GOOD)])) == []
+
+OUTPUT = dict(output_type="stream", name="stdout", text="")
+HOME = "/".join(["", "home", "me", "data.csv"])
+PAGE_FAULTS = {
+    "cell without metadata": (lint.valid_notebook, instead(dict(cell_type="markdown", source="Text."), 2)),
+    "unknown cell type": (lint.valid_notebook, with_cell(dict(markdown(""), cell_type="prose"))),
+    "same id twice": (lint.unique_ids, with_cell(dict(markdown("Again."), id="cell2"))),
+    "title without subtitle": (lint.title_cell, instead(markdown("# Halves"), 1)),
+    "title with a paragraph": (lint.title_cell, instead(markdown("# Halves\n\n> One half.\n\nMore."), 1)),
+    "no default_exp": (lint.library_order, GOOD[1:]),
+    "no footer": (lint.library_order, GOOD[:-1]),
+    "code above the title": (lint.library_order, with_cell(code("x = 1"), at=1)),
+    "heading with text": (lint.lonely_headings, with_cell(markdown("## Next\n\nMore text."))),
+    "short section": (lint.full_sections, with_cell(markdown("## Next"))),
+    "import beside code": (lint.separate_imports, with_cell(code("import os\nos.sep"))),
+    "print": (lint.no_prints, with_cell(code("for i in range(2): print(i)"))),
+    "wide lesson line": (lint.line_widths, with_cell(code("x = " + "1" * 75))),
+    "wide exported line": (lint.line_widths, with_cell(code("#| export\nx = " + "1" * 85))),
+    "long exported cell": (lint.small_cells, with_cell(code("#| exports\n" + "x = 1\n" * 36))),
+    "long function": (lint.small_functions, with_cell(long_function(36))),
+    "never run": (lint.stored_outputs, instead(code("half(4)"), 7)),
+    "stderr": (lint.clean_outputs, with_cell(code("", dict(OUTPUT, name="stderr", text="careful")))),
+    "error": (lint.clean_outputs, with_cell(code("", dict(output_type="error", ename="ValueError", traceback=[])))),
+    "widget": (lint.clean_outputs, with_cell(code("", shows(**{lint.WIDGET: {}})))),
+    "machine path": (lint.clean_outputs, with_cell(code("", shows(HOME)))),
+    "progress bar": (lint.clean_outputs, with_cell(code("", dict(OUTPUT, text=" 50%|##  | 1/2 [00:01<00:01]")))),
+    "dump": (lint.clean_outputs, with_cell(code("", dict(OUTPUT, text="x\n" * 41)))),
+    "plot without words": (lint.alt_texts, with_cell(code("plot()", shows(**{"image/png": "iVBO"})))),
+    "image without words": (lint.alt_texts, with_cell(markdown("![](tree.png)"))),
+}
+
+@pytest.mark.parametrize("name", PAGE_FAULTS)
+def test_planted_fault_is_found(name):
+    rule, cells = PAGE_FAULTS[name]
+    faults = list(rule(page(cells)))
+    assert faults and all("00_half.ipynb" in fault for fault in faults)
+
+PROJECT_FAULTS = {
+    "median": (lint.function_sizes, [long_function(9)] * 2),
+    "ninetieth percentile": (lint.function_sizes, [long_function(2)] * 8 + [long_function(23)] * 2),
+    "never shown": (lint.shown_working, instead(code("1 + 1", shows()), 7)),
+    "shown too late": (lint.shown_working, with_cell(code("1 + 1"), 5)[:6] + [code("2 + 2"), code("half(4)")]),
+    "shown in secret": (lint.shown_working, instead(code("#| hide\nhalf(4)"), 7)),
+    "too few checks": (lint.enough_checks, instead(code("half(4)"), 7)),
+    "checks in secret": (lint.enough_checks, instead(code("#| hide\nassert half(4) == 2\nassert half(2) == 1"), 7)),
+    "hidden cells": (lint.few_hidden, with_cell(code("#| hide\nx = 1"))),
+    "all code": (lint.prose_amount, [cell for cell in GOOD if cell["cell_type"] == "code"]),
+    "all words": (lint.prose_amount, with_cell(markdown("word " * 100))),
+}
+
+@pytest.mark.parametrize("name", PROJECT_FAULTS)
+def test_planted_project_fault_is_found(name):
+    rule, cells = PROJECT_FAULTS[name]
+    assert list(rule([page(cells)]))
+
+def test_words_are_counted_as_a_reader_would():
+    text = "# Not this\n\nTwo words.\n\n$$x = y$$\n\n```python\nnot this\n```\n\n| no | table |\n\n[one](far/away/page.html)"
+    assert lint.words(text) == 3
