@@ -1,8 +1,8 @@
 """Write README.md from nbs/index.ipynb; `make export` calls it.
 
-nbdev's own way needs Quarto and loses the subtitle (the `>` line) of the title cell. Here cells are taken as they
-stand: prose, then visible code as ```python blocks, then the text of their outputs. Links to other pages, relative to
-nbs/ in the notebook, become relative to the top of the repository.
+nbdev's own way needs Quarto and loses the subtitle (the `>` line) of the title cell. Here cells are taken as
+they stand: prose, visible code as ```python blocks, the text of their outputs. Links to other pages, relative
+to nbs/ in the notebook, become relative to the top of the repository.
 """
 import posixpath, re
 from pathlib import Path

@@ -1,0 +1,220 @@
+"""The repository's promises: generated files are fresh, the site is complete, packages are clean, rooms look one way."""
+import ast, importlib.util, os, re, shutil, subprocess, sys, tarfile, zipfile
+from configparser import ConfigParser
+from pathlib import Path
+import pytest, yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+LIB = ROOT/"distill_nb"
+GENERATED = {p.name for p in LIB.glob("*.py")}
+ROOMS = ["errors", "style", "theory", "tree", "student", "losses", "capture", "data", "teacher", "evaluate", "train",
+         "demo", "cli"]
+
+parser = ConfigParser(delimiters=["="])
+parser.read(ROOT/"settings.ini", encoding="utf-8")
+SETTINGS = parser["DEFAULT"]
+
+def run(*args, cwd=ROOT, **env):
+    "A finished command; its output is shown where it fails."
+    env = {k: v for k, v in os.environ.items() if k != "IN_TEST"} | env
+    done = subprocess.run(args, cwd=cwd, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, f"{' '.join(map(str, args))}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+def tracked():
+    "Files of the repository: committed, or new and not ignored."
+    if not (ROOT/".git").exists(): pytest.skip("not a git checkout")
+    names = run("git", "ls-files", "--cached", "--others", "--exclude-standard").splitlines()
+    return [name for name in names if os.path.lexists(ROOT/name)]
+
+def notebooks():
+    return sorted(name[4:] for name in tracked() if name.startswith("nbs/") and name.endswith(".ipynb"))
+
+@pytest.fixture
+def checkout(tmp_path):
+    "A copy of the repository to build in."
+    for name in tracked():
+        (tmp_path/name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT/name, tmp_path/name, follow_symlinks=False)
+    return tmp_path
+
+# Generated files
+
+def test_modules_equal_notebooks(checkout):
+    for file in (checkout/"distill_nb").glob("*.py"):
+        if file.name != "__init__.py": file.unlink()
+    run(sys.executable, "-c", "import nbdev; nbdev.nbdev_export()", cwd=checkout)
+    fresh = {p.name: p.read_text(encoding="utf-8") for p in (checkout/"distill_nb").glob("*.py")}
+    assert fresh.keys() == GENERATED
+    stale = [name for name, text in fresh.items() if text != (LIB/name).read_text(encoding="utf-8")]
+    assert not stale, f"run make export: {stale} differ from their notebooks"
+
+def make_readme():
+    "The module tools/make_readme.py."
+    spec = importlib.util.spec_from_file_location("make_readme", ROOT/"tools/make_readme.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+def test_readme_equals_index():
+    text = (ROOT/"README.md").read_text(encoding="utf-8")
+    assert text == make_readme().readme(), "run make export"
+    assert re.search(r"^# .+\n\n> .+$", text, flags=re.M), "the subtitle is missing"
+
+def test_readme_names_both_commands_first():
+    first = re.search(r"```\w*\n(.*?)```", (ROOT/"README.md").read_text(encoding="utf-8"), flags=re.S)[1]
+    assert "make demo" in first and "make test" in first
+
+def test_readme_links_lead_somewhere():
+    text = (ROOT/"README.md").read_text(encoding="utf-8")
+    targets = [link[2].split("#")[0] for link in make_readme().LINK.finditer(text)]
+    assert [t for t in targets if not (ROOT/t).exists()] == []
+
+def test_version_in_one_place():
+    init = (LIB/"__init__.py").read_text(encoding="utf-8")
+    assert f'__version__ = "{SETTINGS["version"]}"' in init
+    literal = re.compile(rf"version\W+{re.escape(SETTINGS['version'])}\b", flags=re.I)
+    code = [name for name in tracked() if name.endswith((".py", ".yml", ".ipynb", "Makefile"))]
+    other = [name for name in code if literal.search((ROOT/name).read_text(encoding="utf-8"))]
+    assert other == ["distill_nb/__init__.py"]
+    assert f"## {SETTINGS['version']}" in (ROOT/"CHANGELOG.md").read_text(encoding="utf-8")
+
+# The site
+
+def quarto(): return yaml.safe_load((ROOT/"_quarto.yml").read_text(encoding="utf-8"))
+
+def test_quarto_link_is_relative():
+    assert os.readlink(ROOT/"nbs/_quarto.yml") == "../_quarto.yml"
+    assert not (ROOT/"_quarto.yml").is_symlink()
+
+def test_quarto_says_what_settings_say():
+    site = quarto()["website"]
+    user = {"user": SETTINGS["user"], "repo": SETTINGS["repo"]}
+    assert quarto()["project"] == {"type": "website", "output-dir": SETTINGS["doc_path"]}
+    assert (site["title"], site["description"]) == (SETTINGS["title"], SETTINGS["description"])
+    assert site["repo-url"] == SETTINGS["git_url"] % user
+    assert site["site-url"] == (SETTINGS["doc_host"] + SETTINGS["doc_baseurl"]) % user
+
+def test_sidebar_lists_every_notebook_once():
+    sections = quarto()["website"]["sidebar"]["contents"]
+    assert [s["section"] for s in sections] == ["Start here", "Tutorials", "Source", "Results"]
+    assert sorted(page for s in sections for page in s["contents"]) == notebooks()
+    folders = {"Tutorials": "tutorials", "Results": "results"}
+    for s in sections: assert {str(Path(p).parent) for p in s["contents"]} == {folders.get(s["section"], ".")}
+
+def test_site_files_exist():
+    html = quarto()["format"]["html"]
+    assert (ROOT/"nbs"/html["css"]).exists() and html["theme"].keys() == {"light", "dark"}
+
+def test_docs_stage_without_quarto(checkout):
+    "Every page gets through nbdev's staging, on a PATH where no Quarto can be."
+    code = "from nbdev.serve import proc_nbs; proc_nbs(n_workers=0)"
+    run(sys.executable, "-c", code, cwd=checkout, PATH=str(checkout/"none"), PYTHONPATH=str(checkout))
+    staged = checkout/"_proc"
+    assert [n for n in notebooks() if not (staged/n).exists()] == []
+    assert (staged/"_quarto.yml").read_text() == (ROOT/"_quarto.yml").read_text() and (staged/"styles.css").exists()
+    for name in notebooks():
+        text = (staged/name).read_text(encoding="utf-8")
+        assert "output-file: " in text and "nbdev_export()" not in text, f"{name} was copied, not staged"
+
+# What is installed
+
+def requirements(key): return [Requirement(r) for r in SETTINGS[key].split()]
+
+def constraints():
+    lines = (ROOT/"constraints.txt").read_text(encoding="utf-8").splitlines()
+    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
+def test_pins_meet_the_requirements(python):
+    here = [c for c in constraints() if not c.marker or c.marker.evaluate({"python_version": python})]
+    pins = {canonicalize_name(c.name): next(iter(c.specifier)) for c in here}
+    assert len(pins) == len(here) and all(p.operator == "==" for p in pins.values())
+    for r in requirements("requirements") + requirements("dev_requirements"):
+        pin = pins.get(canonicalize_name(r.name))
+        assert pin and r.specifier.contains(pin.version), f"{r}: constraints.txt has {pin}"
+    assert pins["torch"].version == "2.13.0"
+
+def test_wheel_and_sdist_are_clean(checkout):
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", "dist", cwd=checkout)
+    wheel, sdist = next((checkout/"dist").glob("*.whl")), next((checkout/"dist").glob("*.tar.gz"))
+    with zipfile.ZipFile(wheel) as z: names = z.namelist()
+    info = f"distill_nb-{SETTINGS['version']}.dist-info"
+    assert {n.split("/")[0] for n in names} == {"distill_nb", info}
+    assert {n.split("/", 1)[1] for n in names if n.startswith("distill_nb/")} == GENERATED
+    assert any(n.endswith("LICENSE") for n in names)
+    with tarfile.open(sdist) as t: files = {m.name.split("/", 1)[1] for m in t.getmembers() if m.isfile()}
+    assert {"README.md", "LICENSE", "settings.ini", "setup.py"} <= files
+    assert not [f for f in files if f.startswith(("nbs/", "tests/", ".venv/")) or f.endswith((".ipynb", ".pyc"))]
+
+def run_light(code):
+    "Heavy modules that are loaded after `code`, in a fresh interpreter."
+    tail = "\nimport sys; print('loaded:', *({'torch', 'transformers', 'datasets', 'numpy'} & set(sys.modules)))"
+    return run(sys.executable, "-c", code + tail).splitlines()[-1]
+
+def test_import_is_cheap(): assert run_light("import distill_nb") == "loaded:"
+
+@pytest.mark.skipif(not (LIB/"cli.py").exists(), reason="distill_nb.cli is not written yet")
+def test_help_is_cheap():
+    code = """import sys
+from distill_nb.cli import main
+sys.argv = ["distill_nb", "--help"]
+try: main()
+except SystemExit as e: assert not e.code"""
+    assert run_light(code) == "loaded:"
+
+# How it is built
+
+def imported_rooms(file):
+    "Rooms that a module imports, at the top or inside a function."
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            base = "distill_nb." * bool(node.level) + (node.module or "")
+            names = [f"{base.rstrip('.')}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import): names = [alias.name for alias in node.names]
+        else: continue
+        for parts in (name.split(".") for name in names):
+            if parts[0] == "distill_nb" and parts[1:] and parts[1] in ROOMS: yield parts[1]
+
+def test_every_module_has_a_room():
+    assert GENERATED - {"__init__.py", "_modidx.py"} <= {f"{room}.py" for room in ROOMS}
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_import_only_from_above(room):
+    file = LIB/f"{room}.py"
+    if not file.exists(): pytest.skip(f"{file.name} is not written yet")
+    assert set(imported_rooms(file)) <= set(ROOMS[:ROOMS.index(room)])
+
+LAYOUT = """nbs/index.ipynb nbs/styles.css nbs/tutorials nbs/results distill_nb tests settings.ini setup.py _quarto.yml
+README.md LICENSE CONTRIBUTING.md CHANGELOG.md Makefile constraints.txt MANIFEST.in .gitignore .gitattributes .ci/run
+.github/workflows/test.yml .github/workflows/docs.yml tools/run_pages.py tools/make_readme.py""".split()
+
+def test_layout(): assert [name for name in LAYOUT if not (ROOT/name).exists()] == []
+
+def test_ci_runs_the_test_command():
+    script = ROOT/".ci/run"
+    assert os.access(script, os.X_OK) and {"set -euo pipefail", "exec make test"} <= set(script.read_text().splitlines())
+    assert set(re.findall(r"\bmake (\w+)", script.read_text())) == {"test"}
+
+def test_workflows_are_yaml():
+    for file in (ROOT/".github/workflows").glob("*.yml"): assert "jobs" in yaml.safe_load(file.read_text()), file.name
+
+def test_make_help_lists_the_commands():
+    text = run("make", "help")
+    for target in "demo test pages export docs clean".split(): assert f"make {target}" in text
+
+# Names of the package index and of machines, written so that this file does not contain them.
+HOSTS = "|".join(["py" + r"pi\.org", "python" + r"hosted\.org", r"download\.py" + r"torch\.org", "/opt/" + "pypi",
+                  "/opt/" + "wheels"])
+MACHINE = r"(?<![\w.])/(?:home|root|tmp|work|Users)/"
+
+def test_no_machine_path_and_no_package_host():
+    found = []
+    for name in tracked():
+        if (ROOT/name).is_symlink() or name.endswith((".png", ".jpg", ".gif", ".safetensors")): continue
+        for number, line in enumerate((ROOT/name).read_text(encoding="utf-8").splitlines(), 1):
+            hit = re.search(f"{HOSTS}|{MACHINE}", line)
+            if hit: found.append(f"{name}:{number}: {line[max(0, hit.start() - 30):hit.end() + 30].strip()}")
+    assert not found, "\n".join(found)
