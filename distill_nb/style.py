@@ -10,16 +10,16 @@ import io
 from contextlib import contextmanager
 from functools import partial
 
-# %% ../nbs/12_style.ipynb #e6d2b5bd
+# %% ../nbs/12_style.ipynb #28d41806
 class Palette(dict):
-    "Colours by role, as items or attributes (`palette.teacher`); shows itself as swatches."
+    "Colours by role, as items or as attributes; shows itself as swatches."
     def __getattr__(self, role):
         try: return self[role]
         except KeyError: raise AttributeError(f"no colour for {role!r}") from None
 
     def _repr_html_(self):
-        swatch = ('<span style="display:inline-block;width:6.5em;margin:2px;padding:5px;'
-                  'background:{};color:#fff">{}</span>')
+        swatch = ('<span style="display:inline-block;width:6.5em;margin:2px;'
+                  'padding:5px;background:{};color:#fff">{}</span>')
         return "".join(swatch.format(c, role) for role, c in self.items())
 
 # %% ../nbs/12_style.ipynb #40de79f2
@@ -36,15 +36,15 @@ HOUSE = {
     **dict.fromkeys("text.color axes.labelcolor xtick.color ytick.color".split(),
                     palette.ink)}
 
-# %% ../nbs/12_style.ipynb #dfba13e5
+# %% ../nbs/12_style.ipynb #0dc65aa8
 @contextmanager
 def house():
-    "The house style inside a `with` block, for code that draws by itself (pandas, pyplot)."
+    "The house style inside a `with` block, for what draws by itself (pandas, pyplot)."
     from matplotlib import cycler, rc_context
     colours = cycler(color=[c for role, c in palette.items() if role != "ink"])
     with rc_context({**HOUSE, "axes.prop_cycle": colours}): yield
 
-# %% ../nbs/12_style.ipynb #ccc9d3e4
+# %% ../nbs/12_style.ipynb #78296beb
 def _png(fig):
     "PNG bytes at twice the shown size, and the shown size for the notebook."
     buffer = io.BytesIO()
@@ -57,22 +57,22 @@ def figure(
     rows=1, cols=1, # panels
     **kwargs, # for `Figure.subplots`, e.g. `sharey=True`
 ):
-    "An empty figure in the house style and its axes; as a cell's last value it shows itself."
+    "An empty figure in the house style and its axes; it shows itself in a notebook."
     from matplotlib.figure import Figure
     with house():
         fig = Figure((w, h), dpi=100, layout="constrained")
         ax = fig.subplots(rows, cols, **kwargs)
-    fig.savefig = partial(fig.savefig, dpi=200) # sharp files, at half that size on a page
+    fig.savefig = partial(fig.savefig, dpi=200) # sharp files; shown at half that
     fig._repr_png_ = partial(_png, fig)
     return fig, ax
 
-# %% ../nbs/12_style.ipynb #a8569d69
+# %% ../nbs/12_style.ipynb #313893e5
 def bar(
     share:float, # filled part, 0 to 1
     color:str=palette.teacher, # any CSS colour
     width:str="8em", # of the whole track
 )->str:
-    "One horizontal bar as HTML, for light and dark pages; shares outside 0..1 are clipped."
+    "One horizontal bar as HTML, for light and dark pages; `share` is clipped."
     share = min(max(float(share), 0.), 1.)
     style = "display:inline-block;height:.7em;vertical-align:baseline;"
     fill = f'<span style="{style}width:{share:.1%};background:{color}"></span>'
