@@ -18,7 +18,7 @@ help: ## list the commands
 
 $(READY): settings.ini setup.py constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
-	  echo "distill_nb needs Python 3.10 or newer, and $(PYTHON) is none: make PYTHON=/path/to/python3 ..." >&2; exit 1; }
+	  echo "distill_nb needs Python 3.10 or newer; $(PYTHON) is not. Name one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -c constraints.txt -e ".[dev]"
 	$(BIN)/python -m pip install --no-deps $(TEACHER)
