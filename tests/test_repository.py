@@ -1,4 +1,4 @@
-"""The repository's promises: generated files are fresh, the site is complete, packages are clean, rooms look one way."""
+"""The repository: generated files are fresh, the site is complete, packages are clean, imports point one way."""
 import ast, importlib.util, os, re, shutil, subprocess, sys, tarfile, zipfile
 from configparser import ConfigParser
 from pathlib import Path
@@ -194,11 +194,12 @@ def test_layout(): assert [name for name in LAYOUT if not (ROOT/name).exists()] 
 
 def test_ci_runs_the_test_command():
     script = ROOT/".ci/run"
-    assert os.access(script, os.X_OK) and {"set -euo pipefail", "exec make test"} <= set(script.read_text().splitlines())
-    assert set(re.findall(r"\bmake (\w+)", script.read_text())) == {"test"}
+    assert os.access(script, os.X_OK)
+    assert {"set -euo pipefail", "exec make test"} <= set(script.read_text(encoding="utf-8").splitlines())
 
 def test_workflows_are_yaml():
-    for file in (ROOT/".github/workflows").glob("*.yml"): assert "jobs" in yaml.safe_load(file.read_text()), file.name
+    for file in (ROOT/".github/workflows").glob("*.yml"):
+        assert "jobs" in yaml.safe_load(file.read_text(encoding="utf-8")), file.name
 
 def test_make_help_lists_the_commands():
     text = run("make", "help")
