@@ -26,9 +26,9 @@ class Palette(dict):
 palette = Palette(teacher="#0072B2", student="#D55E00", baseline="#737373",
                   accent="#B8488E", good="#007F5F", ink="#222222")
 
-# %% ../nbs/12_style.ipynb #48fa78e0
+# %% ../nbs/12_style.ipynb #59cb235d
 HOUSE = {
-    "font.size": 9, "axes.titlesize": 9.5, "axes.titlelocation": "left",
+    "font.size": 9,
     "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
     "axes.grid": True, "grid.color": "#E4E4E4", "grid.linewidth": .7,
     "xtick.major.size": 0, "ytick.major.size": 0, "legend.frameon": False,
@@ -66,7 +66,7 @@ def figure(
     fig._repr_png_ = partial(_png, fig)
     return fig, ax
 
-# %% ../nbs/12_style.ipynb #313893e5
+# %% ../nbs/12_style.ipynb #74ab4b7a
 def bar(
     share:float, # filled part, 0 to 1
     color:str=palette.teacher, # any CSS colour
@@ -76,5 +76,5 @@ def bar(
     share = min(max(float(share), 0.), 1.)
     style = "display:inline-block;height:.7em;vertical-align:baseline;"
     fill = f'<span style="{style}width:{share:.1%};background:{color}"></span>'
-    return (f'<span style="{style}width:{width};max-width:100%;line-height:.7em;'
+    return (f'<span style="{style}width:{width};line-height:.7em;text-align:left;'
             f'background:rgba(128,128,128,.2)">{fill}</span>')

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['soften', 'entropy', 'DarkKnowledge', 'dark_knowledge', 'plot_softening', 'temperature_explorer']
 
-# %% ../nbs/00_theory.ipynb #254c4909
+# %% ../nbs/00_theory.ipynb #cb8995f3
 import math
+from html import escape
 import numpy as np
 import torch
 from fastcore.basics import patch
@@ -87,7 +88,7 @@ def dark_knowledge(
     Raises `InputError` where they do not fit. Hinton et al. 2015, section 1."""
     return DarkKnowledge(_prediction(z, labels), labels, T)
 
-# %% ../nbs/00_theory.ipynb #038493ca
+# %% ../nbs/00_theory.ipynb #8225eca0
 def plot_softening(
     z, # logits of one example, [V]
     labels, # V class names
@@ -100,18 +101,19 @@ def plot_softening(
     for ax, T in zip(np.atleast_1d(axes), Ts):
         p = soften(z[order], T)
         ax.barh([labels[i] for i in order], p.tolist(), color=palette.teacher)
-        ax.set_title(f"T = {T:g}  ({entropy(p):.2f} nats)")
+        ax.set_title(f"T = {T:g}")
+        ax.text(.98, .04, f"{entropy(p):.2f} nats", transform=ax.transAxes, ha="right")
         ax.grid(visible=False, axis="y")
     fig.supxlabel("probability", fontsize=9)
     return fig
 
-# %% ../nbs/00_theory.ipynb #f5770cd1
+# %% ../nbs/00_theory.ipynb #f80d2818
 def _bars(z, labels, T):
     "One prediction at `T` as an HTML table of bars."
     p = soften(z, T)
     row = "<tr><td style='text-align:right'>{}</td><td>{}</td><td>{:.3f}</td></tr>"
-    rows = "".join(row.format(labels[i], bar(p[i], width="14em"), p[i])
-                   for i in z.argsort(descending=True))
+    rows = "".join(row.format(escape(str(labels[i])), bar(p[i], width="14em"), p[i])
+                   for i in z.argsort(descending=True).tolist())
     return f"<table>{rows}</table>T = {T:.2f}, entropy {entropy(p):.2f} nats"
 
 # %% ../nbs/00_theory.ipynb #6b6e17ae
