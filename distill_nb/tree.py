@@ -57,7 +57,7 @@ def _grow(module, name, seen):
     tied = sum(mine.values()) - own
     return Tree(name, type(module).__name__, own, tied, [*_fold(kids)])
 
-# %% ../nbs/01_tree.ipynb #99073beb
+# %% ../nbs/01_tree.ipynb #476ee6ec
 def _rows(tree, level=0):
     "The nodes in order, each with its level."
     yield level, tree
@@ -65,8 +65,9 @@ def _rows(tree, level=0):
 
 def _kind(tree):
     "The class with its repeats, and whether its weights are another module's too."
-    repeats = f"{tree.times} x " if tree.times > 1 else ""
-    return repeats + tree.kind + (" (shared)" if tree.tied else "")
+    kind = tree.kind + (" (shared)" if tree.tied else "")
+    if tree.times == 1: return kind
+    return f"{tree.times} x {kind}, {tree.params // tree.times:,} each"
 
 # %% ../nbs/01_tree.ipynb #12c95611
 def _prune(tree, depth):
