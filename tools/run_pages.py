@@ -3,7 +3,7 @@
 What is dropped: stderr, widget views (a dead slider on a page says nothing; its static twin stands beside it),
 execution noise in the metadata. A cell that raises stops the run, and that notebook stays as it was.
 """
-import os, sys, time
+import os, sys, time, traceback
 from pathlib import Path
 from execnb.nbio import read_nb, write_nb
 from execnb.shell import CaptureShell
@@ -22,6 +22,7 @@ def run(path):
     folder = os.getcwd()
     os.chdir(path.parent)
     try: CaptureShell(path=".").run_all(nb, exc_stop=True)
+    except Exception: raise SystemExit(f"{path}: a cell failed; the notebook stays as it was\n{traceback.format_exc()}")
     finally: os.chdir(folder)
     for cell in (c for c in nb.cells if c.cell_type == "code"):
         cell.execution_count = None
