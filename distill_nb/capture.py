@@ -12,34 +12,38 @@ from functools import cache
 import torch
 from .errors import expect
 
-# %% ../nbs/04_capture.ipynb #43b9f0b3
+# %% ../nbs/04_capture.ipynb #15c5828a
 @cache
 def _accepts(cls) -> frozenset:
     "The tensors that the class's forward names, without labels."
-    return frozenset(inspect.signature(cls.forward).parameters) - {"self", "labels", "kwargs"}
+    named = inspect.signature(cls.forward).parameters
+    return frozenset(named) - {"self", "labels", "kwargs"}
 
 def model_inputs(model, batch) -> dict:
     "The part of `batch` that this model's forward reads."
-    inputs = {k: v for k, v in batch.items() if k in _accepts(type(model))}
-    expect(inputs, f"a batch of {sorted(batch)}", f"some of {sorted(_accepts(type(model)))[:6]} ...")
+    known = _accepts(type(model))
+    inputs = {k: v for k, v in batch.items() if k in known}
+    expect(inputs, f"a batch of {sorted(batch)}", f"some of {sorted(known)[:6]} ...")
     return inputs
 
-# %% ../nbs/04_capture.ipynb #946ab3ec
+# %% ../nbs/04_capture.ipynb #28a56b4f
 @dataclass
 class Outputs:
     "Parts of one forward pass; what nobody asked for is None."
     logits:torch.Tensor|None = None # (bs, n_classes), or (bs, seq, V)
-    hidden_states:tuple|None = None # n_layers + 1 of (bs, seq, d); [0] are the embeddings
+    hidden_states:tuple|None = None # n_layers + 1 of (bs, seq, d); [0]: embeddings
 
 PARTS = frozenset(Outputs.__dataclass_fields__)
 
+# %% ../nbs/04_capture.ipynb #709da6ae
 def trace(
     model, # a Hugging Face model with a head
     batch, # tensors by name; what the model does not read is left out
     needs=("logits",), # parts of `Outputs` to keep
 ) -> Outputs:
-    "Run `model` on `batch` and return the parts in `needs`; gradients and mode are the caller's."
+    "Run `model` on `batch`, keep the parts in `needs`; gradients and mode are yours."
     needs = frozenset(needs)
     expect(needs <= PARTS, f"needs={sorted(needs - PARTS)}", f"some of {sorted(PARTS)}")
-    out = model(**model_inputs(model, batch), output_hidden_states="hidden_states" in needs)
+    out = model(**model_inputs(model, batch),
+                output_hidden_states="hidden_states" in needs)
     return Outputs(**{part: getattr(out, part) for part in needs})
