@@ -1,0 +1,390 @@
+"Sweeps behind nbs/05_data.ipynb: files of every kind, splits, labels, bad input, GLUE's own folders."
+import os, subprocess, sys
+from pathlib import Path
+import pandas as pd
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, disable_progress_bars
+from distill_nb.data import (UNLABELLED, Task, first_sentence, is_prose, libraries, load_task, make_task,
+    read_docstrings, shift, split_frame, text_hash)
+from distill_nb.errors import InputError
+import distill_nb.data as data
+
+disable_progress_bars()
+
+def frame(n=40, **columns):
+    return pd.DataFrame(dict(text=[f"film {i} was {w}" for i in range(n // 2) for w in ("dull", "fine")],
+                             label=["bad", "good"] * (n // 2)) | columns)
+
+WRITE = {
+    "csv": lambda df, path: df.to_csv(path, index=False),
+    "tsv": lambda df, path: df.to_csv(path, index=False, sep="\t"),
+    "json": lambda df, path: df.to_json(path, orient="records"),
+    "jsonl": lambda df, path: df.to_json(path, orient="records", lines=True),
+    "parquet": lambda df, path: df.to_parquet(path, index=False),
+}
+every_ending = pytest.mark.parametrize("ending", WRITE)
+
+def save(df, path):
+    WRITE[path.suffix[1:]](df, path)
+    return path
+
+def sizes(task): return {split: len(rows) for split, rows in task.splits.items()}
+def texts(task, split, columns=("text",)): return list(zip(*(task[split][c] for c in columns)))
+def together(task, column): return [v for split in task.splits for v in task[split][column]]
+
+# Files of every kind
+
+@every_ending
+def test_classes_from_a_file(ending, tmp_path):
+    task = load_task(save(frame(), tmp_path/f"films.{ending}"))
+    assert (task.name, task.kind, task.metric, task.labels) == ("films", "classification", "accuracy", ["bad", "good"])
+    assert sizes(task) == dict(train=32, validation=4, test=4)
+    assert sorted(together(task, "text")) == sorted(frame().text)
+    named = dict(zip(frame().text, frame().label))
+    for split in task.splits:
+        assert all(task.labels[y] == named[t] for t, y in zip(task[split]["text"], task[split]["label"]))
+
+@every_ending
+def test_pairs_under_other_names(ending, tmp_path):
+    df = frame().rename(columns=dict(text="premise", label="verdict")).assign(claim=[f"claim {i}" for i in range(40)])
+    task = load_task(save(df, tmp_path/f"p.{ending}"), text="premise", pair="claim", label="verdict")
+    assert task.is_pair and task["train"].column_names == ["text", "pair", "label"]
+    assert sorted(together(task, "pair")) == sorted(df.claim)
+
+@every_ending
+def test_scores(ending, tmp_path):
+    task = load_task(save(frame(label=[i / 8 for i in range(40)]), tmp_path/f"s.{ending}"))
+    assert (task.kind, task.metric, task.labels, task.n_outputs) == ("regression", "pearson", None, 1)
+    assert sorted(together(task, "label")) == [i / 8 for i in range(40)]
+
+@every_ending
+@pytest.mark.parametrize("labels, names", [([0, 1], ["0", "1"]), ([10, 9], ["9", "10"]), ([1., 2.], ["1", "2"]),
+                                           ([True, False], ["False", "True"])], ids=str)
+def test_numbers_as_classes(ending, labels, names, tmp_path):
+    df = frame(label=labels * 20)
+    if ending in ("csv", "tsv"): df["label"] = df["label"].map(lambda v: int(v) if isinstance(v, float) else v)
+    task = load_task(save(df, tmp_path/f"n.{ending}"))
+    assert task.labels == names and together(task, "label").count(0) == 20
+
+def test_whole_numbers_are_scores_when_told(tmp_path):
+    task = load_task(save(frame(label=[1, 2, 3, 5] * 10), tmp_path/"stars.csv"), kind="regression", metric="spearman")
+    assert (task.kind, task.metric) == ("regression", "spearman")
+
+@every_ending
+def test_text_is_text(ending, tmp_path):
+    "What pandas would take for a missing value, a number, a date or a truth stays what was written."
+    odd = ["NA", "null", "nan", "None", "N/A", "1e5", "007", "2020-01-01", "true", "电影 很好"]
+    df = frame(text=odd + [f"text {i}" for i in range(30)])
+    assert sorted(together(load_task(save(df, tmp_path/f"odd.{ending}")), "text")) == sorted(df.text)
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "json", "jsonl"])
+def test_byte_order_mark(ending, tmp_path):
+    path = save(frame(), tmp_path/f"bom.{ending}")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert load_task(path).labels == ["bad", "good"]
+
+def test_quotes_in_csv_and_bare_quotes_in_tsv(tmp_path):
+    df = frame(text=[f'he said "no, {i}"' for i in range(40)])
+    assert sorted(together(load_task(save(df, tmp_path/"q.csv")), "text")) == sorted(df.text)
+    lines = ["text\tlabel", *(f'"it was {i}\t{i % 2}' for i in range(40))]
+    (tmp_path/"q.tsv").write_text("\n".join(lines))
+    assert '"it was 7' in together(load_task(tmp_path/"q.tsv"), "text")
+
+def test_json_lines_under_a_json_name(tmp_path):
+    path = save(frame(), tmp_path/"a.jsonl").rename(tmp_path/"a.json")
+    assert sizes(load_task(path)) == dict(train=32, validation=4, test=4)
+
+@every_ending
+def test_rows_without_text_are_dropped(ending, tmp_path):
+    df = frame(text=["", "  ", *frame().text[2:]])
+    assert len(together(load_task(save(df, tmp_path/f"e.{ending}")), "text")) == 38
+
+@pytest.mark.parametrize("missing", [None, float("nan"), "", pd.NA])
+def test_missing_values_of_every_kind(missing):
+    task = make_task("m", dict(train=frame(label=["bad", "good", missing, missing] * 10)))
+    assert together(task, "label").count(UNLABELLED) == 20
+
+def test_categories(tmp_path):
+    df = frame(label=["bad", "good", None, "good"] * 10).astype(dict(label="category"))
+    assert load_task(save(df, tmp_path/"c.parquet")).labels == ["bad", "good"]
+
+# Unlabelled rows
+
+@every_ending
+def test_unlabelled_rows_stay_in_train(ending, tmp_path):
+    df = frame(200, label=["bad", "good", None, None] * 50)
+    task = load_task(save(df, tmp_path/f"u.{ending}"))
+    assert sizes(task) == dict(train=180, validation=10, test=10)
+    assert task.table().labelled.to_dict() == dict(train=80, validation=10, test=10)
+
+def test_unlabelled_scores_are_nan():
+    task = make_task("u", dict(train=frame(label=[.5, None] * 20)))
+    assert task.table().labelled.to_dict() == dict(train=16, validation=2, test=2)
+
+def test_unlabelled_copy_of_a_held_out_text_does_not_train():
+    labelled = frame(60)
+    task = make_task("c", dict(train=pd.concat([labelled, labelled.assign(label="")])))
+    held = set(task["validation"]["text"]) | set(task["test"]["text"])
+    assert len(held) == 12 and not held & set(task["train"]["text"])
+
+# Splits
+
+@pytest.mark.parametrize("n", [10, 11, 20, 97, 500])
+def test_every_split_gets_rows_and_no_text_twice(n):
+    df = pd.DataFrame(dict(text=[f"text {i}" for i in range(n)], label=[i % 2 for i in range(n)]))
+    task = make_task("n", dict(train=df))
+    share = max(1, round(n / 10))
+    assert sizes(task) == dict(train=n - 2 * share, validation=share, test=share)
+    assert len(set(together(task, "text"))) == n
+
+def test_copies_fall_on_one_side():
+    df = pd.concat([frame(60)] * 3, ignore_index=True)
+    task = make_task("copies", dict(train=df))
+    sides = [set(task[split]["text"]) for split in task.splits]
+    assert sum(map(len, sides)) == len(set.union(*sides)) == 60
+    assert sum(sizes(task).values()) == 180
+
+def test_a_pair_is_one_text():
+    df = frame().assign(text="same", pair=[f"claim {i}" for i in range(40)])
+    assert sizes(make_task("pairs", dict(train=df))) == dict(train=32, validation=4, test=4)
+
+def test_held_out_splits_have_a_limit():
+    df = pd.DataFrame(dict(text=map(str, range(300))))
+    cut = split_frame(df, ["text"], dict(validation=.5, test=.1), at_most=20)
+    assert {s: len(f) for s, f in cut.items()} == dict(train=260, validation=20, test=20)
+
+def test_salt_gives_another_split():
+    df = pd.DataFrame(dict(text=map(str, range(100))))
+    one, two = (set(split_frame(df, ["text"], dict(test=.2), salt=s)["test"].text) for s in "ab")
+    assert len(one) == len(two) == 20 and one != two
+
+def test_splits_do_not_depend_on_order_or_process(tmp_path):
+    path = save(frame(100), tmp_path/"a.csv")
+    task = load_task(path)
+    turned = load_task(save(frame(100)[::-1], tmp_path/"b.csv"))
+    assert all(texts(task, s) == texts(turned, s) for s in task.splits)
+    code = f"from distill_nb.data import load_task; print(load_task({str(path)!r})['test']['text'][:])"
+    env = os.environ | dict(PYTHONHASHSEED="7", PYTHONPATH=str(Path(data.__file__).parents[1]))
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True).stdout
+    assert other.strip().splitlines()[-1] == str(list(task["test"]["text"]))
+
+def test_text_hash_is_a_constant():
+    assert text_hash("distil") == 72277156368097036
+    assert text_hash("a", "b") != text_hash("ab") and text_hash("\ud800") != text_hash("a")
+
+@pytest.mark.parametrize("dev", ["dev", "val", "valid", "validation"])
+def test_folder_with_all_splits(dev, tmp_path):
+    for i, split in enumerate(["train", dev, "test"]):
+        save(frame(12, text=[f"{i} {j}" for j in range(12)]), tmp_path/f"{split}.csv")
+    task = load_task(tmp_path)
+    assert sizes(task) == dict(train=12, validation=12, test=12)
+    assert task["validation"]["text"][0].startswith("1") and task["test"]["text"][0].startswith("2")
+
+def test_folder_without_a_test_reports_on_its_dev(tmp_path):
+    save(frame(40), tmp_path/"train.jsonl"), save(frame(10, text=[f"dev {i}" for i in range(10)]), tmp_path/"dev.jsonl")
+    task = load_task(tmp_path)
+    assert sizes(task) == dict(train=36, validation=4, test=10)
+    assert all(t.startswith("dev") for t in task["test"]["text"])
+
+# Tasks
+
+def test_table_of_a_task():
+    table = make_task("t", dict(train=frame(40))).table()
+    assert list(table) == ["rows", "labelled", "bad", "good"] and table.rows.tolist() == [32, 4, 4]
+    assert (table.bad + table.good).tolist() == pytest.approx([1, 1, 1])
+
+def test_labels_fix_the_order_of_ids():
+    task = make_task("t", dict(train=frame(40)), labels=["good", "bad"])
+    row = task["train"][0]
+    assert (row["label"] == 0) == row["text"].endswith("fine")
+
+@pytest.fixture(scope="module")
+def relabel():
+    pytest.importorskip("distill_nb.teacher")  # adds the method
+    return Task.relabel
+
+def test_relabel_keeps_each_rows_name(relabel):
+    task = make_task("t", dict(train=frame(200, label=["a", "b", "c", None] * 50)))
+    turned = relabel(task, ["c", "a", "b"])
+    assert turned.labels == ["c", "a", "b"] and task.labels == ["a", "b", "c"]
+    for split in task.splits:
+        for old, new in zip(task[split]["label"], turned[split]["label"]):
+            assert old == new == UNLABELLED or task.labels[old] == turned.labels[new]
+    assert relabel(turned, task.labels)["test"]["label"][:] == task["test"]["label"][:]
+
+def test_relabel_with_nothing_to_do(relabel):
+    classes = make_task("t", dict(train=frame()))
+    scores = make_task("t", dict(train=frame(label=[i / 8 for i in range(40)])))
+    assert relabel(classes, None) is classes and relabel(classes, ["bad", "good"]) is classes
+    assert relabel(scores, ["a"]) is scores
+    with pytest.raises(InputError, match="expected the classes"): relabel(classes, ["bad", "worse"])
+
+# Embedded tasks, on a few docstrings
+
+def test_first_sentences():
+    assert first_sentence("  Reads a.b files. Then stops.") == "Reads a.b files"
+    assert first_sentence("Is it?\n\nYes.") == "Is it"
+    assert read_docstrings("class A:\n  'One thing.'\n  async def b(): 'Two. Three'") == [("A", "One thing"), ("b", "Two")]
+    assert read_docstrings("print 'python 2'") == [] and read_docstrings("\0") == []
+
+@pytest.mark.parametrize("sentence, prose", [
+    ("Return the mean of the values", True), ("Return the mean of values", False), (" ".join(["word"] * 12), True),
+    (" ".join(["word"] * 13), False), ("Return {a} set of the values", False), ("Gibt die größte der Zahlen zurück", False)])
+def test_prose(sentence, prose): assert is_prose(sentence) is prose
+
+def test_shift_swaps_two_neighbours_and_never_the_first():
+    for i in range(200):
+        sentence = f"Return the mean of all rows in group {i}"
+        text, label = shift(sentence)
+        a, b = sentence.split(), text.split()
+        moved = [j for j in range(len(a)) if a[j] != b[j]]
+        assert len(moved) == 2 * int(label) and sorted(a) == sorted(b)
+        if moved: assert moved[0] > 0 and moved[1] == moved[0] + 1
+
+@pytest.fixture
+def few_docs(monkeypatch):
+    rows = [dict(package=p, file=f"{p}/{i % 5}.py", name=f"name_{i}",
+                 sentence=f"Return the {p} value of all the rows in group {i}")
+            for p in data.LIBRARIES for i in range(40)]
+    monkeypatch.setattr(data, "docstrings", lambda: pd.DataFrame(rows))
+
+@pytest.mark.parametrize("name, n_classes, pair", [("bshift", 2, False), ("docnames", 2, True), ("libraries", 8, False)])
+def test_embedded_tasks(name, n_classes, pair, few_docs):
+    task = load_task(name)
+    assert (task.name, len(task.labels), task.is_pair) == (name, n_classes, pair)
+    assert sizes(task) == dict(train=256, validation=32, test=32)
+    assert set(together(task, "label")) == set(range(n_classes))
+
+def test_libraries_masks_the_names(few_docs):
+    df, _ = libraries(data.docstrings())
+    assert not df.text.str.contains("torch|numpy|pandas|datasets", case=False).any()
+
+# Bad input
+
+def csv(text): return lambda folder: (folder/"a.csv").write_bytes(text.encode("utf-8") if isinstance(text, str) else text)
+ROWS = "".join(f"text {i},{i % 2}\n" for i in range(30))
+BAD_FILES = {
+    "missing": (lambda folder: None, {}, "a.csv: no such file"),
+    "empty": (csv(""), {}, "the file is empty"),
+    "header only": (csv("text,label\n"), {}, "the file has no rows"),
+    "not utf-8": (csv("text,label\nça va,1\n".encode("latin-1")), {}, "Save it as UTF-8"),
+    "ragged": (csv('text,label\n"open,1\nb,2,3,4\n'), {}, "cannot be read"),
+    "no text column": (csv("review,label\n" + ROWS), {}, "no column 'text' for text: expected one of 'review', 'label'.*--text"),
+    "no label column": (csv("text,mood\n" + ROWS), {}, "no column 'label' for label.*--label"),
+    "no pair column": (csv("text,label\n" + ROWS), dict(pair="b"), "no column 'b' for pair.*--pair"),
+    "misspelt": (csv("text,label\n" + ROWS), dict(text="txet"), "no column 'txet' for text"),
+    "one class": (csv("text,label\n" + ROWS.replace(",0", ",1")), {}, "every label is '1': expected at least two classes"),
+    "no label at all": (csv("text,label\n" + ROWS.replace(",0", ",").replace(",1", ",")), {}, "no row has a label"),
+    "no text at all": (csv("text,label\n,1\n ,0\n"), {}, "no row with text"),
+    "too few": (csv("text,label\na,1\nb,0\n"), {}, "2 different texts with a label: expected at least 10"),
+    "one text many times": (csv("text,label\n" + "same,1\nsame,0\n" * 20), {}, "1 different texts"),
+    "labels are texts": (csv("text,label\n" + "".join(f"t {i},label {i}\n" for i in range(99))), {}, "99 different labels in 99 rows"),
+    "words as scores": (csv("text,label\n" + ROWS + "b,good\n"), dict(kind="regression"), "label 'good': expected a finite number"),
+    "endless score": (csv("text,label\n" + ROWS + "b,inf\n"), dict(kind="regression"), "label 'inf': expected a finite number"),
+    "no score": (csv("text,label\n" + "a b,\n" * 3), dict(kind="regression"), "no row has a label"),
+    "strange kind": (csv("text,label\n" + ROWS), dict(kind="ranking"), "kind='ranking': expected 'classification' or"),
+}
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_bad_file_is_refused_in_one_sentence(name, tmp_path):
+    make, options, message = BAD_FILES[name]
+    make(tmp_path)
+    with pytest.raises(InputError, match=message) as caught: load_task(tmp_path/"a.csv", **options)
+    assert "\n" not in str(caught.value)
+    assert [f.name for f in tmp_path.iterdir()] in ([], ["a.csv"])
+
+@pytest.mark.parametrize("ending, text", [("json", "{broken"), ("jsonl", '{"text": 1}\nnot json\n'), ("parquet", "not parquet")])
+def test_broken_files_are_refused(ending, text, tmp_path):
+    (tmp_path/f"a.{ending}").write_text(text)
+    with pytest.raises(InputError, match="cannot be read.*Check the file's format"): load_task(tmp_path/f"a.{ending}")
+
+def test_other_endings_are_refused(tmp_path):
+    (tmp_path/"a.pdf").write_text("text")
+    with pytest.raises(InputError, match="the ending '.pdf': expected one of .csv, .tsv"): load_task(tmp_path/"a.pdf")
+
+def test_folder_without_train_is_refused(tmp_path):
+    save(frame(), tmp_path/"test.csv")
+    with pytest.raises(InputError, match="holds no train file"): load_task(tmp_path)
+
+def test_labels_of_test_must_be_known():
+    with pytest.raises(InputError, match=r"label 'maybe': expected one of \['bad', 'good'\]"):
+        make_task("t", dict(train=frame(), test=frame(2, label=["bad", "maybe"])), labels=["bad", "good"])
+
+def test_unknown_name_without_network(monkeypatch):
+    def fail(*_): raise ConnectionError("no network")
+    monkeypatch.setattr(data.datasets, "load_dataset", fail)
+    for name in ("no-one/nothing", "sst2"):
+        with pytest.raises(InputError, match="ConnectionError.*expected one of bshift, docnames, libraries, a file"): load_task(name)
+
+# A number with a fraction beside a word: refused or classes, never by the luck of a set's order
+
+@pytest.mark.parametrize("seed", ["0", "1", "2"])
+def test_kind_does_not_depend_on_the_hash_seed(seed, tmp_path):
+    path = save(frame(label=["1.5", "good"] * 20), tmp_path/"a.csv")
+    code = f"from distill_nb.data import load_task; print(load_task({str(path)!r}).labels)"
+    env = os.environ | dict(PYTHONHASHSEED=seed, PYTHONPATH=str(Path(data.__file__).parents[1]))
+    assert "['1.5', 'good']" in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env).stdout
+
+# The Hub, its answer set down here
+
+def hub(monkeypatch, **splits):
+    monkeypatch.setattr(data.datasets, "load_dataset", lambda path, config: DatasetDict(splits))
+
+def test_glue_from_the_hub_leaves_out_its_hidden_test(monkeypatch):
+    def pairs(n, label):
+        return Dataset.from_dict(dict(sentence1=[f"{label} {i}" for i in range(n)], sentence2=["b"] * n, label=[label] * n))
+    hub(monkeypatch, train=pairs(30, 2.5), validation=pairs(5, 1.5), test=pairs(7, -1.))
+    task = load_task("stsb")
+    assert sizes(task) == dict(train=27, validation=3, test=5)
+    assert set(task["test"]["label"]) == {1.5}
+
+@pytest.mark.parametrize("dev", ["validation", "validation_matched"])
+def test_class_names_from_the_hub(dev, monkeypatch):
+    kinds = Features(premise=Value("string"), hypothesis=Value("string"), label=ClassLabel(names=["yes", "perhaps", "no"]))
+    def rows(n):
+        columns = dict(premise=[f"p {i}" for i in range(n)], hypothesis=["h"] * n, label=[i % 3 for i in range(n)])
+        return Dataset.from_dict(columns, features=kinds)
+    hub(monkeypatch, train=rows(30), **{dev: rows(6)})
+    task = load_task("mnli")
+    assert task.labels == ["yes", "perhaps", "no"] and sizes(task) == dict(train=27, validation=3, test=6)
+    assert sorted(task["test"]["label"]) == [0, 0, 1, 1, 2, 2]
+
+# GLUE's folders
+
+GLUE_LINES = {
+    "CoLA": ("", "gj04\t{y}\t\tOur friends won't buy \"it {i}\n", "matthews", ["unacceptable", "acceptable"]),
+    "SST-2": ("sentence\tlabel\n", "a good film {i}\t{y}\n", "accuracy", ["negative", "positive"]),
+    "MRPC": ("\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String\n", "{y}\t1\t2\tHe said \"no {i}\tHe did {i}\n", "f1", ["not_equivalent", "equivalent"]),
+    "RTE": ("index\tsentence1\tsentence2\tlabel\n", "{i}\tIt rains {i}\tIt is wet\t{e}\n", "accuracy", ["entailment", "not_entailment"]),
+    "STS-B": ("index\tsentence1\tsentence2\tscore\n", "{i}\tA man {i}\tA woman\t{i}.5\n", "pearson", None),
+}
+
+@pytest.mark.parametrize("name", GLUE_LINES)
+def test_folder_as_glue_ships_it(name, tmp_path):
+    header, line, metric, labels = GLUE_LINES[name]
+    folder = tmp_path/name
+    folder.mkdir()
+    for file, ids in {"train.tsv": range(30), "dev.tsv": range(30, 36)}.items():
+        lines = [line.format(i=i, y=i % 2, e=["entailment", "not_entailment"][i % 2]) for i in ids]
+        (folder/file).write_text(header + "".join(lines), encoding="utf-8")
+    task = load_task(folder)
+    assert (task.metric, task.labels) == (metric, labels)
+    assert sizes(task) == dict(train=27, validation=3, test=6)
+    assert any("30" in t for t in task["test"]["text"])
+
+def test_glue_folder_without_dev_is_refused(tmp_path):
+    (tmp_path/"RTE").mkdir()
+    with pytest.raises(InputError, match="no such file: expected GLUE's train.tsv and dev.tsv"): load_task(tmp_path/"RTE")
+
+REAL = Path(__file__).resolve().parents[2]/"shared"/"data"/"glue"
+REAL_ROWS = {"SST-2": (67_349, 872), "CoLA": (8_551, 1_043), "MRPC": (3_667, 408), "RTE": (2_490, 277), "STS-B": (5_749, 1_500)}
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real GLUE folders are not here")
+@pytest.mark.parametrize("name", REAL_ROWS)
+def test_real_glue_folders(name):
+    task = load_task(REAL/name)
+    n = sizes(task)
+    assert (n["train"] + n["validation"], n["test"]) == REAL_ROWS[name]
+    assert task.table().labelled.sum() == sum(REAL_ROWS[name])
+    columns = ["text", "pair"] if task.is_pair else ["text"]
+    assert not set(texts(task, "train", columns)) & set(texts(task, "validation", columns))
