@@ -58,12 +58,13 @@ def add_options(parser, options:dict, required=()):
             type=layer_list if name == "layers" else kind, help=text + note,
             metavar=name.upper())
 
-# %% ../nbs/11_cli.ipynb #2159e8b4
+# %% ../nbs/11_cli.ipynb #ceeb563c
 def parser() -> argparse.ArgumentParser:
     "The parser of all commands."
     top = argparse.ArgumentParser("distill_nb", description="Distil BERT-like models.")
     top.add_argument("--version", action="version", version=__version__)
-    commands = top.add_subparsers(dest="command", required=True, metavar="command")
+    commands = top.add_subparsers(dest="command", required=True, metavar="command",
+                                  help="what to do")
 
     def command(name, text, run, *options, required=(), **switches):
         p = commands.add_parser(name, help=text, description=text)

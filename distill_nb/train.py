@@ -21,7 +21,7 @@ from .errors import expect
 from .evaluate import metrics
 from .losses import HardTargets, as_objective, count
 
-# %% ../nbs/08_train.ipynb #42121e8d
+# %% ../nbs/08_train.ipynb #fa0513a4
 def fast_bf16() -> bool:
     """Does this machine multiply bf16 matrices in hardware?
 
@@ -41,6 +41,8 @@ DEFAULTS = dict(
 def training_args(out, **settings) -> TrainingArguments:
     "TrainingArguments with this project's defaults; any of them can be set."
     settings = {**DEFAULTS, **settings}
+    for name in "num_train_epochs", "per_device_train_batch_size", "learning_rate":
+        expect(settings[name] > 0, f"{name}={settings[name]}", "a number above 0")
     if not torch.accelerator.is_available(): settings.setdefault("use_cpu", True)
     if not settings.get("fp16"): settings.setdefault("bf16", fast_bf16())
     return TrainingArguments(output_dir=str(out), **settings)
@@ -65,9 +67,9 @@ class Distillation(nn.Module):
     def gradient_checkpointing_enable(self, *args, **kwargs):
         self.student.gradient_checkpointing_enable(*args, **kwargs)
 
-# %% ../nbs/08_train.ipynb #52c6141f
+# %% ../nbs/08_train.ipynb #40f702f9
 class Distiller(Trainer):
-    "Trainer of a student under an objective; the teacher is frozen and never saved."
+    "Trainer of a student under an objective; the teacher only answers, in eval mode."
     loss_is_scaled_for_ga = True # by `window_share`
 
     def __init__(self, student, teacher, objective, args=None, **kwargs):
@@ -80,7 +82,7 @@ class Distiller(Trainer):
         kwargs.setdefault("compute_metrics", prediction_metrics)
         super().__init__(Distillation(student, objective), args, **kwargs)
         self.objective, self.student, self.teacher = objective, student, teacher
-        if teacher: teacher.eval().requires_grad_(False).to(args.device)
+        if teacher: teacher.eval().to(args.device)
         self.window, self.running, self.logged_at = {}, 0., 0
 
 def prediction_metrics(p):

@@ -1,0 +1,50 @@
+"""The demo's comparison over several seeds: `python benchmarks/bshift.py --seeds 0 1 2`.
+
+Four students of the same three layers and the same number of steps: from the labels alone or from the teacher's
+answers, starting from the layers before or after the teacher's fine-tuning. So the head start and the answers are told
+apart. Writes nbs/results/bshift.json, which nbs/results/bshift.ipynb reads.
+"""
+import argparse, json
+from pathlib import Path
+import datasets
+from distill_nb.data import corpus_versions, load_task, tokenize
+from distill_nb.demo import BUDGET, SETTINGS, bag_of_words, hide_labels
+from distill_nb.evaluate import machine
+from distill_nb.losses import SoftTargets
+from distill_nb.recipes import fit, freeze_embeddings, score, tuned_teacher
+from distill_nb.student import init_student, pick_layers
+from distill_nb.teacher import load_teacher, load_tokenizer
+from distill_nb.tree import encoder_blocks
+
+def one_seed(task, rows, tok, seed, steps):
+    "Rows of results for one seed."
+    settings = {k: v for k, v in SETTINGS.items() if k != "freeze"} | dict(seed=seed, max_steps=steps)
+    teacher = load_teacher(task=task)
+    keep = pick_layers(len(encoder_blocks(teacher)), BUDGET["layers"], BUDGET["how"])
+    before = lambda: init_student(load_teacher(task=task), keep)
+    after = lambda: init_student(teacher, keep)
+    tuned_teacher(teacher, rows, tok, freeze=True, **settings | BUDGET["teacher_settings"])
+    yield dict(model="teacher", seed=seed, parameters=teacher.num_parameters(), **score(teacher, rows, tok))
+    for start, make in dict(pretrained=before, teacher=after).items():
+        for learns, how in dict(labels={}, teacher=dict(teacher=teacher, objective=SoftTargets(T=2))).items():
+            student = freeze_embeddings(make())
+            fit(student, rows, tok, name=f"seed {seed}: layers {start}, learns from {learns}", **how, **settings)
+            yield dict(model="student", layers=start, learns=learns, seed=seed,
+                       parameters=student.num_parameters(), **score(student, rows, tok))
+
+if __name__ == "__main__":
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    p.add_argument("--out", default="nbs/results/bshift.json")
+    o = p.parse_args()
+    datasets.disable_progress_bars()
+    task = hide_labels(load_task("bshift"), BUDGET["labelled"], BUDGET["total"])
+    tok = load_tokenizer()
+    rows = tokenize(task, tok, BUDGET["max_length"])
+    results = [dict(model="bag of words", **bag_of_words(task))]
+    for seed in o.seeds:
+        for row in one_seed(task, rows, tok, seed, BUDGET["max_steps"]):
+            results.append(row)
+            print(row, flush=True)
+        data = dict(budget=BUDGET, settings=SETTINGS, corpus=corpus_versions(), machine=machine(), results=results)
+        Path(o.out).write_text(json.dumps(data, indent=1) + "\n")

@@ -1,0 +1,185 @@
+"The Distiller: what it trains, what it leaves alone, what it saves, and that counting is right."
+import subprocess, sys
+import pytest, torch
+from datasets import Dataset
+from safetensors.torch import load_file
+from torch import nn
+from transformers import (AutoModelForSequenceClassification, BertConfig, DataCollatorWithPadding,
+                          DistilBertConfig)
+
+from conftest import WORDS, bert
+from distill_nb.capture import trace
+from distill_nb.errors import InputError
+from distill_nb.evaluate import evaluating, predict
+from distill_nb.losses import CosineHidden, HardTargets, LogitMSE, SoftTargets
+from distill_nb.student import init_student
+from distill_nb.train import Distiller, claim_folder, save_student, training_args
+
+def sharp():
+    "A teacher whose answers are far from uniform, else there is no gradient to compare."
+    teacher = bert()
+    with torch.no_grad():
+        teacher.classifier.weight *= 50
+        for p in teacher.bert.encoder.parameters(): p *= 1.5
+    return teacher
+
+def rows(tok, n=32, labels=lambda i: i % 2):
+    texts = [" ".join(WORDS[5 + (i * 7 + j) % 8] for j in range(1 + i % 6)) for i in range(n)]
+    return Dataset.from_dict({**tok(texts), "labels": [labels(i) for i in range(n)]})
+
+PLAIN = dict(max_steps=1, eval_strategy="no", disable_tqdm=True, optim="sgd", learning_rate=1., warmup_steps=0,
+             lr_scheduler_type="constant", max_grad_norm=0., weight_decay=0., bf16=False, seed=0, use_cpu=True)
+
+def train(tok, tmp_path, student, teacher, objective, data=None, resume=None, **settings):
+    d = Distiller(student, teacher, objective, training_args(tmp_path, **{**PLAIN, **settings}),
+                  train_dataset=data or rows(tok), processing_class=tok)
+    d.show_bar("test").train(resume_from_checkpoint=resume)
+    return d
+
+def weights(module): return nn.utils.parameters_to_vector(module.parameters()).detach().clone()
+
+OBJECTIVES = {"soft": SoftTargets(T=3), "hard": HardTargets(), "cosine": CosineHidden(), "mse": LogitMSE(),
+              "all": 5*SoftTargets(T=2) + 2*HardTargets() + 1*CosineHidden()}
+
+@pytest.mark.parametrize("labels", [lambda i: int(i % 3 == 0), lambda i: i % 2 if i % 5 == 0 else -100], ids=["all", "some"])
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_accumulation_is_the_large_batch(tok, tmp_path, name, labels):
+    "1 x 32, 4 x 8 and an uneven 3 x 12 take the same step, for means over examples, tokens and labels."
+    steps = []
+    for bs, n in ((32, 1), (8, 4), (12, 3)):
+        s = init_student(bert(), [0, 3])
+        before = weights(s)
+        train(tok, tmp_path, s, sharp(), OBJECTIVES[name], rows(tok, labels=labels),
+              per_device_train_batch_size=bs, gradient_accumulation_steps=n)
+        steps.append(weights(s) - before)
+    assert steps[0].norm() > 1e-3
+    for other in steps[1:]: assert (steps[0] - other).norm() < 1e-4 * steps[0].norm()
+
+def test_one_step_is_the_hand_written_one(tok, tmp_path):
+    "Distiller's step equals the five-line loop's, so nothing scales the loss behind our back."
+    data, objective, lr = rows(tok, 8), OBJECTIVES["all"], .5
+    by_hand, teacher = init_student(bert(), [1, 2]), sharp()
+    batch = DataCollatorWithPadding(tok)([data[i] for i in range(8)])
+    with torch.no_grad(): t = trace(teacher, batch, objective.needs)
+    loss = sum(objective(trace(by_hand, batch, objective.needs), t, batch).values())
+    loss.backward()
+    with torch.no_grad():
+        for p in by_hand.parameters():
+            if p.grad is not None: p -= lr * p.grad
+    s = init_student(bert(), [1, 2])
+    d = train(tok, tmp_path, s, teacher, objective, data, learning_rate=lr, per_device_train_batch_size=8)
+    torch.testing.assert_close(weights(s), weights(by_hand), rtol=1e-4, atol=1e-6)
+    assert d.state.log_history[0]["loss"] == pytest.approx(loss.item(), rel=1e-4)
+
+def test_teacher_is_left_alone(tok, tmp_path):
+    teacher = bert().train()
+    before = weights(teacher)
+    train(tok, tmp_path, init_student(bert(), [0]), teacher, OBJECTIVES["all"], max_steps=3)
+    assert torch.equal(weights(teacher), before)
+    assert not teacher.training and all(p.requires_grad for p in teacher.parameters())
+    assert all(p.grad is None for p in teacher.parameters())
+
+def test_logs_say_each_term_and_its_share(tok, tmp_path):
+    d = train(tok, tmp_path, init_student(bert(), [0]), bert(), OBJECTIVES["all"], max_steps=4, logging_steps=2,
+              gradient_accumulation_steps=2, per_device_train_batch_size=4)
+    h = d.history()
+    assert list(h.index) == [1, 2, 4]
+    assert h.filter(regex="^share/").sum(axis=1).tolist() == pytest.approx([1.] * 3, abs=1e-5)
+    assert h.filter(regex="^loss/").sum(axis=1).tolist() == pytest.approx(h["loss"].tolist(), rel=1e-3)
+
+def test_evaluation_loss_is_plain_cross_entropy(tok, tmp_path):
+    data, student = rows(tok, 16), init_student(bert(), [0, 1])
+    args = training_args(tmp_path, disable_tqdm=True, use_cpu=True, bf16=False)
+    d = Distiller(student, bert(), 9 * SoftTargets(T=4), args, eval_dataset=data, processing_class=tok)
+    got = d.evaluate()
+    z, y = predict(student, data, tok), torch.tensor(data["labels"][:])
+    assert got["eval_loss"] == pytest.approx(nn.functional.cross_entropy(z, y).item(), rel=1e-4)
+    assert got["eval_accuracy"] == pytest.approx((z.argmax(-1) == y).float().mean().item())
+
+def test_families_may_differ(tok, tmp_path):
+    "A DistilBERT student of a BERT teacher: other inputs, other config."
+    student = AutoModelForSequenceClassification.from_config(
+        DistilBertConfig(vocab_size=len(WORDS), dim=16, n_layers=2, n_heads=2, hidden_dim=32))
+    before = weights(student)
+    train(tok, tmp_path, student, bert(), SoftTargets(T=2) + CosineHidden())
+    assert not torch.equal(weights(student), before)
+
+class Stretched(SoftTargets):
+    "A term that owns a parameter."
+    def __init__(self):
+        super().__init__(T=2)
+        self.stretch = nn.Parameter(torch.full((2,), 2.))
+    def forward(self, s, t, batch):
+        s.logits = s.logits * self.stretch
+        return super().forward(s, t, batch)
+
+def test_parameters_of_a_term_are_trained_saved_and_resumed(tok, tmp_path):
+    settings = dict(max_steps=6, optim="adamw_torch", learning_rate=1e-2, save_strategy="steps", save_steps=3,
+                    lr_scheduler_type="linear")
+    new = lambda: (init_student(bert(), [0, 3]), bert(), 3 * Stretched() + HardTargets())
+    whole = train(tok, tmp_path/"a", *new(), **settings)
+    stretch = whole.objective.terms[0].stretch
+    assert (stretch != 2.).all()
+    folder = tmp_path/"a"/"checkpoint-3"
+    assert not any("stretch" in k or "teacher" in k for k in load_file(folder/"model.safetensors"))
+    resumed = train(tok, tmp_path/"b", *new(), resume=str(folder), **settings)
+    torch.testing.assert_close(weights(resumed.model), weights(whole.model), rtol=1e-5, atol=1e-7)
+
+def test_best_checkpoint_is_loaded(tok, tmp_path):
+    student = init_student(bert(), [0])
+    args = training_args(tmp_path, max_steps=4, eval_strategy="steps", eval_steps=2, save_strategy="steps", save_steps=2,
+                         load_best_model_at_end=True, metric_for_best_model="loss", disable_tqdm=True, use_cpu=True,
+                         optim="sgd", learning_rate=500., warmup_steps=0, bf16=False) # it only gets worse
+    d = Distiller(student, None, HardTargets(), args, train_dataset=rows(tok), eval_dataset=rows(tok, 16),
+                  processing_class=tok)
+    d.show_bar("best").train()
+    best = load_file(f"{d.state.best_model_checkpoint}/model.safetensors")
+    assert all(torch.equal(best[k], v) for k, v in student.state_dict().items() if k in best)
+
+def test_saved_student_is_an_ordinary_model(tok, tmp_path):
+    "Same logits in a process where distill_nb cannot be imported; safetensors, no pickle, nothing of the teacher."
+    d = train(tok, tmp_path/"run", init_student(bert(), [0, 2]), bert(), OBJECTIVES["all"])
+    out = save_student(d.student, tok, tmp_path/"student", card="# Card\n")
+    names = {p.name for p in out.iterdir()}
+    assert {"model.safetensors", "config.json", "tokenizer.json", "README.md"} <= names
+    assert not [n for n in names if n.endswith((".bin", ".pt", ".pkl"))]
+    x = torch.tensor([[2, 5, 6, 3]])
+    with evaluating(d.student): want = d.student(x).logits.tolist()
+    code = f"""
+import sys; sys.modules["distill_nb"] = None # any import of it raises
+import json, torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+model = AutoModelForSequenceClassification.from_pretrained({str(out)!r}).eval()
+assert AutoTokenizer.from_pretrained({str(out)!r})("good bad").input_ids == [2, 5, 6, 3]
+print(json.dumps(model(torch.tensor([[2, 5, 6, 3]])).logits.tolist()))"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    torch.testing.assert_close(torch.tensor(eval(run.stdout.splitlines()[-1])), torch.tensor(want), rtol=0, atol=1e-6)
+
+def test_nothing_half_written_after_a_crash(tok, tmp_path):
+    class Broken:
+        def save_pretrained(self, folder): raise OSError("disk full")
+    with pytest.raises(OSError): save_student(bert(), Broken(), tmp_path/"student")
+    assert list(tmp_path.iterdir()) == []
+
+def test_overwriting_must_be_asked_for(tok, tmp_path):
+    out = save_student(bert(2), tok, tmp_path/"s")
+    with pytest.raises(InputError, match="is not empty"): save_student(bert(1), tok, out)
+    save_student(bert(1), tok, out, overwrite=True)
+    assert AutoModelForSequenceClassification.from_pretrained(out).config.num_hidden_layers == 1
+    (tmp_path/"file").write_text("")
+    with pytest.raises(InputError, match="is a file"): claim_folder(tmp_path/"file")
+
+@pytest.mark.parametrize("student, teacher, objective, message", [
+    (lambda: bert(1), lambda: None, SoftTargets(), "without a teacher"),
+    (lambda: bert(1, num_labels=3), lambda: bert(), SoftTargets(), "num_labels 3"),
+    (lambda: bert(1), lambda: bert(), "kl", "a term or a sum of terms"),
+])
+def test_bad_pairs_are_refused(tmp_path, student, teacher, objective, message):
+    with pytest.raises(InputError, match=message):
+        Distiller(student(), teacher(), objective, training_args(tmp_path, use_cpu=True))
+
+def test_unequal_widths_need_a_projection(tok, tmp_path):
+    with pytest.raises(InputError, match="hidden states"):
+        wide = AutoModelForSequenceClassification.from_config(BertConfig(
+            vocab_size=len(WORDS), hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32))
+        train(tok, tmp_path, wide, bert(), CosineHidden())
