@@ -6,8 +6,8 @@
 __all__ = ['TASK', 'TRAIN', 'EVALUATE', 'DEMO', 'layer_list', 'add_options', 'parser', 'quiet_libraries', 'read_task', 'run_demo',
            'run_train', 'run_evaluate', 'main']
 
-# %% ../nbs/11_cli.ipynb #6c2ebf2a
-import argparse, json, sys
+# %% ../nbs/11_cli.ipynb #a79dc1c3
+import argparse, json, sys, warnings
 from . import __version__
 from .errors import InputError, expect
 
@@ -83,10 +83,12 @@ def parser() -> argparse.ArgumentParser:
             TASK, EVALUATE, required=("task", "model"), json="print numbers as JSON")
     return top
 
-# %% ../nbs/11_cli.ipynb #2a5db718
+# %% ../nbs/11_cli.ipynb #b2522e60
 def quiet_libraries():
-    "Leave the terminal to progress bars and results."
+    "Leave the terminal to progress bars, results, and warnings of one line."
     import datasets, transformers
+    def tell(message, *args, **kwargs): print(f"distill_nb: note: {message}", file=sys.stderr)
+    warnings.showwarning = tell
     transformers.logging.set_verbosity_error()
     datasets.disable_progress_bars()
 

@@ -6,7 +6,7 @@
 __all__ = ['with_labels', 'fit', 'freeze_embeddings', 'constant_score', 'check_teacher', 'tuned_teacher', 'default_objective',
            'Distilled', 'score', 'distil_task']
 
-# %% ../nbs/09_recipes.ipynb #192e3bef
+# %% ../nbs/09_recipes.ipynb #7d18d38b
 import time, warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,8 @@ from .evaluate import Report, metrics, predict
 from .losses import (CosineHidden, HardTargets, LogitMSE, SoftTargets,
                                known_labels)
 from .student import init_student, pick_layers
-from .teacher import load_teacher, load_tokenizer, match_labels
+from .teacher import (DEFAULT_TEACHER, load_teacher, load_tokenizer,
+                                match_labels)
 from .train import Distiller, model_card, save_student, training_args
 from .tree import encoder_blocks
 
@@ -83,7 +84,7 @@ def default_objective(task:Task, T=2.):
     if task.labels is None: return LogitMSE() + HardTargets()
     return 5*SoftTargets(T=T) + 2*HardTargets() + 1*CosineHidden()
 
-# %% ../nbs/09_recipes.ipynb #65dd6b8b
+# %% ../nbs/09_recipes.ipynb #b5d17042
 @dataclass
 class Distilled:
     "What `distil_task` made: the models, the report, the losses over the steps."
@@ -94,12 +95,12 @@ class Distilled:
     report:Report
     history:pd.DataFrame
     objective:object
+    source:str=DEFAULT_TEACHER # where the teacher came from
 
     def save(self, out, overwrite=False) -> Path:
         "Save student, tokenizer, model card and report to the folder `out`."
-        name = Path(self.teacher.name_or_path).name
         results = f"```\n{self.report.pretty().to_string()}\n```\n{self.report.note}"
-        card = model_card(Path(out).name, self.student, name, self.task,
+        card = model_card(Path(out).name, self.student, self.source, self.task,
                           self.objective, results)
         out = save_student(self.student, self.tokenizer, out, card, overwrite)
         self.report.save(out/"report.json")
@@ -110,7 +111,7 @@ def score(model, rows, tokenizer, split="test") -> dict:
     "Metrics of a model on one split of tokenised rows."
     return metrics(predict(model, rows[split], tokenizer), rows[split]["labels"])
 
-# %% ../nbs/09_recipes.ipynb #979e2b4d
+# %% ../nbs/09_recipes.ipynb #69f95460
 def distil_task(
     task:Task, # from `load_task`
     teacher=None, # folder or Hub name; None: the default teacher
@@ -144,4 +145,6 @@ def distil_task(
         done = fit(rows=rows, tokenizer=tok, name=name, **run, **settings)
         student, seconds = done.student, time.time() - start
         report.add(name, score(student, rows, tok), student, seconds)
-    return Distilled(task, student, big, tok, report, done.history(), done.objective)
+    source = str(teacher or DEFAULT_TEACHER)
+    source = Path(source).name if Path(source).is_dir() else source
+    return Distilled(task, student, big, tok, report, done.history(), done.objective, source)

@@ -6,7 +6,7 @@
 __all__ = ['DEFAULTS', 'OBJECTIVE_FILE', 'CARD', 'fast_bf16', 'training_args', 'Distillation', 'Distiller', 'prediction_metrics',
            'check_pair', 'LossBar', 'part_of', 'claim_folder', 'save_student', 'model_card']
 
-# %% ../nbs/08_train.ipynb #28f4c685
+# %% ../nbs/08_train.ipynb #41bc3c11
 import shutil, tempfile
 from pathlib import Path
 import pandas as pd
@@ -20,6 +20,7 @@ from .capture import trace
 from .errors import expect
 from .evaluate import metrics
 from .losses import HardTargets, as_objective, count
+from .teacher import quiet
 
 # %% ../nbs/08_train.ipynb #fa0513a4
 def fast_bf16() -> bool:
@@ -213,7 +214,7 @@ def _load_from_checkpoint(self:Distiller, resume_from_checkpoint, model=None):
 def _load_best_model(self:Distiller):
     self._load_from_checkpoint(self.state.best_model_checkpoint)
 
-# %% ../nbs/08_train.ipynb #78ac9170
+# %% ../nbs/08_train.ipynb #302b1c29
 def claim_folder(out, overwrite=False) -> Path:
     "The folder as a path; refused where it holds something and `overwrite` is off."
     out = Path(out)
@@ -229,7 +230,7 @@ def save_student(student, tokenizer, out, card="", overwrite=False) -> Path:
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as tmp:
         new = Path(tmp)/"model"
-        student.save_pretrained(new)
+        with quiet(): student.save_pretrained(new)
         tokenizer.save_pretrained(new)
         if card: (new/"README.md").write_text(card, encoding="utf-8")
         if out.exists(): shutil.rmtree(out)

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LIB = ROOT/"distill_nb"
 GENERATED = {p.name for p in LIB.glob("*.py")}
 ROOMS = ["errors", "style", "theory", "tree", "student", "losses", "capture", "data", "teacher", "evaluate", "train",
-         "demo", "cli"]
+         "recipes", "demo", "cli"]
 
 parser = ConfigParser(delimiters=["="])
 parser.read(ROOT/"settings.ini", encoding="utf-8")
