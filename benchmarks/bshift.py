@@ -11,7 +11,7 @@ from distill_nb.data import corpus_versions, load_task, tokenize
 from distill_nb.demo import BUDGET, SETTINGS, bag_of_words, hide_labels
 from distill_nb.evaluate import machine
 from distill_nb.losses import SoftTargets
-from distill_nb.recipes import fit, freeze_embeddings, score, tuned_teacher
+from distill_nb.recipes import fit, freeze_embeddings, score
 from distill_nb.student import init_student, pick_layers
 from distill_nb.teacher import load_teacher, load_tokenizer
 from distill_nb.tree import encoder_blocks
@@ -23,7 +23,7 @@ def one_seed(task, rows, tok, seed, steps):
     keep = pick_layers(len(encoder_blocks(teacher)), BUDGET["layers"], BUDGET["how"])
     before = lambda: init_student(load_teacher(task=task), keep)
     after = lambda: init_student(teacher, keep)
-    tuned_teacher(teacher, rows, tok, freeze=True, **settings | BUDGET["teacher_settings"])
+    fit(freeze_embeddings(teacher), rows, tok, name="teacher", **settings | BUDGET["teacher_settings"])
     yield dict(model="teacher", seed=seed, parameters=teacher.num_parameters(), **score(teacher, rows, tok))
     for start, make in dict(pretrained=before, teacher=after).items():
         for learns, how in dict(labels={}, teacher=dict(teacher=teacher, objective=SoftTargets(T=2))).items():

@@ -83,11 +83,12 @@ def parser() -> argparse.ArgumentParser:
             TASK, EVALUATE, required=("task", "model"), json="print numbers as JSON")
     return top
 
-# %% ../nbs/11_cli.ipynb #b2522e60
+# %% ../nbs/11_cli.ipynb #52e938b5
 def quiet_libraries():
     "Leave the terminal to progress bars, results, and warnings of one line."
     import datasets, transformers
-    def tell(message, *args, **kwargs): print(f"distill_nb: note: {message}", file=sys.stderr)
+    def tell(message, *args, **kwargs):
+        print(f"distill_nb: note: {message}", file=sys.stderr)
     warnings.showwarning = tell
     transformers.logging.set_verbosity_error()
     datasets.disable_progress_bars()
