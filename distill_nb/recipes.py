@@ -6,7 +6,7 @@
 __all__ = ['with_labels', 'fit', 'freeze_embeddings', 'constant_score', 'check_teacher', 'default_objective', 'Distilled',
            'score', 'fit_and_report', 'distil_task']
 
-# %% ../nbs/09_recipes.ipynb #7d18d38b
+# %% ../nbs/09_recipes.ipynb #ebba128f
 import time, warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,8 @@ from .evaluate import Report, metrics, predict
 from .losses import (CosineHidden, HardTargets, LogitMSE, SoftTargets,
                                known_labels)
 from .student import init_student, pick_layers
-from .teacher import (DEFAULT_TEACHER, load_teacher, load_tokenizer,
-                                match_labels)
+from .teacher import (DEFAULT_TEACHER, learn_characters, load_teacher,
+                                load_tokenizer, match_labels)
 from .train import Distiller, model_card, save_student, training_args
 from .tree import encoder_blocks
 
@@ -111,7 +111,7 @@ def fit_and_report(name, model, report, rows, tokenizer, freeze=False, **how):
     report.add(name, score(model, rows, tokenizer), model, time.time() - start)
     return run
 
-# %% ../nbs/09_recipes.ipynb #6f7ecbc0
+# %% ../nbs/09_recipes.ipynb #d46aea9f
 def distil_task(
     task:Task, # from `load_task`
     teacher=None, # folder or Hub name; None: the default teacher
@@ -126,6 +126,7 @@ def distil_task(
 ) -> Distilled:
     "Fine-tune the teacher if need be, distil a student of its layers, report on test."
     tok, big = load_tokenizer(teacher), load_teacher(teacher, task)
+    learn_characters(tok, big, task)
     task, n = match_labels(task, big), len(encoder_blocks(big))
     keep = pick_layers(n, layers, how) if isinstance(layers, int) else list(layers)
     fresh = init_student(big, keep) # as the teacher itself starts

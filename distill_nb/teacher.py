@@ -4,20 +4,22 @@
 
 # %% auto #0
 __all__ = ['DEFAULT_TEACHER', 'PACKAGE', 'SHA256', 'sha256', 'check_files', 'default_teacher', 'quiet', 'head_config',
-           'check_labels', 'load_tokenizer', 'load_teacher', 'match_labels']
+           'check_labels', 'load_tokenizer', 'load_teacher', 'learn_characters', 'match_labels']
 
-# %% ../nbs/06_teacher.ipynb #c9b081fe
+# %% ../nbs/06_teacher.ipynb #c25b2193
 import hashlib, warnings
+from collections import Counter
 from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from fastcore.basics import patch
+from datasets import Dataset
 from safetensors import SafetensorError
 from transformers import (AutoConfig, AutoModelForSequenceClassification, AutoTokenizer,
                           PreTrainedModel)
 from transformers.utils import logging as hf_logging
-from .data import Task
+from .data import Task, unknown_share
 from .errors import InputError, expect
 
 # %% ../nbs/06_teacher.ipynb #c75da0eb
@@ -133,6 +135,28 @@ def load_teacher(source=None, task:Task=None) -> PreTrainedModel:
     elif task is not None: model = _from_pretrained(auto, source, **head_config(task))
     model.knows_task = knows_task
     return model
+
+# %% ../nbs/06_teacher.ipynb #6f7c32d3
+def learn_characters(tokenizer, model, task:Task, share=.1, at_least=3) -> list:
+    """Give a token to each character of the training texts that the tokenizer lacks.
+
+    Only where more than `share` of the tokens are unknown and the head is untrained;
+    characters in fewer than `at_least` texts stay unknown. The new embeddings start
+    near the mean of the old ones. Returns the new tokens and warns about them."""
+    columns = ("text", "pair") if task.is_pair else ("text",)
+    texts = [t for c in columns for t in task["train"][c]]
+    unknown = unknown_share(Dataset.from_dict(dict(tokenizer(texts[:200]))), tokenizer)
+    if model.knows_task or unknown <= share: return []
+    found = Counter(c for t in texts for c in set(t) if not c.isspace())
+    lacks = [c for c, n in found.items() if n >= at_least
+             and tokenizer.tokenize(c) == [tokenizer.unk_token]]
+    tokenizer.add_tokens(sorted(lacks)) # a set's order changes with each start
+    with quiet(): model.resize_token_embeddings(len(tokenizer))
+    warnings.warn(
+        f"{unknown:.0%} of the tokens of {task.name!r} are unknown to the teacher: "
+        f"{len(lacks)} characters were added to its vocabulary, untrained. "
+        "A teacher trained on texts of this language will do much better")
+    return sorted(lacks)
 
 # %% ../nbs/06_teacher.ipynb #60e36284
 @patch

@@ -22,7 +22,7 @@ from .evaluate import metrics
 from .losses import HardTargets, as_objective, count
 from .teacher import quiet
 
-# %% ../nbs/08_train.ipynb #fa0513a4
+# %% ../nbs/08_train.ipynb #022cc1b6
 def fast_bf16() -> bool:
     """Does this machine multiply bf16 matrices in hardware?
 
@@ -37,7 +37,7 @@ DEFAULTS = dict(
     learning_rate=1e-4, warmup_steps=.1, weight_decay=.01, optim="adamw_torch_fused",
     train_sampling_strategy="group_by_length", remove_unused_columns=False,
     eval_strategy="epoch", save_strategy="no", report_to="none", logging_steps=50,
-    logging_first_step=True)
+    logging_first_step=True, disable_tqdm=False)
 
 def training_args(out, **settings) -> TrainingArguments:
     "TrainingArguments with this project's defaults; any of them can be set."

@@ -5,7 +5,8 @@ import pytest, torch
 from transformers import AutoModelForSequenceClassification, BertConfig, DistilBertConfig, RobertaConfig
 from distill_nb.data import make_task
 from distill_nb.errors import InputError
-from distill_nb.teacher import check_files, check_labels, head_config, load_teacher, load_tokenizer, match_labels, sha256
+from distill_nb.teacher import (check_files, check_labels, head_config, learn_characters, load_teacher, load_tokenizer,
+                                match_labels, sha256)
 
 TINY = dict(vocab_size=50, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24, hidden_dim=24,
             max_position_embeddings=20)
@@ -87,3 +88,26 @@ def test_other_bytes_are_refused(tmp_path):
     check_files(tmp_path, {"abc": sha256(tmp_path/"abc")})
     (tmp_path/"abc").write_bytes(b"abd")
     with pytest.raises(InputError, match="abc has sha256"): check_files(tmp_path, {"abc": "ba7816bf" * 8})
+
+CHINESE = [f"{a}部{b}很{c}" for a in "这那" for b in "影书片" for c in "好差新旧长"]
+
+def test_unknown_characters_get_tokens_of_their_own(tok, tmp_path):
+    "In an order that does not change from start to start; saved with the tokenizer; the student has them too."
+    from conftest import bert
+    from distill_nb.student import init_student
+    films = make_task("films", dict(train=pd.DataFrame(dict(text=CHINESE, label=["a", "b", "c"] * 10))))
+    tokenizer, teacher = type(tok)(tokenizer_object=tok._tokenizer.__class__.from_str(tok._tokenizer.to_str()),
+                                   **tok.special_tokens_map), bert()
+    teacher.knows_task = False
+    with pytest.warns(UserWarning, match="characters were added"): new = learn_characters(tokenizer, teacher, films)
+    assert new == sorted(new) and set("这很好") <= set(new)
+    assert teacher.config.vocab_size == len(tokenizer) == init_student(teacher, [0]).config.vocab_size
+    tokenizer.save_pretrained(tmp_path)
+    assert load_tokenizer(tmp_path).tokenize("这部片很好") == list("这部片很好")
+
+def test_a_tuned_teacher_keeps_its_vocabulary(tok):
+    from conftest import bert
+    films = make_task("films", dict(train=pd.DataFrame(dict(text=CHINESE, label=["a", "b", "c"] * 10))))
+    teacher = bert()
+    teacher.knows_task = True
+    assert learn_characters(tok, teacher, films) == []
