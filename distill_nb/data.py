@@ -95,11 +95,11 @@ def _slices(slices):
             for name, sentence in read_docstrings(text):
                 yield dict(package=package, file=where, name=name, sentence=sentence)
 
-# %% ../nbs/05_data.ipynb #b1533bc6
+# %% ../nbs/05_data.ipynb #a622a357
 def docstrings(n_slices=4) -> pd.DataFrame:
     """First sentences of the installed packages: package, file, name, sentence.
 
-    About half a minute once, then read from the cache."""
+    Some 15 s on two cores once, then read from the cache."""
     slices = [f"{p}=={v}#{i}/{n_slices}" for i in range(n_slices)
               for p, v in corpus_versions().items()]
     n = min(os.cpu_count() or 1, 4)

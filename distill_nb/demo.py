@@ -69,7 +69,7 @@ def demo(
     plot_history(got.history, out/"training.png")
     return got
 
-# %% ../nbs/10_demo.ipynb #78e13165
+# %% ../nbs/10_demo.ipynb #0b68816f
 def plot_history(history, file=None):
     "The objective's terms over the steps; saved to `file` where one is named."
     fig, ax = figure(6, 2.4)
@@ -78,6 +78,6 @@ def plot_history(history, file=None):
         label = name.removeprefix("loss/")
         ax.plot(losses.index, losses[name], color=palette[role], label=label)
     ax.set(xlabel="step", ylabel="weighted loss", ylim=(0, None))
-    ax.legend()
+    ax.legend(frameon=False, fontsize=9)
     if file: fig.savefig(file)
     return fig

@@ -93,7 +93,7 @@ def size_mb(model) -> float:
     tensors = {t.data_ptr(): t for t in model.state_dict().values()}
     return sum(t.numel() * t.element_size() for t in tensors.values()) / 1e6
 
-# %% ../nbs/07_evaluate.ipynb #4d65ede1
+# %% ../nbs/07_evaluate.ipynb #9c33ddc3
 @dataclass
 class Latency:
     "Median milliseconds of one forward pass, and under what conditions."
@@ -103,6 +103,10 @@ class Latency:
     threads:int
     repeats:int
     device:str
+
+    def conditions(self):
+        return (f"ms: {self.batch_size} text of {self.tokens} tokens, "
+                f"{self.threads} threads, {self.device}")
 
 @contextmanager
 def cpu_threads(n):
@@ -123,10 +127,10 @@ def latency(model, tokens=32, batch_size=1, threads=None, warmup=5, repeats=30):
             trace(model, batch)
             if device.type == "cuda": torch.cuda.synchronize()
             times.append(1e3 * (time.perf_counter() - start))
-    ms = statistics.median(times[warmup:])
+    ms = round(statistics.median(times[warmup:]), 3)
     return Latency(ms, batch_size, tokens, used, repeats, device.type)
 
-# %% ../nbs/07_evaluate.ipynb #8f29543f
+# %% ../nbs/07_evaluate.ipynb #c68b2db9
 @dataclass
 class Report:
     "Models side by side on one task: `add` a row each; shows itself, `plot`s, `save`s."
@@ -134,13 +138,15 @@ class Report:
     metric:str
     rows:list = field(default_factory=list)
     note:str = "" # conditions that every row shares
+    timed:str = "" # conditions of the latencies
 
     def add(self, name, scores:dict, model=None, seconds=None):
         "Add a row of metrics, with a `model` its size and latency; returns the report."
         row = dict(model=name, **scores)
         if model is not None:
-            n = model.num_parameters()
-            row |= dict(parameters=n, mb=size_mb(model), ms=latency(model).ms)
+            took, n = latency(model), model.num_parameters()
+            row |= dict(parameters=n, mb=size_mb(model), ms=took.ms)
+            self.timed = took.conditions()
         if seconds is not None: row["seconds"] = seconds
         self.rows.append(row)
         return self
@@ -155,7 +161,7 @@ class Report:
             df["faster"] = sized.ms.iloc[0] / df.ms
         return df
 
-# %% ../nbs/07_evaluate.ipynb #96e31289
+# %% ../nbs/07_evaluate.ipynb #6cb9cf53
 FORMATS = dict(parameters="{:,.0f}", mb="{:.1f}", ms="{:.2f}", seconds="{:.0f}",
                kept="{:.1%}", faster="{:.2f}x")
 
@@ -171,15 +177,21 @@ def pretty(self:Report) -> pd.DataFrame:
     return df.apply(lambda c: c.map(lambda v: _shown(v, c.name))).rename_axis(None)
 
 @patch
+def footnote(self:Report):
+    "The note and the latencies' conditions on one line."
+    return "; ".join(filter(None, (self.note, self.timed)))
+
+@patch
 def _repr_html_(self:Report):
     html = self.pretty().to_html()
-    return f"<b>{self.task}</b> by {self.metric}{html}<small>{self.note}</small>"
+    return f"<b>{self.task}</b> by {self.metric}{html}<small>{self.footnote()}</small>"
 
 @patch
 def __repr__(self:Report):
-    return f"{self.task} by {self.metric}\n{self.pretty().to_string()}\n{self.note}"
+    table = self.pretty().to_string()
+    return f"{self.task} by {self.metric}\n{table}\n{self.footnote()}"
 
-# %% ../nbs/07_evaluate.ipynb #54910a58
+# %% ../nbs/07_evaluate.ipynb #941ac5cd
 def _colour(name):
     "The palette's colour for a row of a report."
     role = ("student" if "distilled" in name else
@@ -192,14 +204,14 @@ def plot(self:Report, file=None):
     scores = self.table()[self.metric].dropna()[::-1]
     fig, ax = figure(6, .6 + .4 * len(scores))
     bars = ax.barh(scores.index, scores, color=[_colour(n) for n in scores.index])
-    ax.bar_label(bars, [f"{v:.3f}" for v in scores], padding=3)
+    ax.bar_label(bars, [f"{v:.3f}" for v in scores], padding=3, fontsize=9)
     ax.set(xlim=(min(0, scores.min()), max(1, scores.max()) * 1.08))
     ax.set_xlabel(f"{self.metric} on {self.task}")
     ax.grid(axis="y", visible=False)
     if file: fig.savefig(file)
     return fig
 
-# %% ../nbs/07_evaluate.ipynb #03032d05
+# %% ../nbs/07_evaluate.ipynb #3c0b3a0b
 def machine() -> dict:
     "What a measurement depends on: processor, threads, versions."
     gpu = torch.cuda.is_available()
@@ -217,4 +229,5 @@ def save(self:Report, file):
 def load_report(file) -> Report:
     "The report that `Report.save` wrote."
     data = json.loads(Path(file).read_text(encoding="utf-8"))
-    return Report(data["task"], data["metric"], data["rows"], data["note"])
+    del data["machine"]
+    return Report(**data)

@@ -75,7 +75,7 @@ def default_objective(task:Task, T=2.):
     if task.labels is None: return LogitMSE() + HardTargets()
     return 5*SoftTargets(T=T) + 2*HardTargets() + 1*CosineHidden()
 
-# %% ../nbs/09_recipes.ipynb #1d451f25
+# %% ../nbs/09_recipes.ipynb #982a5d2e
 @dataclass
 class Distilled:
     "What `distil_task` made: the models, the report, the losses over the steps."
@@ -90,7 +90,7 @@ class Distilled:
 
     def save(self, out, overwrite=False) -> Path:
         "Save student, tokenizer, model card and report to the folder `out`."
-        results = f"```\n{self.report.pretty().to_string()}\n```\n{self.report.note}"
+        results = f"```\n{self.report!r}\n```"
         source = Path(self.source).name if Path(self.source).is_dir() else self.source
         card = model_card(Path(out).name, self.student, source, self.task,
                           self.objective, results)
@@ -111,7 +111,7 @@ def fit_and_report(name, model, report, rows, tokenizer, freeze=False, **how):
     report.add(name, score(model, rows, tokenizer), model, time.time() - start)
     return run
 
-# %% ../nbs/09_recipes.ipynb #d46aea9f
+# %% ../nbs/09_recipes.ipynb #72336164
 def distil_task(
     task:Task, # from `load_task`
     teacher=None, # folder or Hub name; None: the default teacher
@@ -129,11 +129,13 @@ def distil_task(
     learn_characters(tok, big, task)
     task, n = match_labels(task, big), len(encoder_blocks(big))
     keep = pick_layers(n, layers, how) if isinstance(layers, int) else list(layers)
-    fresh = init_student(big, keep) # as the teacher itself starts
+    fresh = init_student(big, keep) # before fine-tuning, if there is any
     rows, report = tokenize(task, tok, max_length), Report(task.name, task.metric)
     report.note = f"seed {settings.get('seed', 0)}, layers {keep} of {n}"
     common = dict(report=report, rows=rows, tokenizer=tok, freeze=freeze, **settings)
-    if big.knows_task: report.add("teacher", score(big, rows, tok), big)
+    if big.knows_task:
+        report.add("teacher", score(big, rows, tok), big)
+        report.note += ", the baseline starts from the tuned teacher too" * baseline
     else: fit_and_report("teacher", big, **{**common, **(teacher_settings or {})})
     check_teacher(report.rows[0], task)
     if baseline: fit_and_report("student, labels alone", fresh, **common)

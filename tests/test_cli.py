@@ -32,7 +32,7 @@ def shell(capsys):
 def refused(result, message):
     "Exit code 2 and one line that says what is wrong."
     code, out, err = result
-    errors = [l for l in err.splitlines() if l.startswith("distill_nb: ")]
+    errors = [l for l in err.splitlines() if l.startswith("distill_nb: ") and "note: " not in l]
     assert code == 2 and len(errors) == 1 and message in errors[0] and "Traceback" not in err, err
 
 @pytest.mark.parametrize("teacher", ["headless", "tuned"])
