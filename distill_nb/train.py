@@ -102,12 +102,13 @@ def check_pair(student, teacher, objective):
                "Make the student with init_student, or for the teacher's tokenizer")
     expect(student is not teacher, "student and teacher are one object", "two models")
 
-# %% ../nbs/08_train.ipynb #07296b81
+# %% ../nbs/08_train.ipynb #2fa6a694
 @patch
 def get_batch_samples(self:Distiller, epoch_iterator, num_batches, device):
     "The window's batches; on the way, their items are counted over all processes."
     samples, _ = Trainer.get_batch_samples(self, epoch_iterator, num_batches, device)
-    for unit in {t.unit for t in self.objective.terms} if samples else ():
+    units = {t.unit for t in self.objective.terms} if samples else ()
+    for unit in sorted(units): # a set's order differs between processes
         n = sum(count(b, unit) for b in samples).to(device)
         self.window[unit] = self.accelerator.reduce(n, "sum").clamp(min=1)
     return samples, None

@@ -10,14 +10,17 @@ def no_progress_bars():
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
 
-@pytest.fixture(scope="session")
-def tok():
+def make_tokenizer():
+    "A real fast tokenizer of thirteen words."
     t = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, "[UNK]"))
     t.pre_tokenizer = pre_tokenizers.Whitespace()
     t.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
     special = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), WORDS))
     return PreTrainedTokenizerFast(tokenizer_object=t, **special)
+
+@pytest.fixture(scope="session")
+def tok(): return make_tokenizer()
 
 def bert(layers=4, **kw):
     "A tiny BERT with a classification head, without dropout; always the same weights."

@@ -1,5 +1,6 @@
 "The Distiller: what it trains, what it leaves alone, what it saves, and that counting is right."
 import subprocess, sys
+from pathlib import Path
 import pytest, torch
 from datasets import Dataset
 from safetensors.torch import load_file
@@ -54,6 +55,17 @@ def test_accumulation_is_the_large_batch(tok, tmp_path, name, labels):
         steps.append(weights(s) - before)
     assert steps[0].norm() > 1e-3
     for other in steps[1:]: assert (steps[0] - other).norm() < 1e-4 * steps[0].norm()
+
+def test_two_processes_are_one_with_the_doubled_batch(tmp_path):
+    "Whatever order a set of units has in each process: labels, tokens and examples are unevenly spread over the two."
+    steps = []
+    for n in (1, 2):
+        out, script = tmp_path/f"{n}.pt", Path(__file__).parent/"processes_step.py"
+        launch = ["-m", "torch.distributed.run", f"--nproc_per_node={n}", "--master_port=0"] if n > 1 else []
+        run = subprocess.run([sys.executable, *launch, script, out, str(n)], capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr[-2000:]
+        steps.append(torch.load(out, weights_only=True) - weights(init_student(bert(), [0, 3])))
+    assert (steps[0] - steps[1]).norm() < 1e-4 * steps[0].norm()
 
 def test_one_step_is_the_hand_written_one(tok, tmp_path):
     "Distiller's step equals the five-line loop's, so nothing scales the loss behind our back."
