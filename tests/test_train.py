@@ -61,7 +61,7 @@ def test_two_processes_are_one_with_the_doubled_batch(tmp_path):
     steps = []
     for n in (1, 2):
         out, script = tmp_path/f"{n}.pt", Path(__file__).parent/"processes_step.py"
-        launch = ["-m", "torch.distributed.run", f"--nproc_per_node={n}", "--master_port=0"] if n > 1 else []
+        launch = ["-m", "torch.distributed.run", f"--nproc_per_node={n}", "--standalone"] if n > 1 else []
         run = subprocess.run([sys.executable, *launch, script, out, str(n)], capture_output=True, text=True)
         assert run.returncode == 0, run.stderr[-2000:]
         steps.append(torch.load(out, weights_only=True) - weights(init_student(bert(), [0, 3])))
