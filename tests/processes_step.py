@@ -13,3 +13,6 @@ args = training_args(f"{out}-run", **PLAIN, per_device_train_batch_size=32 // n,
 run = Distiller(student, sharp(), OBJECTIVES["all"], args, train_dataset=data, processing_class=tok)
 run.show_bar("step").train()
 if run.is_world_process_zero(): torch.save(weights(student), out)
+if n > 1: # leave together: a process whose peer is gone aborts
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
