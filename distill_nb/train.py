@@ -215,14 +215,17 @@ def _load_from_checkpoint(self:Distiller, resume_from_checkpoint, model=None):
 def _load_best_model(self:Distiller):
     self._load_from_checkpoint(self.state.best_model_checkpoint)
 
-# %% ../nbs/08_train.ipynb #302b1c29
+# %% ../nbs/08_train.ipynb #21e8b237
 def claim_folder(out, overwrite=False) -> Path:
     "The folder as a path; refused where it holds something and `overwrite` is off."
     out = Path(out)
     expect(not out.is_file(), f"{out} is a file", "a folder to write to")
-    free = overwrite or not out.exists() or not any(out.iterdir())
-    expect(free, f"{out} is not empty", "a new folder",
+    if not out.exists() or not any(out.iterdir()): return out
+    expect(overwrite, f"{out} is not empty", "a new folder",
            "Name another one, or say overwrite (--overwrite)")
+    model = any((out/f).is_file() for f in ("config.json", "model.safetensors"))
+    expect(model, f"{out} is not empty and holds no model", "a model to overwrite",
+           "Name another folder: nothing but a model's is ever replaced")
     return out
 
 def save_student(student, tokenizer, out, card="", overwrite=False) -> Path:

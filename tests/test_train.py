@@ -178,6 +178,8 @@ def test_overwriting_must_be_asked_for(tok, tmp_path):
     with pytest.raises(InputError, match="is not empty"): save_student(bert(1), tok, out)
     save_student(bert(1), tok, out, overwrite=True)
     assert AutoModelForSequenceClassification.from_pretrained(out).config.num_hidden_layers == 1
+    with pytest.raises(InputError, match="holds no model"): save_student(bert(1), tok, tmp_path, overwrite=True)
+    assert out.is_dir()
     (tmp_path/"file").write_text("")
     with pytest.raises(InputError, match="is a file"): claim_folder(tmp_path/"file")
 
