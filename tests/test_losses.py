@@ -1,4 +1,4 @@
-"Sweeps behind nbs/03_losses.ipynb: parity of every loss with torch's own, masks, dtypes, gradients, sums, refusals."
+"Sweeps behind nbs/08_losses.ipynb: parity of every loss with torch's own, masks, dtypes, gradients, sums, refusals."
 import copy, math
 from types import SimpleNamespace as Out
 import pytest, torch
