@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DEFAULTS', 'OBJECTIVE_FILE', 'CARD', 'fast_bf16', 'training_args', 'Distillation', 'Distiller', 'prediction_metrics',
-           'check_pair', 'LossBar', 'part_of', 'claim_folder', 'save_student', 'model_card']
+           'check_pair', 'what_to_trace', 'LossBar', 'part_of', 'claim_folder', 'save_student', 'model_card']
 
 # %% ../nbs/14_train.ipynb #41bc3c11
 import shutil, tempfile
@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from .capture import trace
+from .capture import check_parts, trace
 from .errors import expect
 from .evaluate import metrics
-from .losses import HardTargets, as_objective, count
+from .losses import HardTargets, as_objective, count, depth
 from .teacher import quiet
 
 # %% ../nbs/14_train.ipynb #022cc1b6
@@ -51,21 +51,24 @@ def training_args(out, **settings) -> TrainingArguments:
 # %% ../nbs/14_train.ipynb #a900b558
 class Distillation(nn.Module):
     "Student and objective as the one module that Trainer wraps and optimises."
-    def __init__(self, student, objective):
+    def __init__(self, student, objective, needs=None):
         super().__init__()
         self.student, self.objective = student, objective
+        self.needs = objective.needs if needs is None else needs # of the student
 
     def forward(self, teacher=None, **batch):
         "Training: one weighted loss per term. Else: logits, and the plain label loss."
         if self.training:
-            return self.objective(trace(self.student, batch, self.objective.needs),
-                                  teacher, batch)
+            return self.objective(trace(self.student, batch, self.needs), teacher, batch)
         out = trace(self.student, batch)
         labelled = "labels" in batch
         loss = {"loss": HardTargets()(out, None, batch)} if labelled else {}
         return {**loss, "logits": out.logits}
 
-    def gradient_checkpointing_enable(self, *args, **kwargs):
+    def activation_checkpointing_enable(self, *args, **kwargs):
+        self.student.activation_checkpointing_enable(*args, **kwargs)
+
+    def gradient_checkpointing_enable(self, *args, **kwargs): # its name before 5.20
         self.student.gradient_checkpointing_enable(*args, **kwargs)
 
 # %% ../nbs/14_train.ipynb #40f702f9
@@ -76,12 +79,13 @@ class Distiller(Trainer):
     def __init__(self, student, teacher, objective, args=None, **kwargs):
         objective = as_objective(objective)
         check_pair(student, teacher, objective)
+        of_student, self.of_teacher = what_to_trace(student, teacher, objective)
         args = args or training_args("distilled")
         args.label_names = args.label_names or ["labels"]
         # DataParallel would average shares of unequal size; torchrun does not
         args._n_gpu = min(args.n_gpu, 1)
         kwargs.setdefault("compute_metrics", prediction_metrics)
-        super().__init__(Distillation(student, objective), args, **kwargs)
+        super().__init__(Distillation(student, objective, of_student), args, **kwargs)
         self.objective, self.student, self.teacher = objective, student, teacher
         if teacher: teacher.eval().to(args.device)
         self.window, self.running, self.logged_at = {}, 0., 0
@@ -96,11 +100,19 @@ def check_pair(student, teacher, objective):
     if teacher is None:
         return expect(not objective.needs_teacher, f"{objective} without a teacher",
                       "a teacher", "Give one, or train with HardTargets() alone")
-    for field in "vocab_size", "num_labels":
+    fields = ["vocab_size"] + ["num_labels"] * ("logits" in objective.needs)
+    for field in fields:
         s, t = getattr(student.config, field), getattr(teacher.config, field)
         expect(s == t, f"student {field} {s}, teacher {field} {t}", "the same for both",
                "Make the student with init_student, or for the teacher's tokenizer")
     expect(student is not teacher, "student and teacher are one object", "two models")
+
+def what_to_trace(student, teacher, objective):
+    "Bind the objective to both models; what to trace of each: part -> layers."
+    if teacher is None: return objective.reads(depth(student), None)
+    needs = objective.bind(student, teacher).reads(depth(student), depth(teacher))
+    for model, wanted in zip((student, teacher), needs): check_parts(model, wanted)
+    return needs
 
 # %% ../nbs/14_train.ipynb #2fa6a694
 @patch
@@ -127,7 +139,7 @@ def ask_teacher(self:Distiller, batch):
     "The teacher's outputs without gradients; None where no term needs a teacher."
     if not self.objective.needs_teacher: return None
     with torch.no_grad(), self.accelerator.autocast():
-        return trace(self.teacher, batch, self.objective.needs)
+        return trace(self.teacher, batch, self.of_teacher)
 
 @patch
 def compute_loss(

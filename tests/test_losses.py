@@ -1,4 +1,4 @@
-"Sweeps behind nbs/08_losses.ipynb: parity of every loss with torch's own, masks, dtypes, gradients, sums, refusals."
+"Losses on logits and the cosine: parity with torch's own, masks, dtypes, gradients, sums, refusals (pages 03 to 06)."
 import copy, math
 from types import SimpleNamespace as Out
 import pytest, torch
@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 from distill_nb.errors import InputError
 from distill_nb.losses import (CosineHidden, HardTargets, LogitMSE, Objective, SoftTargets, Term, as_objective,
-    cosine_distance, count, kl_divergence, known_labels, logit_gradient, logit_mse, masked_mean, soft_cross_entropy)
+    cosine_distance, count, kl_divergence, known_labels, logit_gradient, logit_mse, soft_cross_entropy)
+from distill_nb.objective import UNITS, select_rows
 
 SHAPES = [(1, 2), (4, 3), (2, 5, 7), (2, 3, 4, 6), (3, 1000)]
 TEMPERATURES = [.5, 1, 2, 8]
@@ -128,10 +129,10 @@ def test_padding_changes_nothing(loss, padding):
     wide_s, wide_t = (F.pad(h, (0, 0, 0, padding), value=7.) for h in (h_s, h_t))
     torch.testing.assert_close(loss(wide_s, wide_t, mask=F.pad(mask, (0, padding))), loss(h_s, h_t, mask=mask))
 
-def test_masked_mean_by_hand():
-    rows = torch.tensor([1., 3., 99.])
-    assert masked_mean(rows, torch.tensor([1, 1, 0])) == 2
-    assert masked_mean(rows) == rows.mean()
+def test_selected_rows_by_hand():
+    rows = torch.tensor([[1.], [3.], [99.]])
+    assert select_rows(torch.tensor([1, 1, 0]), rows)[0].flatten().tolist() == [1, 3]
+    assert select_rows(None, rows)[0] is rows and select_rows(torch.ones(3), rows)[0] is rows # no copy
 
 # No gradient in the teacher
 
@@ -238,7 +239,7 @@ def test_means_of_small_batches_weigh_as_one_large_batch():
 
 def test_counts():
     _, _, batch = passes()
-    assert {u: count(batch, u).item() for u in ("examples", "tokens", "labels")} == dict(examples=4, tokens=10, labels=2)
+    assert {u: count(batch, u).item() for u in UNITS} == dict(examples=4, tokens=10, labels=2, pairs=1 + 3 * 9)
     del batch["labels"]
     assert count(batch, "labels") == 0
     assert known_labels(torch.tensor([0, -100, 5])).tolist() == [True, False, True]
