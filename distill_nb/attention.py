@@ -26,7 +26,7 @@ def real_pairs(a_s, a_t, mask=None):
     real = mask.bool()
     return seen[0] & seen[1] & real[:, None, :, None] & real[:, None, None, :]
 
-# %% ../nbs/07_attention.ipynb #2ec4483a
+# %% ../nbs/07_attention.ipynb #812c66ae
 def attention_mse(
     a_s, # (bs, heads, seq, seq) student's scores, before the softmax
     a_t, # (bs, heads, seq, seq) teacher's
@@ -35,20 +35,26 @@ def attention_mse(
 ):
     "Mean squared difference of scores over heads and real pairs (TinyBERT, eq. 7)."
     check_shapes(a_s, a_t, "attention scores", HEADS)
-    a_s, a_t = widen(a_s), widen(a_t.detach())
-    if reference: return F.mse_loss(*(torch.where(a <= -1e2, 0, a) for a in (a_s, a_t)))
-    real = real_pairs(a_s, a_t, mask)
-    gap = torch.where(real, a_s - a_t, 0)
+    wide = widen(a_s), widen(a_t.detach())
+    if reference: return F.mse_loss(*(torch.where(a <= -1e2, 0, a) for a in wide))
+    real = real_pairs(a_s, a_t, mask) # before widening: every dtype has its own lowest
+    if real.all(): return F.mse_loss(*wide) # nothing to leave out: no copy
+    gap = torch.where(real, wide[0] - wide[1], 0)
     return torch.linalg.vector_norm(gap).square() / real.sum().clamp(min=1)
 
-# %% ../nbs/07_attention.ipynb #b98b0a53
+# %% ../nbs/07_attention.ipynb #26e9b314
 def attention_kl(
     a_s, # (bs, heads, seq, seq) student's scores, before the softmax
     a_t, # (bs, heads, seq, seq) teacher's
     mask=None, # (bs, seq) 1 for real tokens
+    reference:bool=False, # MiniLM's: mean per text first, then over texts
 ):
     "KL(teacher || student) of attention, mean over heads and tokens (MiniLM, eq. 3)."
     check_shapes(a_s, a_t, "attention scores", HEADS)
+    if reference:
+        masks = [None] * len(a_s) if mask is None else mask.split(1)
+        texts = zip(a_s.split(1), a_t.split(1), masks)
+        return torch.stack([attention_kl(*text) for text in texts]).mean()
     real = real_pairs(a_s, a_t, mask)
     a_s, a_t = [torch.where(real, a, torch.finfo(a.dtype).min) for a in (a_s, a_t)]
     return kl_divergence(a_s.transpose(1, 2), a_t.transpose(1, 2), mask=mask)
@@ -67,7 +73,7 @@ def relation_scores(x, y, heads:int):
     x, y = regroup(x, heads), regroup(y, heads)
     return x @ y.transpose(-1, -2) / math.sqrt(x.shape[-1])
 
-# %% ../nbs/07_attention.ipynb #611e4c08
+# %% ../nbs/07_attention.ipynb #2e9f3000
 def relation_kl(
     x_s, # (bs, heads, seq, head_dim) student's queries, keys or values
     x_t, # (bs, heads, seq, head_dim) teacher's; heads and width may differ
@@ -82,21 +88,14 @@ def relation_kl(
     heads = x_t.shape[1] if heads is None else heads
     a_s, a_t = [relation_scores(x, x if y is None else y, heads)
                 for x, y in ((x_s, y_s), (x_t, y_t))]
-    if not reference: return attention_kl(a_s, a_t, mask)
-    rows = range(len(a_s))
-    return torch.stack([attention_kl(a_s[i:i+1], a_t[i:i+1], None if mask is None
-                                     else mask[i:i+1]) for i in rows]).mean()
+    return attention_kl(a_s, a_t, mask, reference)
 
-# %% ../nbs/07_attention.ipynb #0b1a4df5
+# %% ../nbs/07_attention.ipynb #f3c5b3f0
 class AttentionMSE(LayerTerm):
     """`attention_mse` summed over mapped blocks, a mean over pairs of real tokens.
 
     TinyBERT's attention term; with `reference` as its code counts."""
     needs, unit = frozenset({"scores"}), "pairs"
-    def __init__(self, layers=None, reference=False):
-        super().__init__(layers)
-        self.reference = reference
-
     def forward(self, s, t, batch):
         blocks = self.map(len(s.scores), len(t.scores)).blocks
         return sum(attention_mse(s.scores[i], t.scores[j], batch["attention_mask"],
@@ -107,10 +106,10 @@ class AttentionKL(LayerTerm):
     needs, unit, default = frozenset({"scores"}), "tokens", "last"
     def forward(self, s, t, batch):
         blocks = self.map(len(s.scores), len(t.scores)).blocks
-        return sum(attention_kl(s.scores[i], t.scores[j], batch["attention_mask"])
-                   for i, j in blocks.items())
+        return sum(attention_kl(s.scores[i], t.scores[j], batch["attention_mask"],
+                                self.reference) for i, j in blocks.items())
 
-# %% ../nbs/07_attention.ipynb #8a4a3a00
+# %% ../nbs/07_attention.ipynb #3787d18c
 PARTS = dict(q="queries", k="keys", v="values")
 
 class Relations(LayerTerm):
@@ -119,8 +118,8 @@ class Relations(LayerTerm):
     Each kind is a letter of 'qkv', or two for a relation between two of them."""
     unit, default = "tokens", "last"
     def __init__(self, kinds="qkv", heads=None, layers=None, reference=False):
-        super().__init__(layers)
-        self.kinds, self.heads, self.reference = tuple(kinds), heads, reference
+        super().__init__(layers, reference)
+        self.kinds, self.heads = tuple(kinds), heads
         known = all(0 < len(k) < 3 and set(k) <= set("qkv") for k in self.kinds)
         expect(self.kinds and known, f"kinds={kinds!r}",
                "letters of 'qkv' or pairs of them", "Say 'qkv', 'v' or ('qk', 'v')")

@@ -140,7 +140,7 @@ def check_parts(model, wanted:dict):
         bad = [i for i in layers or () if n is not None and not 0 <= i <= top]
         expect(not bad, f"layer {bad} of {part}", f"0 to {top} in {name}")
 
-# %% ../nbs/09_capture.ipynb #bd023d69
+# %% ../nbs/09_capture.ipynb #534e3c82
 @contextmanager
 def recording(model, wanted:dict):
     "A `Recorder` for the attention of `model`, whose own setting comes back afterwards."
@@ -148,7 +148,8 @@ def recording(model, wanted:dict):
     if not recorder.wanted:
         yield recorder
         return
-    again = recorder.grad and model.training and model.is_gradient_checkpointing
+    again = recorder.grad and model.training and any(
+        getattr(m, "gradient_checkpointing", False) for m in model.modules())
     expect(own == "sdpa" or not again, f"gradient checkpointing with {own} attention",
            "sdpa: blocks are recomputed", "Call set_attn_implementation('sdpa')")
     token = _recorder.set(recorder)

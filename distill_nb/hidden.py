@@ -83,7 +83,7 @@ class StateTerm(LayerTerm):
         pairs = self.pairs(len(s.hidden_states) - 1, len(t.hidden_states) - 1)
         return [(s.hidden_states[i], t.hidden_states[j]) for i, j in pairs.items()]
 
-# %% ../nbs/06_hidden.ipynb #f8a488d6
+# %% ../nbs/06_hidden.ipynb #43b02f3c
 def make_projection(d_student:int, d_teacher:int) -> nn.Linear:
     "A linear map with BERT's initialisation: normal with deviation .02, bias 0."
     project = nn.Linear(d_student, d_teacher)
@@ -98,17 +98,17 @@ class HiddenMSE(StateTerm):
     With `reference` padding counts, as in TinyBERT's code."""
     unit = "tokens"
     def __init__(self, layers=None, project="shared", embeddings=True, reference=False):
-        super().__init__(layers)
+        super().__init__(layers, reference)
         expect(project in ("shared", "each"), f"project={project!r}",
                "'shared' or 'each'")
-        self.project, self.embeddings, self.reference = project, embeddings, reference
+        self.project, self.embeddings = project, embeddings
         self.projections = nn.ModuleList()
 
     def pairs(self, n_student, n_teacher):
         pairs = self.map(n_student, n_teacher).states
         return {i: j for i, j in pairs.items() if i or self.embeddings}
 
-# %% ../nbs/06_hidden.ipynb #7cfef557
+# %% ../nbs/06_hidden.ipynb #3da7f01d
 @patch
 def bind(self:HiddenMSE, student, teacher):
     "Make the projections if the widths differ; those that are there must fit."
@@ -135,19 +135,14 @@ def forward(self:HiddenMSE, s, t, batch):
 @patch
 def settings(self:HiddenMSE):
     said = [StateTerm.settings(self), "project='each'" * (self.project == "each"),
-            "embeddings=False" * (not self.embeddings),
-            "reference=True" * self.reference]
+            "embeddings=False" * (not self.embeddings)]
     return ", ".join(filter(None, said))
 
-# %% ../nbs/06_hidden.ipynb #7d36c07e
+# %% ../nbs/06_hidden.ipynb #7a2b525a
 class ClsMSE(StateTerm):
     """`cls_mse` summed over the states between embeddings and last; mean over examples.
 
     With `reference` the mean over layers and dimensions too, as in PKD's code."""
-    def __init__(self, layers=None, reference=False):
-        super().__init__(layers)
-        self.reference = reference
-
     def pairs(self, n_student, n_teacher):
         pairs = self.map(n_student, n_teacher).states
         inner = {i: j for i, j in pairs.items() if 0 < i < n_student}

@@ -77,7 +77,7 @@ def __repr__(self:LayerMap): return self.table().to_string(index=False)
 @patch
 def _repr_html_(self:LayerMap): return self.table().to_html(index=False)
 
-# %% ../nbs/05_layermap.ipynb #e1ccdf00
+# %% ../nbs/05_layermap.ipynb #df81d1eb
 @patch
 def plot(self:LayerMap):
     "Both stacks of blocks with an arrow for every pair; what teaches no one is pale."
@@ -88,8 +88,9 @@ def plot(self:LayerMap):
         for state in range(n + 1):
             shade = dict(facecolor=palette[who], alpha=1. if state in used else .25)
             name = f"block {state - 1}" if state else "embeddings"
-            ax.text(x, state, f"{name} → state {state}", color="white", ha="center",
-                    va="center", fontsize=8, bbox=dict(boxstyle="round", **shade))
+            ax.text(x, state, f"{name} → state {state}", ha="center", va="center",
+                    fontsize=8, color="white" if state in used else palette.ink,
+                    bbox=dict(boxstyle="round", **shade))
         ax.text(x, n + 1, who, ha="center", va="center", fontsize=9)
     for i, j in self.states.items():
         ax.annotate("", (1.55, i), (.45, j), arrowprops=dict(arrowstyle="->", lw=1.2))
@@ -97,17 +98,20 @@ def plot(self:LayerMap):
     ax.set_axis_off()
     return fig
 
-# %% ../nbs/05_layermap.ipynb #ca0c01a5
+# %% ../nbs/05_layermap.ipynb #92177f46
 def depth(model) -> int|None:
     "How many blocks a forward pass runs, from the configuration; None if not said."
     return getattr(model.config, "num_hidden_layers", None)
 
 class LayerTerm(Term):
-    "A term between mapped layers; `layers` is `LayerMap`'s `how`."
+    """A term between mapped layers; `layers` is `LayerMap`'s `how`.
+
+    With `reference` it counts as the paper's code does, else over real tokens."""
     default = "uniform"
-    def __init__(self, layers=None):
+    def __init__(self, layers=None, reference=False):
         super().__init__()
         self.how = self.default if layers is None else layers
+        self.reference = reference
 
     def map(self, n_student, n_teacher):
         "The `LayerMap` of this term between two depths."
@@ -118,4 +122,6 @@ class LayerTerm(Term):
         blocks = self.map(n_student, n_teacher).blocks
         return {part: (tuple(blocks), tuple(blocks.values())) for part in self.needs}
 
-    def settings(self): return "" if self.how == self.default else f"layers={self.how!r}"
+    def settings(self):
+        layers = f"layers={self.how!r}" if self.how != self.default else ""
+        return ", ".join(filter(None, [layers, "reference=True" * self.reference]))

@@ -1,0 +1,116 @@
+"""What the terms of TinyBERT's first stage cost over the bare step: `python benchmarks/losses.py --repeats 24`.
+
+The bare step is the teacher's forward pass without gradients, the student's forward and backward pass on its logits, and
+AdamW, all under SDPA. Every objective takes the same step with `trace` and its own losses. Steps of all variants are
+interleaved, so that each ratio compares neighbours in time; the memory is the peak of a process that runs one variant.
+Writes nbs/results/losses-cpu.json (or what `--out` names), which nbs/results/losses.ipynb reads.
+"""
+import argparse, json, resource, statistics, subprocess, sys, time
+from pathlib import Path
+import torch
+from transformers import BertConfig, BertForSequenceClassification
+from distill_nb.capture import trace
+from distill_nb.evaluate import machine
+from distill_nb.losses import AttentionKL, AttentionMSE, HiddenMSE, Relations, SoftTargets, as_objective
+
+OBJECTIVES = {"SoftTargets": SoftTargets, "AttentionMSE": AttentionMSE, "HiddenMSE": HiddenMSE,
+              "TinyBERT stage 1": lambda: AttentionMSE() + HiddenMSE(),
+              "MiniLM v1": lambda: AttentionKL() + Relations("v"), "MiniLM v2": lambda: Relations("qkv", heads=12)}
+STUDENT = dict(hidden_size=312, num_hidden_layers=4, num_attention_heads=12, intermediate_size=1200)
+
+def make_batch(bs, seq, ragged, vocabulary=30522):
+    "Random ids; with `ragged`, texts of a quarter of `seq` to all of it."
+    g = torch.Generator().manual_seed(0)
+    ids = torch.randint(1000, vocabulary, (bs, seq), generator=g)
+    lengths = torch.randint(seq // 4, seq + 1, (bs, 1), generator=g) if ragged else torch.full((bs, 1), seq)
+    lengths[0] = seq
+    mask = (torch.arange(seq) < lengths).long()
+    return dict(input_ids=ids * mask, attention_mask=mask)
+
+class Bench:
+    "Teacher, student, a batch on one device, and steps by name."
+    def __init__(self, o, ragged, bf16):
+        torch.manual_seed(0)
+        self.device, self.bf16 = o.device, bf16
+        self.teacher = BertForSequenceClassification(BertConfig()).eval().to(o.device)
+        self.student = BertForSequenceClassification(BertConfig(**STUDENT)).train().to(o.device)
+        self.batch = {k: v.to(o.device) for k, v in make_batch(o.batch, o.seq, ragged).items()}
+        self.steps = {"bare": self.step(self.bare, self.student.parameters())}
+        for name in o.objectives: self.steps[name] = self.step(*self.distil(name))
+
+    def step(self, loss, parameters):
+        opt = torch.optim.AdamW(list(parameters), lr=1e-5, fused=True)
+        def run():
+            loss().backward()
+            opt.step()
+            opt.zero_grad()
+        return run
+
+    def autocast(self): return torch.autocast(self.device, torch.bfloat16, enabled=self.bf16)
+
+    def bare(self):
+        with torch.no_grad(), self.autocast(): self.teacher(**self.batch)
+        with self.autocast(): return self.student(**self.batch).logits.float().sum()
+
+    def distil(self, name):
+        objective = as_objective(OBJECTIVES[name]()).bind(self.student, self.teacher)
+        of_student, of_teacher = objective.reads(4, 12)
+        def loss():
+            with torch.no_grad(), self.autocast(): t = trace(self.teacher, self.batch, of_teacher)
+            with self.autocast():
+                return sum(objective(trace(self.student, self.batch, of_student), t, self.batch).values())
+        return loss, [*self.student.parameters(), *objective.parameters()]
+
+def measure(o, ragged, bf16):
+    "Rows: median seconds, and the median ratio to the bare step of the same round."
+    bench, seconds = Bench(o, ragged, bf16), {}
+    for repeat in range(o.warmup + o.repeats):
+        for name, step in bench.steps.items():
+            start = time.perf_counter()
+            step()
+            if o.device == "cuda": torch.cuda.synchronize()
+            if repeat >= o.warmup: seconds.setdefault(name, []).append(time.perf_counter() - start)
+    for name, s in seconds.items():
+        ratios = [a / b for a, b in zip(s, seconds["bare"])]
+        quartiles = statistics.quantiles(ratios, n=4) if name != "bare" else [1., 1., 1.]
+        yield dict(objective=name, bf16=bf16, padding=ragged, seconds=statistics.median(s),
+                   ratio=statistics.median(s) / statistics.median(seconds["bare"]), paired=quartiles)
+
+def peak(o, name, bf16):
+    "Peak memory in MB of a process that takes three steps of one variant."
+    flags = [f"--{k}={getattr(o, k)}" for k in ("batch", "seq", "device")] + ["--bf16"] * bf16
+    run = subprocess.run([sys.executable, __file__, *flags, "--peak", name], capture_output=True, text=True, check=True)
+    return float(run.stdout.split()[-1])
+
+def peak_here(o):
+    o.objectives = [] if o.peak == "bare" else [o.peak]
+    step = list(Bench(o, False, o.bf16).steps.values())[-1]
+    for _ in range(3): step()
+    if o.device == "cuda": return torch.cuda.max_memory_allocated() / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+if __name__ == "__main__":
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--repeats", type=int, default=24)
+    p.add_argument("--warmup", type=int, default=2)
+    p.add_argument("--batch", type=int, default=32)
+    p.add_argument("--seq", type=int, default=64)
+    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    p.add_argument("--objectives", nargs="+", default=list(OBJECTIVES), choices=OBJECTIVES)
+    p.add_argument("--out")
+    p.add_argument("--peak", help=argparse.SUPPRESS)
+    p.add_argument("--bf16", action="store_true", help=argparse.SUPPRESS)
+    o = p.parse_args()
+    if o.peak: sys.exit(print(peak_here(o)))
+    # first, while this process is small: a child's peak starts from its parent's size
+    peaks = {(name, bf16): peak(o, name, bf16) for name in ["bare", *o.objectives] for bf16 in (False, True)}
+    rows = []
+    for bf16 in (False, True):
+        for ragged in (False, True):
+            for row in measure(o, ragged, bf16):
+                if not ragged: row["peak_mb"] = peaks[row["objective"], bf16]
+                rows.append(row)
+                print(row, flush=True)
+    settings = dict(batch=o.batch, seq=o.seq, repeats=o.repeats, teacher="BERT-base", student=STUDENT)
+    out = Path(o.out or f"nbs/results/losses-{o.device}.json")
+    out.write_text(json.dumps(dict(settings=settings, machine=machine(), results=rows), indent=1) + "\n")

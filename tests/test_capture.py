@@ -1,0 +1,280 @@
+"trace: attention scores of many families against eager attention, modes, gradients, compile, checkpointing, refusals."
+import pytest, torch
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, GPT2Config, logging
+from distill_nb.capture import ATTENTION, Recorder, check_parts, trace, unwrap, wanted_parts
+from distill_nb.errors import InputError
+from distill_nb.losses import (AttentionKL, AttentionMSE, CosineHidden, HiddenMSE, Relations, SoftTargets, as_objective,
+    attention_mse)
+
+BASE = dict(vocab_size=60, hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32,
+            max_position_embeddings=64, pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2)
+RECORDED = {name: BASE for name in ["bert", "roberta", "xlm-roberta", "camembert", "electra", "ernie", "data2vec-text",
+            "nomic_bert", "layoutlm", "splinter", "roberta-prelayernorm", "xlm-roberta-xl", "jina_embeddings_v3"]}
+RECORDED |= {"albert": dict(BASE, embedding_size=16),
+             "mobilebert": dict(BASE, embedding_size=16, true_hidden_size=16, intra_bottleneck_size=16),
+             "modernbert": dict(BASE, local_attention=4, global_attn_every_n_layers=3),
+             "eurobert": dict(BASE, num_attention_heads=4, num_key_value_heads=2),
+             "distilbert": dict(vocab_size=60, dim=16, n_layers=3, n_heads=2, hidden_dim=32, max_position_embeddings=64)}
+REFUSED = {name: BASE for name in ["deberta-v2", "deberta", "mpnet", "roformer", "convbert", "rembert", "big_bird", "fnet"]}
+every_family = pytest.mark.parametrize("family", RECORDED)
+
+@pytest.fixture(autouse=True)
+def quiet_configs():
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    yield
+    logging.set_verbosity(level)
+
+def make(family, auto=AutoModel, sharpen=True, **kw):
+    "A small random model whose attention is far from uniform, else any scores would pass."
+    torch.manual_seed(0)
+    model = auto.from_config(AutoConfig.for_model(family, **{**(RECORDED | REFUSED)[family], **kw})).eval()
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if sharpen and p.dim() > 1 and not ("embed" in name or "classifier" in name): p *= 12
+    return model
+
+def batch_of(seq=11, pair=False):
+    "Two texts, one of them padded; as a pair the token types change in the middle."
+    ids = torch.randint(5, 60, (2, seq), generator=torch.Generator().manual_seed(1))
+    ids[1, 7:] = 0
+    types = (torch.arange(seq) > 3).long().expand(2, -1) * (ids > 0)
+    return dict(input_ids=ids, attention_mask=(ids > 0).long(), **{"token_type_ids": types} if pair else {})
+
+def eager(model, batch):
+    own = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    with torch.no_grad(): out = model(**batch, output_attentions=True)
+    model.set_attn_implementation(own)
+    return out.attentions
+
+def checkpoint_activations(model, use_reentrant=False):
+    "Gradient checkpointing, under its name before and after transformers 5.20."
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": use_reentrant})
+
+# Values
+
+@every_family
+@pytest.mark.parametrize("pair", [False, True], ids=["single", "pair"])
+def test_softmax_of_our_scores_is_eagers(family, pair):
+    model = make(family)
+    if pair and not getattr(model.config, "type_vocab_size", 0) > 1: pytest.skip("no token types")
+    batch = batch_of(pair=pair)
+    with torch.no_grad(): out = trace(model, batch, {"scores"})
+    theirs = eager(model, batch)
+    assert len(out.scores) == len(theirs) == model.config.num_hidden_layers
+    assert max((p[0].amax(-1) - p[0].amin(-1)).max() for p in theirs) > .05 # far from uniform, so this can fail
+    for ours, p in zip(out.scores, theirs):
+        assert ours.shape == p.shape
+        torch.testing.assert_close(ours.softmax(-1), p, atol=1e-5, rtol=0)
+
+@every_family
+def test_the_model_computes_what_it_computes(family):
+    model, batch = make(family, AutoModelForMaskedLM if family in ("bert", "modernbert") else AutoModel), batch_of()
+    with torch.no_grad():
+        plain = model(**batch, output_hidden_states=True)
+        states = trace(model, batch, {"hidden_states", *ATTENTION}).hidden_states
+    own = "sdpa" if model._supports_sdpa else "eager"
+    for ours, theirs in zip(states, plain.hidden_states): torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    assert model.config._attn_implementation == own
+
+@pytest.mark.parametrize("family", ["bert", "albert", "distilbert", "modernbert", "eurobert"])
+def test_queries_keys_and_values_are_what_attention_is_made_of(family):
+    model, batch = make(family), batch_of()
+    with torch.no_grad(): out = trace(model, batch, ATTENTION)
+    mask = batch["attention_mask"].bool()[:, None, None]
+    for q, k, v, scores in zip(out.queries, out.keys, out.values, out.scores):
+        assert q.shape == k.shape == v.shape == (*scores.shape[:3], q.shape[-1])
+        seen = scores > torch.finfo(scores.dtype).min / 2
+        torch.testing.assert_close((q @ k.mT * q.shape[-1]**-.5)[seen], scores[seen])
+        assert not (seen & ~mask).any() # nobody looks at padding
+
+def test_bert_by_hand():
+    model, batch = make("bert"), batch_of()
+    with torch.no_grad():
+        out = trace(model, batch, {"hidden_states", "queries", "keys", "values"})
+        for i, block in enumerate(model.encoder.layer):
+            for part, name in (("queries", "query"), ("keys", "key"), ("values", "value")):
+                x = getattr(block.attention.self, name)(out.hidden_states[i]).view(2, 11, 2, 8).transpose(1, 2)
+                torch.testing.assert_close(getattr(out, part)[i], x)
+
+def test_only_what_was_asked_for():
+    model, batch = make("bert", AutoModelForSequenceClassification), batch_of()
+    out = trace(model, batch, {"scores": (2,), "hidden_states": (0, 3)})
+    assert [s is None for s in out.scores] == [True, True, False]
+    assert [h is None for h in out.hidden_states] == [False, True, True, False]
+    assert (out.logits, out.queries, out.keys, out.values) == (None,) * 4
+    whole = trace(model, batch, {"scores", "hidden_states", "logits"})
+    assert torch.equal(out.scores[2], whole.scores[2]) and torch.equal(out.hidden_states[3], whole.hidden_states[3])
+    assert whole.logits.shape == (2, 2)
+
+def test_the_head_does_not_run_where_no_logits_are_wanted():
+    model, batch = make("bert", AutoModelForMaskedLM), batch_of()
+    ran = []
+    model.cls.register_forward_hook(lambda *a: ran.append(1))
+    trace(model, batch, {"hidden_states", "scores"})
+    assert not ran
+    trace(model, batch, {"logits", "scores"})
+    assert ran
+
+# Modes
+
+@pytest.mark.parametrize("family", ["bert", "albert", "distilbert", "modernbert", "mobilebert"])
+def test_scores_in_training_are_those_before_dropout(family):
+    "Without dropout elsewhere, a layer's scores in training are those of eval mode."
+    model, batch = make(family), batch_of()
+    with torch.no_grad(): still = trace(model, batch, {"scores": (0,)}).scores[0]
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Dropout) and "embed" in name: module.p = 0.
+    with torch.no_grad(): drops = trace(model.train(), batch, {"scores": (0,)}).scores[0]
+    torch.testing.assert_close(drops, still)
+
+@every_family
+def test_gradients_reach_the_student(family):
+    model, batch = make(family), batch_of()
+    model.train()
+    with torch.no_grad(): target = trace(make(family), batch_of(), {"scores"}).scores
+    scores = trace(model, batch, {"scores"}).scores
+    sum(attention_mse(a, t + 1, batch["attention_mask"]) for a, t in zip(scores, target)).backward()
+    touched = [n for n, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0]
+    assert any("embed" in n for n in touched) and any(s in n for n in touched for s in ("query", "q_lin", "q_proj", "Wqkv", "qkv"))
+
+def test_no_gradient_under_no_grad_and_none_leaks():
+    model, batch = make("bert"), batch_of()
+    with torch.no_grad(): out = trace(model, batch, {"scores", "hidden_states"})
+    assert not any(x.requires_grad for x in (*out.scores, *out.hidden_states))
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast(dtype):
+    model, batch = make("bert", sharpen=False), batch_of()
+    plain = trace(model, batch, {"scores"}).scores
+    with torch.autocast("cpu", dtype): cast = trace(model, batch, {"scores"}).scores
+    for a, b in zip(plain, cast):
+        assert b.dtype == dtype
+        torch.testing.assert_close(b.float().softmax(-1), a.softmax(-1), atol=2e-2, rtol=0)
+    attention_mse(cast[0], plain[0].to(dtype), batch["attention_mask"]).backward()
+    assert model.embeddings.word_embeddings.weight.grad.isfinite().all()
+
+@pytest.mark.parametrize("family", ["bert", "albert", "modernbert"])
+def test_compiled_models_give_the_same_numbers(family):
+    torch._dynamo.reset()
+    model, batch = make(family, AutoModelForSequenceClassification), batch_of()
+    compiled = torch.compile(model, backend="aot_eager")
+    assert unwrap(compiled) is model
+    for needs in ({"scores", "logits"}, {"scores", "keys", "hidden_states"}): # switched between them, and back
+        grads = []
+        compiled(**batch)
+        for m in (model, compiled):
+            model.zero_grad()
+            out = trace(m, batch, needs)
+            sum(s.clamp(min=-1e3).square().mean() for s in out.scores).backward()
+            grads.append((out.scores[-1].detach(), model.get_input_embeddings().weight.grad.clone()))
+        for ours, theirs in zip(*grads): torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+@pytest.mark.parametrize("family", ["bert", "electra", "distilbert", "modernbert"]) # ALBERT has no checkpointing
+def test_gradient_checkpointing_changes_no_number(family):
+    batch, grads = batch_of(), []
+    for again in (False, True):
+        model = make(family, AutoModelForSequenceClassification).train()
+        for m in model.modules():
+            if isinstance(m, torch.nn.Dropout): m.p = 0.
+        for name in ("attention_dropout", "attention_probs_dropout_prob"):
+            if hasattr(model.config, name): setattr(model.config, name, 0.)
+        for m in model.modules():
+            if isinstance(getattr(m, "attention_dropout", None), float): m.attention_dropout = 0.
+        if again: checkpoint_activations(model)
+        out = trace(model, batch, {"scores", "logits", "hidden_states"})
+        assert len(out.scores) == 3
+        (sum(s.clamp(min=-1e3).square().mean() for s in out.scores) + out.logits.sum()).backward()
+        grads.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+    assert grads[0].norm() > 0
+    torch.testing.assert_close(grads[1], grads[0], atol=1e-5, rtol=1e-4)
+
+def test_checkpointing_that_cuts_gradients_is_refused():
+    model = make("bert").train()
+    checkpoint_activations(model, use_reentrant=True)
+    with pytest.raises(InputError, match="use_reentrant=False"): trace(model, batch_of(), {"scores"})
+    assert model.config._attn_implementation == "sdpa"
+
+def test_checkpointing_with_eager_attention_is_refused_and_eager_alone_works():
+    model, batch = make("bert"), batch_of()
+    want = trace(model, batch, {"scores"}).scores
+    model.set_attn_implementation("eager")
+    for a, b in zip(trace(model, batch, {"scores"}).scores, want): torch.testing.assert_close(a, b)
+    assert model.config._attn_implementation == "eager"
+    checkpoint_activations(model.train())
+    with pytest.raises(InputError, match="with eager attention"): trace(model, batch, {"scores"})
+
+def test_traces_may_nest():
+    "A teacher asked from inside a student's forward pass does not disturb it."
+    model, teacher, batch = make("bert"), make("distilbert"), batch_of()
+    inner = []
+    model.encoder.layer[1].register_forward_pre_hook(lambda *a: inner.append(trace(teacher, batch, {"scores"}).scores))
+    outer = trace(model, batch, {"scores"}).scores
+    assert len(outer) == 3 and len(inner[0]) == 3
+    assert torch.equal(inner[0][2], trace(teacher, batch, {"scores"}).scores[2])
+
+# Refusals
+
+@pytest.mark.parametrize("family", REFUSED)
+@pytest.mark.parametrize("part", sorted(ATTENTION))
+def test_families_without_the_interface_are_refused(family, part):
+    model, batch = make(family, sharpen=False), batch_of()
+    with pytest.raises(InputError, match=type(model).__name__): trace(model, batch, {part})
+    assert len(trace(model, batch, {"hidden_states"}).hidden_states) == 4
+
+def test_causal_attention_is_refused():
+    model = AutoModel.from_config(GPT2Config(vocab_size=60, n_embd=16, n_layer=1, n_head=2))
+    with pytest.raises(InputError, match="causal attention in GPT2Attention"): trace(model, {"input_ids": torch.ones(1, 4).long()}, {"scores"})
+
+def test_a_crash_restores_the_setting():
+    model = make("bert")
+    def crash(*a): raise RuntimeError("boom")
+    hook = model.encoder.layer[1].register_forward_pre_hook(crash)
+    with pytest.raises(RuntimeError, match="boom"): trace(model, batch_of(), {"scores"})
+    hook.remove()
+    assert model.config._attn_implementation == "sdpa"
+    assert len(trace(model, batch_of(), {"scores"}).scores) == 3 # and no call of the crashed pass is left
+
+@pytest.mark.parametrize("needs, message", [({"attention"}, "needs="), ({"scores": (3,)}, "layer"), ({"scores": (-1,)}, "layer"),
+                                            ({"hidden_states": (4,)}, "0 to 3")])
+def test_unknown_parts_and_layers_are_refused(needs, message):
+    with pytest.raises(InputError, match=message): trace(make("bert"), batch_of(), needs)
+
+def test_calls_that_are_not_one_per_block_are_refused():
+    "ALBERT with two attention modules a group: nobody could say which call is which layer."
+    model = make("albert", inner_group_num=2)
+    with pytest.raises(InputError, match="6 attention calls in AlbertModel"): trace(model, batch_of(), {"scores"})
+
+# With objectives
+
+EVERYTHING = lambda: (SoftTargets(T=2) + CosineHidden() + HiddenMSE() + AttentionMSE() + AttentionKL()
+                      + Relations("qkv", heads=4) + Relations(("qk",)))
+
+@pytest.mark.parametrize("family", ["bert", "modernbert", "albert", "nomic_bert"])
+@pytest.mark.parametrize("extra", [1, 9])
+def test_padding_changes_neither_loss_nor_gradient(family, extra):
+    teacher, losses, grads = make(family, AutoModelForSequenceClassification, num_hidden_layers=6), [], []
+    batch = batch_of()
+    wide = {k: torch.nn.functional.pad(v, (0, extra)) for k, v in batch.items()}
+    for b in (batch, wide):
+        student = make(family, AutoModelForSequenceClassification, sharpen=False)
+        objective = EVERYTHING()
+        of_student, of_teacher = objective.reads(3, 6)
+        with torch.no_grad(): t = trace(teacher, b, of_teacher)
+        parts = objective(trace(student, b, of_student), t, b)
+        sum(parts.values()).backward()
+        losses.append(torch.stack(list(parts.values())))
+        grads.append(torch.cat([p.grad.flatten() for p in student.parameters() if p.grad is not None]))
+    assert (losses[0] > 0).all() and grads[0].norm() > 0
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-4, atol=1e-5)
+    assert (grads[1] - grads[0]).norm() < 1e-3 * grads[0].norm()
+
+def test_what_reads_names_is_enough():
+    teacher, student, batch = make("bert", AutoModelForSequenceClassification, num_hidden_layers=6), make("distilbert", AutoModelForSequenceClassification), batch_of()
+    objective = EVERYTHING()
+    few = [trace(m, batch, needs) for m, needs in zip((student, teacher), objective.reads(3, 6))]
+    all_ = [trace(m, batch, objective.needs) for m in (student, teacher)]
+    assert sum(h is None for h in few[1].hidden_states) == 3 and sum(s is None for s in few[1].scores) == 3
+    for a, b in zip(objective(*few, batch).values(), objective(*all_, batch).values()): torch.testing.assert_close(a, b)
