@@ -21,7 +21,7 @@ from transformers.masking_utils import sdpa_mask
 from .errors import expect
 from .layermap import depth
 
-# %% ../nbs/09_capture.ipynb #1f90e046
+# %% ../nbs/09_capture.ipynb #23963557
 def unwrap(model):
     "The Hugging Face model inside `torch.compile`, DDP and the like."
     return extract_model_from_parallel(model, keep_torch_compile=False)
@@ -32,6 +32,7 @@ def _accepts(cls) -> frozenset:
     named = inspect.signature(cls.forward).parameters
     return frozenset(named) - {"self", "labels", "kwargs"}
 
+@torch.compiler.disable
 def model_inputs(model, batch) -> dict:
     "The part of `batch` that this model's forward reads."
     known = _accepts(type(unwrap(model)))

@@ -6,13 +6,14 @@ from datasets import Dataset
 from safetensors.torch import load_file
 from torch import nn
 from transformers import (AutoModelForSequenceClassification, BertConfig, DataCollatorWithPadding,
-                          DistilBertConfig)
+                          DebertaV2Config, DistilBertConfig)
 
 from conftest import WORDS, bert
 from distill_nb.capture import trace
 from distill_nb.errors import InputError
 from distill_nb.evaluate import evaluating, predict
-from distill_nb.losses import CosineHidden, HardTargets, LogitMSE, SoftTargets
+from distill_nb.losses import (AttentionKL, AttentionMSE, ClsMSE, CosineHidden, HardTargets, HiddenMSE, LogitMSE, Relations,
+                               SoftTargets)
 from distill_nb.student import init_student
 from distill_nb.train import Distiller, claim_folder, save_student, training_args
 
@@ -40,12 +41,13 @@ def train(tok, tmp_path, student, teacher, objective, data=None, resume=None, **
 def weights(module): return nn.utils.parameters_to_vector(module.parameters()).detach().clone()
 
 OBJECTIVES = {"soft": SoftTargets(T=3), "hard": HardTargets(), "cosine": CosineHidden(), "mse": LogitMSE(),
-              "all": 5*SoftTargets(T=2) + 2*HardTargets() + 1*CosineHidden()}
+              "all": 5*SoftTargets(T=2) + 2*HardTargets() + 1*CosineHidden(),
+              "tinybert": AttentionMSE() + HiddenMSE(), "relations": AttentionKL() + Relations("qkv", heads=2), "pkd": ClsMSE()}
 
 @pytest.mark.parametrize("labels", [lambda i: int(i % 3 == 0), lambda i: i % 2 if i % 5 == 0 else -100], ids=["all", "some"])
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_accumulation_is_the_large_batch(tok, tmp_path, name, labels):
-    "1 x 32, 4 x 8 and an uneven 3 x 12 take the same step, for means over examples, tokens and labels."
+    "1 x 32, 4 x 8 and an uneven 3 x 12 take the same step, for means over examples, tokens, labels and pairs."
     steps = []
     for bs, n in ((32, 1), (8, 4), (12, 3)):
         s = init_student(bert(), [0, 3])
@@ -56,16 +58,19 @@ def test_accumulation_is_the_large_batch(tok, tmp_path, name, labels):
     assert steps[0].norm() > 1e-3
     for other in steps[1:]: assert (steps[0] - other).norm() < 1e-4 * steps[0].norm()
 
-def test_two_processes_are_one_with_the_doubled_batch(tmp_path):
-    "Whatever order a set of units has in each process: labels, tokens and examples are unevenly spread over the two."
-    steps = []
+@pytest.mark.parametrize("name", ["all", "tinybert"])
+def test_two_processes_are_one_with_the_doubled_batch(tmp_path, name):
+    "Whatever order a set of units has in each process: labels, tokens, pairs and examples are unevenly spread over the two."
+    trained = []
     for n in (1, 2):
         out, script = tmp_path/f"{n}.pt", Path(__file__).parent/"processes_step.py"
         launch = ["-m", "torch.distributed.run", f"--nproc_per_node={n}", "--standalone"] if n > 1 else []
-        run = subprocess.run([sys.executable, *launch, script, out, str(n)], capture_output=True, text=True)
+        run = subprocess.run([sys.executable, *launch, script, out, str(n), name], capture_output=True, text=True)
         assert run.returncode == 0, run.stderr[-2000:]
-        steps.append(torch.load(out, weights_only=True) - weights(init_student(bert(), [0, 3])))
-    assert (steps[0] - steps[1]).norm() < 1e-4 * steps[0].norm()
+        trained.append(torch.load(out, weights_only=True))
+    before, after = trained[0]
+    assert torch.equal(before, trained[1][0]) # the projection too
+    assert (after - trained[1][1]).norm() < 1e-4 * (after - before).norm()
 
 def test_one_step_is_the_hand_written_one(tok, tmp_path):
     "Distiller's step equals the five-line loop's, so nothing scales the loss behind our back."
@@ -115,6 +120,52 @@ def test_families_may_differ(tok, tmp_path):
     before = weights(student)
     train(tok, tmp_path, student, bert(), SoftTargets(T=2) + CosineHidden())
     assert not torch.equal(weights(student), before)
+
+def narrow(auto=AutoModelForSequenceClassification):
+    "A student of another width and depth than its teacher, with as many heads, without dropout."
+    torch.manual_seed(0)
+    return auto.from_config(BertConfig(vocab_size=len(WORDS), hidden_size=8, num_hidden_layers=2, num_attention_heads=2,
+                                       intermediate_size=16, hidden_dropout_prob=0., attention_probs_dropout_prob=0.))
+
+@pytest.mark.parametrize("project, n", [("shared", 1), ("each", 3)])
+def test_tinybert_trains_its_projections_too(tok, tmp_path, project, n):
+    "In the optimizer from the first step, saved for resume, not in the student."
+    settings = dict(max_steps=6, optim="adamw_torch", learning_rate=1e-2, save_strategy="steps", save_steps=3, logging_steps=3)
+    new = lambda: (narrow(), sharp(), AttentionMSE() + HiddenMSE(project=project))
+    torch.manual_seed(0)
+    whole = train(tok, tmp_path/"a", *new(), **settings)
+    made = whole.objective.terms[1].projections
+    assert len(made) == n and all(p.bias.abs().max() > 0 for p in made) # a bias starts at 0
+    h = whole.history()
+    assert h["loss"].iloc[-1] < h["loss"].iloc[0]
+    folder = tmp_path/"a"/"checkpoint-3"
+    assert len(load_file(folder/"objective.safetensors")) == 2 * n
+    assert not any("projection" in k for k in load_file(folder/"model.safetensors"))
+    resumed = train(tok, tmp_path/"b", *new(), resume=str(folder), **settings)
+    torch.testing.assert_close(weights(resumed.model), weights(whole.model), rtol=1e-4, atol=1e-6)
+
+def test_only_the_mapped_layers_are_read(tok, tmp_path):
+    d = train(tok, tmp_path, narrow(), sharp(), AttentionMSE() + HiddenMSE())
+    assert d.of_teacher == dict(scores=(1, 3), hidden_states=(0, 2, 4))
+    assert d.model.needs == dict(scores=(0, 1), hidden_states=(0, 1, 2))
+
+@pytest.mark.parametrize("setting", [dict(gradient_checkpointing=True), dict(bf16=True),
+                                     dict(torch_compile=True, torch_compile_backend="aot_eager")], ids=lambda s: next(iter(s)))
+def test_trainers_settings_change_no_number(tok, tmp_path, setting):
+    "Nor do they make a term silently 0."
+    torch._dynamo.reset()
+    losses, steps = [], []
+    for extra in ({}, setting):
+        s = narrow()
+        before = weights(s)
+        torch.manual_seed(0)
+        d = train(tok, tmp_path, s, sharp(), AttentionMSE() + HiddenMSE() + Relations("v", heads=2) + SoftTargets(T=2),
+                  per_device_train_batch_size=32, learning_rate=.1, **extra)
+        losses.append(d.history().filter(regex="^loss/").iloc[0])
+        steps.append(weights(s) - before)
+    rough = "bf16" in setting
+    assert (losses[0] > 0).all() and losses[1].tolist() == pytest.approx(losses[0].tolist(), rel=.05 if rough else 1e-3, abs=1e-4 if rough else 0)
+    assert (steps[0] - steps[1]).norm() < (.1 if rough else 1e-3) * steps[0].norm()
 
 class Stretched(SoftTargets):
     "A term that owns a parameter."
@@ -183,10 +234,17 @@ def test_overwriting_must_be_asked_for(tok, tmp_path):
     (tmp_path/"file").write_text("")
     with pytest.raises(InputError, match="is a file"): claim_folder(tmp_path/"file")
 
+def deberta():
+    return AutoModelForSequenceClassification.from_config(DebertaV2Config(
+        vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32))
+
 @pytest.mark.parametrize("student, teacher, objective, message", [
     (lambda: bert(1), lambda: None, SoftTargets(), "without a teacher"),
     (lambda: bert(1, num_labels=3), lambda: bert(), SoftTargets(), "num_labels 3"),
     (lambda: bert(1), lambda: bert(), "kl", "a term or a sum of terms"),
+    (lambda: deberta(), lambda: bert(), AttentionMSE(), "scores of DebertaV2ForSequenceClassification"),
+    (lambda: bert(4), lambda: bert(2), AttentionMSE(), "not deeper"),
+    (lambda: bert(2), lambda: bert(4), HiddenMSE({1: 4}), "teacher block 4"),
 ])
 def test_bad_pairs_are_refused(tmp_path, student, teacher, objective, message):
     with pytest.raises(InputError, match=message):
