@@ -6,14 +6,14 @@
 __all__ = ['HEADS', 'PARTS', 'real_pairs', 'attention_mse', 'attention_kl', 'regroup', 'relation_scores', 'relation_kl',
            'AttentionMSE', 'AttentionKL', 'Relations']
 
-# %% ../nbs/07_attention.ipynb #6d9f83e3
+# %% ../nbs/07_attention.ipynb #898b78a9
 import math
 import torch
 import torch.nn.functional as F
 from .errors import expect
 from .layermap import LayerTerm
 from .logits import kl_divergence
-from .objective import check_mask, check_shapes, widen
+from .objective import check_mask, check_shapes, unit_mask, widen
 
 # %% ../nbs/07_attention.ipynb #48564ba1
 HEADS = "Are the heads and the length the same? Relations(...) takes any number of heads"
@@ -90,7 +90,7 @@ def relation_kl(
                 for x, y in ((x_s, y_s), (x_t, y_t))]
     return attention_kl(a_s, a_t, mask, reference)
 
-# %% ../nbs/07_attention.ipynb #f3c5b3f0
+# %% ../nbs/07_attention.ipynb #eb69bd9b
 class AttentionMSE(LayerTerm):
     """`attention_mse` summed over mapped blocks, a mean over pairs of real tokens.
 
@@ -98,18 +98,20 @@ class AttentionMSE(LayerTerm):
     needs, unit = frozenset({"scores"}), "pairs"
     def forward(self, s, t, batch):
         blocks = self.map(len(s.scores), len(t.scores)).blocks
-        return sum(attention_mse(s.scores[i], t.scores[j], batch["attention_mask"],
-                                 self.reference) for i, j in blocks.items())
+        mask = unit_mask(batch, "tokens")
+        return sum(attention_mse(s.scores[i], t.scores[j], mask, self.reference)
+                   for i, j in blocks.items())
 
 class AttentionKL(LayerTerm):
     "`attention_kl` summed over mapped blocks, by default MiniLM's: the last alone."
     needs, unit, default = frozenset({"scores"}), "tokens", "last"
     def forward(self, s, t, batch):
         blocks = self.map(len(s.scores), len(t.scores)).blocks
-        return sum(attention_kl(s.scores[i], t.scores[j], batch["attention_mask"],
-                                self.reference) for i, j in blocks.items())
+        mask = unit_mask(batch, "tokens")
+        return sum(attention_kl(s.scores[i], t.scores[j], mask, self.reference)
+                   for i, j in blocks.items())
 
-# %% ../nbs/07_attention.ipynb #3787d18c
+# %% ../nbs/07_attention.ipynb #c8a8399f
 PARTS = dict(q="queries", k="keys", v="values")
 
 class Relations(LayerTerm):
@@ -132,9 +134,9 @@ class Relations(LayerTerm):
         a, *_ = self.needs
         blocks = self.map(len(getattr(s, a)), len(getattr(t, a))).blocks
         part = lambda o, letter, i: getattr(o, PARTS[letter])[i]
-        losses = [relation_kl(part(s, k[0], i), part(t, k[0], j), self.heads,
-                              batch["attention_mask"], part(s, k[-1], i),
-                              part(t, k[-1], j), self.reference)
+        mask = unit_mask(batch, "tokens")
+        losses = [relation_kl(part(s, k[0], i), part(t, k[0], j), self.heads, mask,
+                              part(s, k[-1], i), part(t, k[-1], j), self.reference)
                   for i, j in blocks.items() for k in self.kinds]
         return sum(losses) / len(self.kinds)
 

@@ -40,13 +40,13 @@ def model_inputs(model, batch) -> dict:
     expect(inputs, f"a batch of {sorted(batch)}", f"some of {sorted(known)[:6]} ...")
     return inputs
 
-# %% ../nbs/09_capture.ipynb #32eff448
+# %% ../nbs/09_capture.ipynb #877a480a
 def attention_scores(query, key, scaling, mask=None, bias=None):
     """What goes into the softmax: (bs, heads, seq, seq), before dropout.
 
     A masked key has the lowest number of the dtype. `mask` is boolean, True where a
     query may look, or added to the scores; `bias` is added."""
-    scores = (query * scaling) @ key.transpose(-1, -2)
+    scores = (query @ key.transpose(-1, -2)).mul_(scaling)
     if bias is not None: scores = scores + bias
     if mask is None: return scores
     if mask.dtype != torch.bool: return scores + mask
@@ -75,7 +75,7 @@ def wanted_parts(needs) -> dict:
     expect(not unknown, f"needs={unknown}", f"some of {sorted(PARTS)}")
     return parts
 
-# %% ../nbs/09_capture.ipynb #343f67a4
+# %% ../nbs/09_capture.ipynb #64e2002b
 class Recorder:
     "Keeps parts of the attention calls of one forward pass, by the order of calls."
     def __init__(self, wanted:dict):
@@ -92,15 +92,21 @@ class Recorder:
                     queries=lambda: query, keys=lambda: key, values=lambda: value)
         for part, layers in self.wanted.items():
             keep = layers is None or self.calls in layers
-            self.kept[part].append(make[part] if keep else None)
+            self.kept[part].append(self.later(make[part]) if keep else None)
         self.calls += 1
+
+    def later(self, make):
+        "What makes a part: after the pass where gradients are needed, else at once."
+        if self.grad: return make
+        part = make()
+        return lambda: part
 
     def parts(self) -> dict:
         "Part -> a tuple with one entry per call."
         return {part: tuple(make and make() for make in kept)
                 for part, kept in self.kept.items()}
 
-# %% ../nbs/09_capture.ipynb #a798f2bb
+# %% ../nbs/09_capture.ipynb #d8118468
 NAME = "distill_nb"
 _recorder = ContextVar("distill_nb_recorder", default=None)
 
@@ -123,9 +129,6 @@ def recording_attention(module, query, key, value, attention_mask, scaling=None,
                                   scaling=scaling, dropout=dropout,
                                   position_bias=position_bias, **kwargs)
 
-AttentionInterface.register(NAME, recording_attention)
-AttentionMaskInterface.register(NAME, sdpa_mask)
-
 # %% ../nbs/09_capture.ipynb #97a3a8ce
 INSTEAD = "Terms on logits and hidden states work; for attention take another family"
 
@@ -141,7 +144,7 @@ def check_parts(model, wanted:dict):
         bad = [i for i in layers or () if n is not None and not 0 <= i <= top]
         expect(not bad, f"layer {bad} of {part}", f"0 to {top} in {name}")
 
-# %% ../nbs/09_capture.ipynb #534e3c82
+# %% ../nbs/09_capture.ipynb #9d9e7933
 @contextmanager
 def recording(model, wanted:dict):
     "A `Recorder` for the attention of `model`, whose own setting comes back afterwards."
@@ -153,6 +156,8 @@ def recording(model, wanted:dict):
         getattr(m, "gradient_checkpointing", False) for m in model.modules())
     expect(own == "sdpa" or not again, f"gradient checkpointing with {own} attention",
            "sdpa: blocks are recomputed", "Call set_attn_implementation('sdpa')")
+    AttentionInterface.register(NAME, recording_attention)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
     token = _recorder.set(recorder)
     try:
         model.set_attn_implementation(NAME)

@@ -6,14 +6,14 @@
 __all__ = ['WIDTHS', 'cosine_distance', 'hidden_mse', 'cls_mse', 'CosineHidden', 'StateTerm', 'make_projection', 'HiddenMSE',
            'ClsMSE']
 
-# %% ../nbs/06_hidden.ipynb #de96a691
+# %% ../nbs/06_hidden.ipynb #e26fc7e1
 import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import nn
 from .errors import expect
 from .layermap import LayerTerm, depth
-from .objective import Term, check_shapes, select_rows, widen
+from .objective import Term, check_shapes, select_rows, unit_mask, widen
 
 # %% ../nbs/06_hidden.ipynb #a464920d
 WIDTHS = "Widths that differ need a projection: HiddenMSE, after objective.bind(...)"
@@ -55,7 +55,7 @@ def cls_mse(
     squares = (F.normalize(first[0], dim=-1) - F.normalize(first[1], dim=-1)).square()
     return squares.mean() if reference else squares.sum(-1).mean()
 
-# %% ../nbs/06_hidden.ipynb #a087162a
+# %% ../nbs/06_hidden.ipynb #9ba8e1e4
 class CosineHidden(Term):
     "`cosine_distance` of the last hidden states, mean over tokens; needs equal widths."
     needs, unit = frozenset({"hidden_states"}), "tokens"
@@ -65,7 +65,7 @@ class CosineHidden(Term):
 
     def forward(self, s, t, batch):
         h_s, h_t = s.hidden_states[-1], t.hidden_states[-1]
-        return cosine_distance(h_s, h_t, batch["attention_mask"])
+        return cosine_distance(h_s, h_t, unit_mask(batch, "tokens"))
 
 class StateTerm(LayerTerm):
     "A term between mapped hidden states, which are one more than the blocks."
@@ -108,7 +108,7 @@ class HiddenMSE(StateTerm):
         pairs = self.map(n_student, n_teacher).states
         return {i: j for i, j in pairs.items() if i or self.embeddings}
 
-# %% ../nbs/06_hidden.ipynb #3da7f01d
+# %% ../nbs/06_hidden.ipynb #287b5f41
 @patch
 def bind(self:HiddenMSE, student, teacher):
     "Make the projections if the widths differ; those that are there must fit."
@@ -118,7 +118,7 @@ def bind(self:HiddenMSE, student, teacher):
     n = many if self.project == "each" else 1
     if not self.projections:
         self.projections.extend(make_projection(d_s, d_t) for _ in range(n))
-        self.projections.to(student.device)
+        self.projections.to(student.device, student.dtype)
     first = self.projections[0]
     have = first.in_features, first.out_features, len(self.projections)
     expect(have == (d_s, d_t, n), f"{have[2]} projections from {have[0]} to {have[1]}",
@@ -126,7 +126,7 @@ def bind(self:HiddenMSE, student, teacher):
 
 @patch
 def forward(self:HiddenMSE, s, t, batch):
-    pairs, mask = self.mapped(s, t), batch["attention_mask"]
+    pairs, mask = self.mapped(s, t), unit_mask(batch, "tokens")
     projections = list(self.projections) or [None]
     if len(projections) == 1: projections = projections * len(pairs)
     return sum(hidden_mse(h_s, h_t, mask, project, self.reference)

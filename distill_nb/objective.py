@@ -45,7 +45,7 @@ def select_rows(
     if mask.all(): return tensors # nothing to leave out: no copy
     return [x[mask.bool()] for x in tensors]
 
-# %% ../nbs/03_objective.ipynb #59a20ca2
+# %% ../nbs/03_objective.ipynb #e63c210e
 def known_labels(y):
     "Which labels are there: not -100 among class ids, not NaN among scores."
     return ~y.isnan() if y.is_floating_point() else y != -100
@@ -60,13 +60,16 @@ def check_unit(unit:str, allowed=UNITS):
 def unit_mask(batch, unit:str):
     "Which rows count, as a mask; None where every example does."
     if unit == "examples": return None
-    return known_labels(batch["labels"]) if unit == "labels" else batch["attention_mask"]
+    key = "labels" if unit == "labels" else "attention_mask"
+    expect(batch.get(key) is not None, f"a batch without {key}",
+           f"{key}: a mean over {unit} counts them", "See tokenize(task, ...)")
+    return known_labels(batch[key]) if unit == "labels" else batch[key]
 
 def count(batch, unit:str):
     "How many of `UNITS` a batch holds, as a tensor."
     check_unit(unit)
     ids = batch["input_ids"]
-    if unit == "pairs": return batch["attention_mask"].sum(-1).square().sum()
+    if unit == "pairs": return unit_mask(batch, unit).sum(-1).square().sum()
     if unit == "labels" and batch.get("labels") is None: return ids.new_tensor(0)
     mask = unit_mask(batch, unit)
     return ids.new_tensor(len(ids)) if mask is None else mask.sum()
@@ -102,15 +105,15 @@ class Term(nn.Module):
     def __repr__(self):
         return f"{self.weight:g}*{type(self).__name__}({self.settings()})"
 
-# %% ../nbs/03_objective.ipynb #7a03f5a3
+# %% ../nbs/03_objective.ipynb #7b6d008a
 class HardTargets(Term):
     """Cross entropy with the labels, or squared error with scores.
 
     Mean over the labels that are known; 0 where there are none."""
     unit, needs_teacher = "labels", False
     def forward(self, s, t, batch):
+        known = unit_mask(batch, "labels")
         z, y = widen(s.logits), batch["labels"]
-        known = known_labels(y)
         if y.is_floating_point(): rows = (z.squeeze(-1) - y.nan_to_num()).pow(2)
         else: rows = F.cross_entropy(z.transpose(1, -1), y, reduction="none")
         return torch.where(known, rows, 0).sum() / known.sum().clamp(min=1)
