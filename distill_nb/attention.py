@@ -15,8 +15,8 @@ from .layermap import LayerTerm
 from .logits import kl_divergence
 from .objective import check_mask, check_shapes, unit_mask, widen
 
-# %% ../nbs/07_attention.ipynb #48564ba1
-HEADS = "Are the heads and the length the same? Relations(...) takes any number of heads"
+# %% ../nbs/07_attention.ipynb #115207aa
+HEADS = "Are the heads and the length the same? Relations(...) takes any heads"
 
 def real_pairs(a_s, a_t, mask=None):
     "Entries (bs, heads, seq, seq) between real tokens that neither model masks."

@@ -15,7 +15,7 @@ from .errors import expect
 from .layermap import LayerMap, depth
 from .style import figure, palette
 
-# %% ../nbs/10_attention_maps.ipynb #f767fa12
+# %% ../nbs/10_attention_maps.ipynb #1e890362
 def _colours(colour):
     "From white to one colour."
     from matplotlib.colors import LinearSegmentedColormap
@@ -30,11 +30,11 @@ class AttentionPair:
     teacher:dict # the same, of the mapped blocks
 
     def __repr__(self):
-        return f"{len(self.tokens)} tokens, student block <- teacher's {self.map.blocks}"
+        return f"{len(self.tokens)} tokens, student's <- teacher's {self.map.blocks}"
 
 def attention_pair(student, teacher, tokenizer, text, layers="uniform"):
     "Run both models on one text and keep the attention of the mapped blocks."
-    expect(isinstance(text, str) and text.strip(), f"text={text!r}", "a text with words")
+    expect(isinstance(text, str) and text.strip(), f"text={text!r}", "words in it")
     batch = tokenizer(text, return_tensors="pt", truncation=True).to(student.device)
     pairs = LayerMap(depth(teacher), depth(student), layers)
     def attention(model, blocks):
@@ -93,9 +93,9 @@ def head_losses(student, teacher, batch, layers="uniform", loss=attention_mse):
         return [loss(x, y, mask) for x, y in zip(a_s.split(1, 1), a_t.split(1, 1))]
     return torch.stack([torch.stack(row(s[i], t[j])) for i, j in pairs.items()]).cpu()
 
-# %% ../nbs/10_attention_maps.ipynb #f542986e
+# %% ../nbs/10_attention_maps.ipynb #cd9a6c1e
 def plot_head_losses(losses, pairs:LayerMap, top:float=None):
-    "A heat map of `head_losses` with its numbers; colours go with the root up to `top`."
+    "A heat map of `head_losses` with its numbers; colours go with the root to `top`."
     top = float(losses.max()) if top is None else top
     fig, ax = figure(7, .9 + .36 * len(losses))
     ax.imshow(losses.sqrt(), cmap=_colours(palette.accent), vmin=0, vmax=top**.5,

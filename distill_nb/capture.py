@@ -75,7 +75,7 @@ def wanted_parts(needs) -> dict:
     expect(not unknown, f"needs={unknown}", f"some of {sorted(PARTS)}")
     return parts
 
-# %% ../nbs/09_capture.ipynb #64e2002b
+# %% ../nbs/09_capture.ipynb #69ef3a80
 class Recorder:
     "Keeps parts of the attention calls of one forward pass, by the order of calls."
     def __init__(self, wanted:dict):
@@ -86,7 +86,8 @@ class Recorder:
 
     def add(self, query, key, value, scaling, mask, bias):
         groups = query.shape[1] // key.shape[1] # queries that share a key
-        if groups > 1: key, value = [x.repeat_interleave(groups, 1) for x in (key, value)]
+        if groups > 1:
+            key, value = [x.repeat_interleave(groups, 1) for x in (key, value)]
         scaling = query.shape[-1]**-.5 if scaling is None else scaling
         make = dict(scores=partial(attention_scores, query, key, scaling, mask, bias),
                     queries=lambda: query, keys=lambda: key, values=lambda: value)
@@ -144,10 +145,10 @@ def check_parts(model, wanted:dict):
         bad = [i for i in layers or () if n is not None and not 0 <= i <= top]
         expect(not bad, f"layer {bad} of {part}", f"0 to {top} in {name}")
 
-# %% ../nbs/09_capture.ipynb #9d9e7933
+# %% ../nbs/09_capture.ipynb #aba19ab2
 @contextmanager
 def recording(model, wanted:dict):
-    "A `Recorder` for the attention of `model`, whose own setting comes back afterwards."
+    "A `Recorder` for the attention of `model`, whose own setting comes back after it."
     recorder, own = Recorder(wanted), model.config._attn_implementation
     if not recorder.wanted:
         yield recorder
@@ -166,7 +167,7 @@ def recording(model, wanted:dict):
         _recorder.reset(token)
         model.set_attn_implementation(own)
 
-# %% ../nbs/09_capture.ipynb #0fc4a5a9
+# %% ../nbs/09_capture.ipynb #8cbd7e96
 @torch.compiler.disable(recursive=False)
 def trace(
     model, # a Hugging Face model, compiled or not
@@ -188,7 +189,8 @@ def trace(
            f"calls in {name}", f"{n}, one per block", INSTEAD)
     parts = recorder.parts()
     if "logits" in wanted: parts["logits"] = out.logits
-    if hidden: parts["hidden_states"] = _only(out.hidden_states, wanted["hidden_states"])
+    if hidden:
+        parts["hidden_states"] = _only(out.hidden_states, wanted["hidden_states"])
     return Outputs(**parts)
 
 def _only(states, layers):

@@ -8,17 +8,18 @@ __all__ = ['AttentionKL', 'AttentionMSE', 'ClsMSE', 'CosineHidden', 'HardTargets
            'cosine_distance', 'count', 'depth', 'hidden_mse', 'kl_divergence', 'known_labels', 'logit_gradient',
            'logit_mse', 'relation_kl', 'soft_cross_entropy']
 
-# %% ../nbs/08_losses.ipynb #65cbfef1
+# %% ../nbs/08_losses.ipynb #e81e31fc
 from .attention import (AttentionKL, AttentionMSE, Relations, attention_kl,
     attention_mse, relation_kl)
-from distill_nb.hidden import (ClsMSE, CosineHidden, HiddenMSE, cls_mse, cosine_distance,
-    hidden_mse)
+from .hidden import (ClsMSE, CosineHidden, HiddenMSE, cls_mse,
+    cosine_distance, hidden_mse)
 from .layermap import LayerMap, depth
 from .logits import (LogitMSE, SoftTargets, kl_divergence, logit_gradient,
     logit_mse, soft_cross_entropy)
 from distill_nb.objective import (HardTargets, Objective, Term, as_objective, count,
     known_labels)
 
+# %% ../nbs/08_losses.ipynb #f0000c6f
 _all_ = ["AttentionKL", "AttentionMSE", "ClsMSE", "CosineHidden", "HardTargets",
          "HiddenMSE", "LayerMap", "LogitMSE", "Objective", "Relations", "SoftTargets",
          "Term", "as_objective", "attention_kl", "attention_mse", "cls_mse",

@@ -59,7 +59,8 @@ class Distillation(nn.Module):
     def forward(self, teacher=None, **batch):
         "Training: one weighted loss per term. Else: logits, and the plain label loss."
         if self.training:
-            return self.objective(trace(self.student, batch, self.needs), teacher, batch)
+            mine = trace(self.student, batch, self.needs)
+            return self.objective(mine, teacher, batch)
         out = trace(self.student, batch)
         labelled = "labels" in batch
         loss = {"loss": HardTargets()(out, None, batch)} if labelled else {}
