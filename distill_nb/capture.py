@@ -107,7 +107,7 @@ class Recorder:
         return {part: tuple(make and make() for make in kept)
                 for part, kept in self.kept.items()}
 
-# %% ../nbs/09_capture.ipynb #d8118468
+# %% ../nbs/09_capture.ipynb #20e06e73
 NAME = "distill_nb"
 _recorder = ContextVar("distill_nb_recorder", default=None)
 
@@ -118,7 +118,7 @@ def recording_attention(module, query, key, value, attention_mask, scaling=None,
     recorder = _recorder.get()
     if recorder is not None:
         causal = kwargs.get("is_causal")
-        if causal is None: causal = getattr(module, "is_causal", False)
+        if causal is None: causal = getattr(module, "is_causal", True) # as SDPA does
         name = type(module).__name__
         expect(attention_mask is not None or not causal, f"causal attention in {name}",
                "an encoder's")
@@ -130,16 +130,16 @@ def recording_attention(module, query, key, value, attention_mask, scaling=None,
                                   scaling=scaling, dropout=dropout,
                                   position_bias=position_bias, **kwargs)
 
-# %% ../nbs/09_capture.ipynb #97a3a8ce
+# %% ../nbs/09_capture.ipynb #76f46fa4
 INSTEAD = "Terms on logits and hidden states work; for attention take another family"
 
 def check_parts(model, wanted:dict):
     "Refuse parts and layers that this model cannot give, before it runs."
     model, n = unwrap(model), depth(unwrap(model))
     name, asked = type(model).__name__, ATTENTION & wanted.keys()
-    can = not asked or model._can_set_attn_implementation()
+    can = not asked or model._can_set_attn_implementation() and model._supports_sdpa
     expect(can, f"{', '.join(sorted(asked))} of {name}", "a model with transformers' "
-           "AttentionInterface", INSTEAD)
+           "AttentionInterface and SDPA", INSTEAD)
     for part, layers in wanted.items():
         top = n if part == "hidden_states" else (n or 0) - 1
         bad = [i for i in layers or () if n is not None and not 0 <= i <= top]

@@ -43,13 +43,13 @@ def hidden_mse(
     check_shapes(h_s, h_t, "hidden states", WIDTHS)
     return F.mse_loss(widen(h_s), widen(h_t.detach()))
 
-# %% ../nbs/06_hidden.ipynb #570edacf
+# %% ../nbs/06_hidden.ipynb #679603f2
 def cls_mse(
     h_s, # (bs, seq, d) or (bs, d) student hidden states
     h_t, # (bs, seq, d) or (bs, d) teacher hidden states
     reference:bool=False, # PKD's code: mean over dimensions too
 ):
-    "Squared distance of the first token's normalised states, from 0 to 4 (PKD, eq. 7)."
+    "Squared distance of the first token's normalised states, from 0 to 4 (PKD, 3.2)."
     check_shapes(h_s, h_t, "hidden states", WIDTHS)
     first = [widen(h[:, 0] if h.dim() == 3 else h) for h in (h_s, h_t.detach())]
     squares = (F.normalize(first[0], dim=-1) - F.normalize(first[1], dim=-1)).square()

@@ -69,7 +69,7 @@ class Distillation(nn.Module):
     def activation_checkpointing_enable(self, *args, **kwargs):
         self.student.activation_checkpointing_enable(*args, **kwargs)
 
-    def gradient_checkpointing_enable(self, *args, **kwargs): # its name before 5.20
+    def gradient_checkpointing_enable(self, *args, **kwargs): # its older name
         self.student.gradient_checkpointing_enable(*args, **kwargs)
 
 # %% ../nbs/14_train.ipynb #40f702f9
