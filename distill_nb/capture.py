@@ -46,7 +46,7 @@ def attention_scores(query, key, scaling, mask=None, bias=None):
 
     A masked key has the lowest number of the dtype. `mask` is boolean, True where a
     query may look, or added to the scores; `bias` is added."""
-    scores = (query @ key.transpose(-1, -2)).mul_(scaling)
+    scores = (query * scaling) @ key.transpose(-1, -2) # queries are fewer numbers
     if bias is not None: scores = scores + bias
     if mask is None: return scores
     if mask.dtype != torch.bool: return scores + mask

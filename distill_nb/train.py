@@ -8,6 +8,7 @@ __all__ = ['DEFAULTS', 'OBJECTIVE_FILE', 'CARD', 'fast_bf16', 'training_args', '
 
 # %% ../nbs/14_train.ipynb #41bc3c11
 import shutil, tempfile
+from contextlib import nullcontext
 from pathlib import Path
 import pandas as pd
 import torch
@@ -16,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from .allocator import freed_memory_kept
 from .capture import check_parts, trace
 from .errors import expect
 from .evaluate import metrics
@@ -90,6 +92,12 @@ class Distiller(Trainer):
         self.objective, self.student, self.teacher = objective, student, teacher
         if teacher: teacher.eval().to(args.device)
         self.window, self.running, self.logged_at = {}, 0., 0
+
+    def train(self, *args, **kwargs):
+        "Trainer's; on a CPU the memory of a step is kept for the next one."
+        on_cpu = self.args.device.type == "cpu"
+        with freed_memory_kept() if on_cpu else nullcontext():
+            return super().train(*args, **kwargs)
 
 def prediction_metrics(p):
     "`metrics` of Trainer's predictions."

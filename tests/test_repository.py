@@ -9,7 +9,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 LIB = ROOT/"distill_nb"
 GENERATED = {p.name for p in LIB.glob("*.py")}
-ROOMS = ["errors", "style", "theory", "tree", "student", "objective", "logits", "layermap", "hidden", "attention", "losses",
+ROOMS = ["errors", "style", "allocator", "theory", "tree", "student", "objective", "logits", "layermap", "hidden", "attention", "losses",
          "capture", "attention_maps", "data", "teacher", "evaluate", "train", "recipes", "demo", "cli"]
 
 parser = ConfigParser(delimiters=["="])
