@@ -33,7 +33,7 @@ test: $(READY) ## run every notebook, then pytest
 	echo "pytest:"; $(QUIET) $(BIN)/python -m pytest -q tests || failed=1; \
 	exit $$failed
 
-pages: $(READY) ## run the notebooks in place and store clean outputs (NB=nbs/04_logits.ipynb for one)
+pages: $(READY) ## run the notebooks in place and store clean outputs (NB=nbs/08_logits.ipynb for one)
 	$(BIN)/nbdev_export
 	$(BIN)/python tools/run_pages.py $(NB)
 	$(BIN)/nbdev_clean

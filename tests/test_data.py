@@ -1,4 +1,4 @@
-"Sweeps behind nbs/11_data.ipynb: files of every kind, splits, labels, bad input, GLUE's own folders."
+"Sweeps behind nbs/16_data.ipynb: files of every kind, splits, labels, bad input, GLUE's own folders."
 import os, subprocess, sys
 from pathlib import Path
 import pandas as pd

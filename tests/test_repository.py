@@ -9,8 +9,9 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 LIB = ROOT/"distill_nb"
 GENERATED = {p.name for p in LIB.glob("*.py")}
-ROOMS = ["errors", "style", "allocator", "theory", "tree", "student", "objective", "logits", "layermap", "hidden", "attention", "losses",
-         "capture", "attention_maps", "data", "teacher", "evaluate", "train", "recipes", "demo", "cli"]
+ROOMS = ["errors", "style", "allocator", "theory", "tree", "student", "transfer", "beside", "distilbert", "narrow", "objective", "logits",
+         "layermap", "hidden", "attention", "losses", "capture", "influence", "attention_maps", "data", "teacher", "evaluate",
+         "train", "recipes", "demo", "cli"]
 
 parser = ConfigParser(delimiters=["="])
 parser.read(ROOT/"settings.ini", encoding="utf-8")

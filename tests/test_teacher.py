@@ -1,4 +1,4 @@
-"Sweeps behind nbs/12_teacher.ipynb: what a folder knows, heads that fit, and folders that cannot be loaded."
+"Sweeps behind nbs/17_teacher.ipynb: what a folder knows, heads that fit, and folders that cannot be loaded."
 import warnings
 import pandas as pd
 import pytest, torch

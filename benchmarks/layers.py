@@ -1,0 +1,78 @@
+"""Which layers to keep, and how to narrow them: `python benchmarks/layers.py --task FOLDER_OF_SST-2 --seeds 0 1 2`.
+
+One teacher per seed, fine-tuned on all labels that it gets. Students of half its blocks, chosen in six ways, learn from
+its answers for the same number of steps, evaluated after an eighth of them and at the end; so do students of half its
+width, started in four ways. Without `--task` it is the embedded task bshift. Writes nbs/results/layers-TASK.json, which
+nbs/results/layers.ipynb reads.
+"""
+import argparse, json, time
+from pathlib import Path
+import datasets, torch
+from distill_nb.data import corpus_versions, load_task, tokenize
+from distill_nb.demo import BUDGET, hide_labels
+from distill_nb.evaluate import machine
+from distill_nb.influence import block_influence, choose_layers, some_batches
+from distill_nb.losses import SoftTargets
+from distill_nb.narrow import NARROW, narrow_config, narrow_student
+from distill_nb.recipes import fit, freeze_embeddings, score
+from distill_nb.student import HOW, init_student
+from distill_nb.teacher import load_teacher, load_tokenizer
+from distill_nb.tree import n_blocks
+
+NARROWER = dict(hidden_size=192, num_attention_heads=12, intermediate_size=768)
+
+def scratch(teacher, layers):
+    "A narrower student with random weights."
+    return type(teacher)(narrow_config(teacher, layers, **NARROWER))
+
+def students(teacher, batches, n_student):
+    "(group, way, layers, model) of every student, made when its turn comes."
+    n = n_blocks(teacher)
+    for how in [*HOW, "measured"]:
+        layers = choose_layers(teacher, n_student, how, batches)
+        yield "layers", how, layers, lambda: init_student(teacher, layers)
+    first = choose_layers(teacher, n_student, "first")
+    yield "layers", "random weights", [], lambda: type(teacher)(init_student(teacher, first).config)
+    yield "width", "random weights", [], lambda: scratch(teacher, first)
+    for how in NARROW: yield "width", how, first, lambda: narrow_student(teacher, first, **NARROWER, how=how)
+
+def one_seed(task, rows, tok, seed, o):
+    "Rows of results for one seed."
+    common = dict(seed=seed, per_device_train_batch_size=32, learning_rate=o.learning_rate, eval_strategy="no")
+    teacher = load_teacher(task=task)
+    fit(freeze_embeddings(teacher), rows, tok, name="teacher", **common, max_steps=o.teacher_steps)
+    batches = some_batches(rows["train"], tok)
+    yield dict(group="teacher", how="teacher", seed=seed, parameters=teacher.num_parameters(), steps=o.teacher_steps,
+               change=block_influence(teacher, batches).change, **score(teacher, rows, tok))
+    for group, how, layers, make in students(teacher, batches, o.layers):
+        for steps in (o.steps // 8, o.steps):
+            torch.manual_seed(seed)
+            model = make()
+            kept = model.num_parameters()
+            if group == "layers" and how != "random weights": freeze_embeddings(model)
+            fit(model, rows, tok, SoftTargets(T=2), teacher, name=f"seed {seed}: {group}, {how}", **common, max_steps=steps)
+            yield dict(group=group, how=how, layers=layers, seed=seed, steps=steps, parameters=kept, **score(model, rows, tok))
+
+if __name__ == "__main__":
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--task", default="bshift", help="a folder of one file per split, or an embedded task")
+    p.add_argument("--name", help="what the results file calls it (default: the task's own name)")
+    p.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    p.add_argument("--layers", type=int, default=3, help="blocks of a student")
+    p.add_argument("--texts", type=int, default=10_000, help="most texts to learn from")
+    p.add_argument("--teacher-steps", type=int, default=400)
+    p.add_argument("--steps", type=int, default=400)
+    p.add_argument("--learning-rate", type=float, default=3e-4)
+    o = p.parse_args()
+    datasets.disable_progress_bars()
+    start, task, tok = time.time(), load_task(o.task), load_tokenizer()
+    task = hide_labels(task, o.texts, o.texts)
+    rows = tokenize(task, tok, 64)
+    results, name = [], o.name or task.name
+    for seed in o.seeds:
+        for row in one_seed(task, rows, tok, seed, o):
+            results.append(row)
+            print(round(time.time() - start), row, flush=True)
+        settings = {k: v for k, v in vars(o).items() if k != "task"} | dict(name=name, narrower=NARROWER)
+        data = dict(settings=settings, test=len(rows["test"]), corpus=corpus_versions(), machine=machine(), results=results)
+        Path(f"nbs/results/layers-{name}.json").write_text(json.dumps(data, indent=1) + "\n")
