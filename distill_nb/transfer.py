@@ -84,7 +84,7 @@ def transfer_report(teacher, student) -> TransferReport:
     narrowed, rows = getattr(student, "narrowed", {}), []
     for n, source in find_sources(teacher, student).items():
         how = "copied" if source else "new"
-        if not source and n in narrowed: source, how = narrowed[n]
+        if n in narrowed: source, how = narrowed[n]
         rows.append(dict(student=n, source=source, how=how, part=_part(n, lists_s),
                          from_part=_part(source, lists_t), parameters=sizes[n]))
     return TransferReport(pd.DataFrame(rows), teacher.num_parameters())

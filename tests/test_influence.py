@@ -48,3 +48,9 @@ def test_batches_of_rows(tok):
     two = some_batches(rows, tok, n=8, batch_size=2)
     assert [b["input_ids"].shape for b in two] == [(2, 4), (1, 5)] and "labels" not in two[0]
     assert len(some_batches(rows, tok, n=1, batch_size=2)) == 1
+
+def test_a_recipe_measures_on_its_own_texts(headless):
+    from distill_nb.recipes import distil_task
+    from test_demo import toy
+    done = distil_task(toy(), headless, layers=2, how="measured", max_steps=2, baseline=False, eval_strategy="no", disable_tqdm=True)
+    assert n_blocks(done.student) == 2 and "layers [" in done.report.note
