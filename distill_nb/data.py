@@ -538,8 +538,9 @@ def tokenize(task:Task, tokenizer, max_length=128) -> DatasetDict:
         out = tokenizer(*columns, truncation=True, max_length=max_length)
         lengths = [len(ids) for ids in out["input_ids"]]
         return {**out, "labels": rows["label"], "length": lengths}
-    names = task["train"].column_names
-    out = task.splits.map(encode, batched=True, remove_columns=names)
+    names = {name: rows.column_names for name, rows in task.splits.items()}
+    out = DatasetDict({n: rows.map(encode, batched=True, remove_columns=names[n])
+                       for n, rows in task.splits.items()})
     share = unknown_share(out["train"], tokenizer)
     if share > .1: warnings.warn(
         f"{share:.0%} of the tokens of {task.name!r} are unknown to this tokenizer: "

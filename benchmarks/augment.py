@@ -1,0 +1,93 @@
+"""How fast new texts are found: `python benchmarks/augment.py`.
+
+Ours asks many gaps in a batch and runs the head at the masks alone; the plain way is that of TinyBERT's code: one forward
+pass per word at batch 1, all logits, the vocabulary sorted. Both take turns on the same model and sentences, and their
+candidates are compared. Writes nbs/results/augment-DEVICE.json, which nbs/results/augment.ipynb reads.
+"""
+import argparse, json, random, time
+from pathlib import Path
+import torch
+from transformers import BertConfig, BertForMaskedLM
+from distill_nb.augment import Augmenter, draw, may_go, split_words
+from distill_nb.data import docstrings
+from distill_nb.evaluate import machine
+from distill_nb.teacher import load_tokenizer
+
+MODELS = {"BERT-base": BertConfig(), "2 layers, 128 wide": BertConfig(hidden_size=128, num_hidden_layers=2,
+                                                                        num_attention_heads=2, intermediate_size=512)}
+
+@torch.no_grad()
+def plain(augmenter, texts):
+    "Candidates one word at a time."
+    tok, found = augmenter.tokenizer, []
+    for text in texts:
+        words = [w for w, _, _ in split_words(text)]
+        found.append({})
+        for i, w in enumerate(words):
+            if not may_go(w) or len(tok.tokenize(w)) != 1: continue
+            batch = tok(" ".join([*words[:i], tok.mask_token, *words[i+1:]]), " ".join(words), return_tensors="pt")
+            at = int((batch["input_ids"][0] == tok.mask_token_id).nonzero()[0])
+            z = augmenter.model(**batch.to(augmenter.model.device)).logits[0, at]
+            best = z.argsort(descending=True)[:augmenter.n_candidates].tolist()
+            found[-1][i] = [augmenter.words[t] for t in best if augmenter.words[t]]
+    return found
+
+def batched(augmenter, texts): return augmenter.candidates(texts)
+
+def single(found, augmenter, texts):
+    "The candidates of words that are one token, which is what the plain way finds."
+    keep = []
+    for text, c in zip(texts, found):
+        words = [w for w, _, _ in split_words(text)]
+        keep.append({i: w for i, w in c.items() if len(augmenter.tokenizer.tokenize(words[i])) == 1})
+    return keep
+
+def timed(f, *args, device="cpu"):
+    start = time.perf_counter()
+    out = f(*args)
+    if device == "cuda": torch.cuda.synchronize()
+    return time.perf_counter() - start, out
+
+def measure(name, o, texts):
+    torch.manual_seed(0)
+    tok = load_tokenizer()
+    model = BertForMaskedLM(MODELS[name]).eval().to(o.device)
+    slow = Augmenter(model, tok)
+    plain(slow, texts[:2])
+    for bf16 in (False, True):
+        fast = Augmenter(model, tok, bf16=bf16, batch_size=o.batch_size)
+        fast.candidates(texts[:2])
+        rounds = [(timed(plain, slow, texts, device=o.device), timed(batched, fast, texts, device=o.device))
+                  for _ in range(o.repeats)]
+        theirs, ours = rounds[0][0][1], single(rounds[0][1][1], fast, texts)
+        pairs = [(a.get(i), b.get(i)) for a, b in zip(theirs, ours) for i in a.keys() | b.keys()]
+        ratios = sorted(p[0] / q[0] for p, q in rounds)
+        yield dict(model=name, bf16=bf16, sentences=len(texts), gaps=len(pairs), same=sum(a == b for a, b in pairs),
+                   overlap=sum(len({*a} & {*b}) / max(len(a), 1) for a, b in pairs) / len(pairs),
+                   plain=len(texts) / min(p[0] for p, _ in rounds), ours=len(texts) / min(q[0] for _, q in rounds), ratios=ratios)
+
+def drawing(augmenter, texts):
+    "Sentences per second of the draws alone."
+    found = augmenter.candidates(texts)
+    start = time.perf_counter()
+    for i, (t, c) in enumerate(zip(texts, found)): draw(t, c, 30, .4, random.Random(i))
+    return len(texts) / (time.perf_counter() - start)
+
+if __name__ == "__main__":
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--sentences", type=int, default=40)
+    p.add_argument("--repeats", type=int, default=3)
+    p.add_argument("--batch-size", type=int, default=64)
+    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    o = p.parse_args()
+    texts = [t for t in docstrings().sentence if 10 <= len(t.split()) <= 16][::97][:o.sentences]
+    results = []
+    for name in MODELS:
+        for row in measure(name, o, texts):
+            results.append(row)
+            print(row, flush=True)
+    small = Augmenter(BertForMaskedLM(MODELS["2 layers, 128 wide"]).eval(), load_tokenizer())
+    words = sum(len(split_words(t)) for t in texts) / len(texts)
+    data = dict(settings={k: v for k, v in vars(o).items()} | dict(words=words), machine=machine(), drawn_per_s=drawing(small, texts),
+                results=results)
+    Path(f"nbs/results/augment-{o.device}.json").write_text(json.dumps(data, indent=1) + "\n")
