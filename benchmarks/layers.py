@@ -20,6 +20,7 @@ from distill_nb.teacher import load_teacher, load_tokenizer
 from distill_nb.tree import n_blocks
 
 NARROWER = dict(hidden_size=192, num_attention_heads=12, intermediate_size=768)
+HEADS = dict(heads=6)  # averaging pairs of heads leaves six of the teacher's size; the other ways halve their size
 
 def scratch(teacher, layers):
     "A narrower student with random weights."
@@ -34,7 +35,9 @@ def students(teacher, batches, n_student):
     first = choose_layers(teacher, n_student, "first")
     yield "layers", "random weights", [], lambda: type(teacher)(init_student(teacher, first).config)
     yield "width", "random weights", [], lambda: scratch(teacher, first)
-    for how in NARROW: yield "width", how, first, lambda: narrow_student(teacher, first, **NARROWER, how=how)
+    for how in NARROW:
+        sizes = NARROWER | dict(num_attention_heads=HEADS.get(how, NARROWER["num_attention_heads"]))
+        yield "width", how, first, lambda: narrow_student(teacher, first, **sizes, how=how)
 
 def one_seed(task, rows, tok, seed, o):
     "Rows of results for one seed."
@@ -73,6 +76,6 @@ if __name__ == "__main__":
         for row in one_seed(task, rows, tok, seed, o):
             results.append(row)
             print(round(time.time() - start), row, flush=True)
-        settings = {k: v for k, v in vars(o).items() if k != "task"} | dict(name=name, narrower=NARROWER)
+        settings = {k: v for k, v in vars(o).items() if k != "task"} | dict(name=name, narrower=NARROWER, heads=HEADS)
         data = dict(settings=settings, test=len(rows["test"]), corpus=corpus_versions(), machine=machine(), results=results)
         Path(f"nbs/results/layers-{name}.json").write_text(json.dumps(data, indent=1) + "\n")

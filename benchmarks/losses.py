@@ -1,9 +1,10 @@
 """What the terms of TinyBERT's first stage cost over the bare step: `python benchmarks/losses.py --repeats 24`.
 
 The bare step is the teacher's forward pass without gradients, the student's forward and backward pass on its logits, and
-AdamW, all under SDPA, with the memory of a step kept for the next. Every objective takes the same step with `trace` and its own losses. Steps of all variants are
-interleaved, so that each ratio compares neighbours in time; the memory is the peak of a process that runs one variant.
-Writes nbs/results/losses-cpu.json (or what `--out` names), which nbs/results/losses.ipynb reads.
+AdamW, all under SDPA, with the memory of a step kept for the next. Every objective takes the same step with `trace` and
+its own losses. It alternates with the bare step, so that each ratio compares neighbours in time; the memory is the peak
+of a process that runs one variant. Writes nbs/results/losses-cpu.json (or what `--out` names), which
+nbs/results/losses.ipynb reads; rows of objectives that were not asked for stay in it.
 """
 import argparse, json, resource, statistics, subprocess, sys, time
 from itertools import product
@@ -64,19 +65,22 @@ class Bench:
         return loss, [*self.student.parameters(), *objective.parameters()]
 
 def measure(o, ragged, bf16):
-    "Rows: median seconds, and the median ratio to the bare step of the same round."
-    bench, seconds = Bench(o, ragged, bf16), {}
-    for repeat in range(o.warmup + o.repeats):
-        for name, step in bench.steps.items():
-            start = time.perf_counter()
-            step()
-            if o.device == "cuda": torch.cuda.synchronize()
-            if repeat >= o.warmup: seconds.setdefault(name, []).append(time.perf_counter() - start)
-    for name, s in seconds.items():
-        ratios = [a / b for a, b in zip(s, seconds["bare"])]
-        quartiles = statistics.quantiles(ratios, n=4) if name != "bare" else [1., 1., 1.]
-        yield dict(objective=name, bf16=bf16, padding=ragged, seconds=statistics.median(s),
-                   ratio=statistics.median(s) / statistics.median(seconds["bare"]), paired=quartiles)
+    "Rows: median seconds of an objective's step, and its ratios to the bare step right before it."
+    bench, times = Bench(o, ragged, bf16), {}
+    def timed(name):
+        start = time.perf_counter()
+        bench.steps[name]()
+        if o.device == "cuda": torch.cuda.synchronize()
+        return time.perf_counter() - start
+    for name in o.objectives:
+        pairs = [(timed("bare"), timed(name)) for _ in range(o.warmup + o.repeats)][o.warmup:]
+        times[name] = [own for _, own in pairs]
+        times.setdefault("bare", []).extend(bare for bare, _ in pairs)
+        ratios = [own / bare for bare, own in pairs]
+        yield dict(objective=name, bf16=bf16, padding=ragged, repeats=o.repeats, seconds=statistics.median(times[name]),
+                   bare=statistics.median(bare for bare, _ in pairs), paired=statistics.quantiles(ratios, n=4))
+    yield dict(objective="bare", bf16=bf16, padding=ragged, repeats=len(times["bare"]), paired=[1., 1., 1.],
+               seconds=statistics.median(times["bare"]), bare=statistics.median(times["bare"]))
 
 def peak(o, name, bf16):
     "Peak memory in MB of a process that takes three steps of one variant."
@@ -114,6 +118,10 @@ if __name__ == "__main__":
                 if not ragged: row["peak_mb"] = peaks[row["objective"], bf16]
                 rows.append(row)
                 print(row, flush=True)
-    settings = dict(batch=o.batch, seq=o.seq, repeats=o.repeats, teacher="BERT-base", student=STUDENT)
+    settings = dict(batch=o.batch, seq=o.seq, teacher="BERT-base", student=STUDENT)
     out = Path(o.out or f"nbs/results/losses-{o.device}.json")
+    if out.is_file():
+        before = json.loads(out.read_text())
+        if before["settings"] == settings:
+            rows += [r for r in before["results"] if r["objective"] not in {*o.objectives, "bare"}]
     out.write_text(json.dumps(dict(settings=settings, machine=machine(), results=rows), indent=1) + "\n")

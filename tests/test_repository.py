@@ -11,7 +11,7 @@ LIB = ROOT/"distill_nb"
 GENERATED = {p.name for p in LIB.glob("*.py")}
 ROOMS = ["errors", "style", "allocator", "theory", "tree", "student", "transfer", "beside", "distilbert", "narrow", "objective", "logits",
          "layermap", "hidden", "attention", "losses", "capture", "influence", "attention_maps", "data", "teacher", "evaluate",
-         "train", "masked_lm", "wordvectors", "augment", "recipes", "demo", "cli"]
+         "train", "masked_lm", "wordvectors", "augment", "recipes", "tinybert", "demo", "cli"]
 
 parser = ConfigParser(delimiters=["="])
 parser.read(ROOT/"settings.ini", encoding="utf-8")

@@ -1,0 +1,111 @@
+"Sweeps behind nbs/24_tinybert.ipynb: stages that go on where they stopped, tasks of every kind, the shell."
+import json
+import pandas as pd
+import pytest, torch
+from distill_nb.augment import Augmenter
+from distill_nb.cli import main
+from distill_nb.data import make_task, tokenize
+from distill_nb.errors import InputError
+from distill_nb.losses import AttentionMSE, HiddenMSE, SoftTargets
+from distill_nb.masked_lm import load_masked_lm
+from distill_nb.teacher import load_teacher
+from distill_nb.tinybert import Stage, load_stage, run_stages, tiny_student, tinybert, tinybert_stages
+import distill_nb.tinybert as module
+
+QUICK = dict(max_steps=2, eval_strategy="no", disable_tqdm=True)
+SMALL = dict(n_layers=2, hidden_size=8, intermediate_size=16)
+
+def frame(n=40, **more): return pd.DataFrame(dict(text=[f"{w} film {i}" for i in range(n // 2) for w in ("good", "bad")], **more))
+def toy(): return make_task("toy", dict(train=frame(label=["good", "bad"] * 20)))
+def scores(): return make_task("toy", dict(train=frame(label=[i / 7 for i in range(40)])))
+def pairs(): return make_task("toy", dict(train=frame(pair=[f"dull book {i}" for i in range(40)], label=["good", "bad"] * 20)))
+def two(): return [Stage("1-inside", AttentionMSE() + HiddenMSE(), QUICK), Stage("2-answers", SoftTargets(T=1), QUICK)]
+
+@pytest.mark.parametrize("task", [toy, scores, pairs])
+def test_every_kind_of_task(task, headless, tmp_path):
+    done = tinybert(task(), headless, tmp_path, student=SMALL, **QUICK)
+    assert list(done.report.table().index) == ["teacher", "student, two stages"]
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_dir() and p.name[0].isdigit()) == ["0-teacher", "1-inside", "2-answers"]
+    assert "LogitMSE" in done.objective if task is scores else "SoftTargets" in done.objective
+    assert done.student.config.hidden_size == 8 and done.student.config.num_hidden_layers == 2
+
+def test_a_killed_run_goes_on_at_its_stage(headless, tmp_path, monkeypatch):
+    whole = tinybert(toy(), headless, tmp_path/"a", student=SMALL, stages=two(), **QUICK)
+    ran, fit = [], module.fit
+    def dies(*args, **kwargs):
+        ran.append(args[5])
+        if len(ran) == 2: raise KeyboardInterrupt
+        return fit(*args, **kwargs)
+    monkeypatch.setattr(module, "fit", dies)
+    with pytest.raises(KeyboardInterrupt): tinybert(toy(), headless, tmp_path/"b", student=SMALL, stages=two(), **QUICK)
+    assert ran == ["1-inside", "2-answers"] and not (tmp_path/"b"/"2-answers").exists()
+    done = tinybert(toy(), headless, tmp_path/"b", student=SMALL, stages=two(), **QUICK)
+    assert ran == ["1-inside", "2-answers", "2-answers"]
+    for name, w in done.student.state_dict().items(): torch.testing.assert_close(w, whole.student.state_dict()[name])
+
+def test_other_settings_are_refused(headless, tmp_path):
+    tinybert(toy(), headless, tmp_path, student=SMALL, **QUICK)
+    with pytest.raises(InputError, match="made by other models, texts or settings"):
+        tinybert(toy(), headless, tmp_path, student=SMALL, **QUICK | dict(max_steps=3))
+
+def test_a_folder_without_a_note_is_no_stage(tmp_path):
+    assert load_stage(tmp_path, "x") is None
+    (tmp_path/"stage.json").write_text(json.dumps(dict(made_by="y")))
+    with pytest.raises(InputError, match="other models"): load_stage(tmp_path, "x")
+
+def test_the_first_stage_moves_what_the_second_does_not_ask(tuned, tok, tmp_path):
+    task = toy()
+    teacher, rows = load_teacher(tuned, task), tokenize(task, tok, 16)
+    student = tiny_student(teacher, **SMALL)
+    head = student.classifier.weight.clone()
+    first, _ = run_stages(student, teacher, rows, tok, two()[:1], tmp_path, seed=0)
+    assert torch.equal(first.classifier.weight, head)
+
+def test_augmented_texts_are_learnt_from(tuned, tok, tmp_path, monkeypatch):
+    from transformers import BertForMaskedLM
+    config = load_teacher(tuned, toy()).config
+    seen, stages = [], module.run_stages
+    monkeypatch.setattr(module, "run_stages", lambda s, t, rows, *a, **k: (seen.append(len(rows["train"])), stages(s, t, rows, *a, **k))[1])
+    augmenter = Augmenter(BertForMaskedLM(config).eval(), tok, n=3)
+    done = tinybert(toy(), tuned, tmp_path, augmenter, student=SMALL, **QUICK)
+    assert seen[0] > len(done.task["train"])
+
+@pytest.mark.parametrize("name, epochs", [("CoLA", 50), ("mnli", 10), ("QQP", 10), ("SST-2", 20), ("mine", 20)])
+def test_epochs_of_the_paper(name, epochs):
+    task = toy()
+    task.name = name
+    assert [s.settings["num_train_epochs"] for s in tinybert_stages(task)] == [epochs, 3]
+
+def test_gold_scores_on_demand():
+    assert ["HardTargets" in repr(tinybert_stages(scores(), gold)[1].objective) for gold in (False, True)] == [False, True]
+
+@pytest.mark.parametrize("student, message", [(dict(start="best"), "start='best'"), (dict(n_layers=9), "a student of 9 blocks"),
+                                              (dict(hidden_size=99), "widths|width 99")])
+def test_students_that_are_refused(tuned, student, message):
+    with pytest.raises(InputError, match=message): tiny_student(load_teacher(tuned, toy()), **SMALL | student)
+
+def test_random_start_has_the_same_shape(tuned):
+    teacher = load_teacher(tuned, toy())
+    a, b = [tiny_student(teacher, **SMALL, start=s) for s in ("random", "svd")]
+    assert {n: t.shape for n, t in a.state_dict().items()} == {n: t.shape for n, t in b.state_dict().items()}
+
+def test_from_the_shell(tuned, tmp_path, capsys):
+    frame(label=["good", "bad"] * 20).to_csv(tmp_path/"t.csv", index=False)
+    words = ["train", "--recipe", "tinybert", "--task", tmp_path/"t.csv", "--teacher", tuned, "--out", tmp_path/"s", "--layers", 2, "--width", 8,
+             "--inner", 16, "--epochs", 1]
+    assert main([str(w) for w in words]) == 0
+    assert (tmp_path/"s"/"model.safetensors").is_file() and (tmp_path/"s-stages"/"2-answers"/"stage.json").is_file()
+    assert main([str(w) for w in [*words, "--recipe", "magic"]]) == 2 and "--recipe magic" in capsys.readouterr().err
+
+def test_augment_from_the_shell(tuned, tmp_path, capsys):
+    from transformers import BertForMaskedLM
+    BertForMaskedLM(load_teacher(tuned, toy()).config).save_pretrained(tuned/"lm")
+    from distill_nb.teacher import load_tokenizer
+    load_tokenizer(tuned).save_pretrained(tuned/"lm")
+    frame(label=["good", "bad"] * 20).to_csv(tmp_path/"t.csv", index=False)
+    words = [str(w) for w in ["augment", "--task", tmp_path/"t.csv", "--masked-lm", tuned/"lm", "--out", tmp_path/"new.tsv", "--new", 2]]
+    assert main(words) == 0
+    made = pd.read_csv(tmp_path/"new.tsv", sep="\t")
+    assert {"text", "label", "source", "new"} <= set(made.columns) and made.new.any() and set(made.label) == {"good", "bad"}
+    assert main(words) == 2 and "exists" in capsys.readouterr().err
+    assert main([*words[:-3], str(tmp_path/"new.xls"), "--new", "2"]) == 2 and "ends in" in capsys.readouterr().err
