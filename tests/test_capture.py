@@ -278,3 +278,25 @@ def test_what_reads_names_is_enough():
     all_ = [trace(m, batch, objective.needs) for m in (student, teacher)]
     assert sum(h is None for h in few[1].hidden_states) == 3 and sum(s is None for s in few[1].scores) == 3
     for a, b in zip(objective(*few, batch).values(), objective(*all_, batch).values()): torch.testing.assert_close(a, b)
+
+# Scores that serve the pass
+
+@pytest.mark.parametrize("ragged", [False, True])
+def test_training_with_dropout_is_what_sdpa_computes(ragged):
+    "On a CPU the recorded scores also make the output: same draws, same numbers, same gradients."
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_config(BertConfig(vocab_size=60, hidden_size=24, num_hidden_layers=3,
+        num_attention_heads=3, intermediate_size=48, attention_probs_dropout_prob=.3, initializer_range=.3)).train()
+    ids = torch.randint(5, 60, (3, 8))
+    mask = torch.ones_like(ids)
+    if ragged: mask[0, 5:] = 0
+    batch = dict(input_ids=ids, attention_mask=mask)
+    def run(f):
+        torch.manual_seed(1)
+        model.zero_grad()
+        z = f()
+        z.square().sum().backward()
+        return z, [p.grad.clone() for p in model.parameters()]
+    (z, grads), (z_t, grads_t) = run(lambda: model(**batch).logits), run(lambda: trace(model, batch, {"logits", "scores"}).logits)
+    torch.testing.assert_close(z_t, z)
+    for a, b in zip(grads_t, grads): torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
