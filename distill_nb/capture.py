@@ -82,11 +82,9 @@ def wanted_parts(needs) -> dict:
 
 # %% ../nbs/13_capture.ipynb #69ef3a80
 class Recorder:
-    """Keeps parts of the attention calls of one forward pass, by the order of calls.
-
-    Unless `again`, blocks run once: scores may then serve the pass as well."""
+    "Keeps parts of the attention calls of one forward pass, by the order of calls."
     def __init__(self, wanted:dict, again:bool=False):
-        self.again = again
+        self.again = again # are blocks recomputed for the backward pass?
         self.wanted = {part: layers for part, layers in wanted.items()
                        if part in ATTENTION}
         self.kept = {part: [] for part in self.wanted}
@@ -103,8 +101,8 @@ class Recorder:
         kept = {part for part, layers in self.wanted.items()
                 if layers is None or self.calls in layers}
         # on a CPU SDPA has no kernel with dropout: it would make the scores once more
-        serve = "scores" in kept and self.grad and dropout and not self.again and (
-            query.device.type == "cpu" and query.dtype == torch.float32)
+        serve = "scores" in kept and self.grad and dropout and not self.again
+        serve = serve and (query.device.type, query.dtype) == ("cpu", torch.float32)
         if serve: make["scores"] = partial(lambda scores: scores, make["scores"]())
         for part in self.wanted:
             self.kept[part].append(self.later(make[part]) if part in kept else None)

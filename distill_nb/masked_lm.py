@@ -163,6 +163,7 @@ def ready_masked_lm(source, task:Task, steps:int=400, seed:int=0, folder=None)->
     if not (home/"config.json").exists():
         fitted = fit_head(model, tokenizer, texts, seed=seed, max_steps=steps)
         warnings.warn("the masked-LM head was fresh and was fitted on "
-                      f"{len(texts):,} texts: perplexity {fitted.before:,.0f}, then {fitted.after:,.0f}")
+                      f"{len(texts):,} texts: perplexity {fitted.before:,.0f}, "
+                      f"then {fitted.after:,.0f}")
         save_student(model, tokenizer, home)
     return load_masked_lm(home), tokenizer

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 import pandas as pd
+import torch
 from .data import Task, tokenize
 from .evaluate import Report, metrics, predict
 from .losses import (CosineHidden, HardTargets, LogitMSE, SoftTargets,
@@ -41,6 +42,7 @@ def fit(
 ) -> Distiller:
     "Train `model` and return its Distiller."
     train = rows["train"] if objective else with_labels(rows["train"])
+    torch.manual_seed(seed) # a term's own parameters are drawn before Trainer seeds
     with TemporaryDirectory() as tmp:
         run = Distiller(model, teacher, objective or HardTargets(),
                         training_args(tmp, seed=seed, **settings), train_dataset=train,
@@ -126,6 +128,7 @@ def distil_task(
     **settings, # `seed` and TrainingArguments of every training
 ) -> Distilled:
     "Fine-tune the teacher if need be, distil a student of its layers, report on test."
+    torch.manual_seed(settings.get("seed", 0)) # a new head is drawn
     tok, big = load_tokenizer(teacher), load_teacher(teacher, task)
     learn_characters(tok, big, task)
     task, n = match_labels(task, big), n_blocks(big)

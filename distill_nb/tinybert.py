@@ -9,18 +9,20 @@ __all__ = ['EPOCHS', 'NOTE', 'Stage', 'tinybert_stages', 'load_stage', 'run_stag
 import json, re
 from dataclasses import dataclass, field
 from pathlib import Path
+import torch
 from transformers import AutoModelForSequenceClassification
 from .augment import augment
 from .data import Task, tokenize
 from .errors import expect
 from .evaluate import Report
 from .layermap import LayerMap
-from .losses import AttentionMSE, HardTargets, HiddenMSE, LogitMSE, SoftTargets
+from .losses import (AttentionMSE, HardTargets, HiddenMSE, LogitMSE,
+                               SoftTargets)
 from .masked_lm import digest
 from .narrow import NARROW, narrow_config, narrow_student, widths
-from .recipes import (Distilled, check_teacher, fit, fit_and_report,
-                                learn_characters, match_labels, score)
-from .teacher import DEFAULT_TEACHER, load_pretrained, load_teacher, load_tokenizer
+from .recipes import Distilled, check_teacher, fit, fit_and_report, score
+from .teacher import (DEFAULT_TEACHER, learn_characters, load_pretrained,
+                                load_teacher, load_tokenizer, match_labels)
 from .train import save_student
 from .tree import n_blocks
 
@@ -69,8 +71,8 @@ def run_stages(student, teacher, rows, tokenizer, stages:list, out, **common):
         note = digest(note, stage.objective, sorted(stage.settings.items()))
         done = load_stage(Path(out)/stage.name, note)
         if done is None:
-            settings = {**common, **stage.settings}
-            fit(student, rows, tokenizer, stage.objective, teacher, stage.name, **settings)
+            fit(student, rows, tokenizer, stage.objective, teacher, stage.name,
+                **{**common, **stage.settings})
             save_student(student, tokenizer, Path(out)/stage.name, overwrite=True)
             text = json.dumps(dict(made_by=note, objective=repr(stage.objective)))
             (Path(out)/stage.name/NOTE).write_text(text)
@@ -79,7 +81,8 @@ def run_stages(student, teacher, rows, tokenizer, stages:list, out, **common):
     return student, trained
 
 # %% ../nbs/24_tinybert.ipynb #b9d87d14
-def tiny_student(teacher, n_layers=4, hidden_size=312, intermediate_size=1200, start="svd"):
+def tiny_student(teacher, n_layers=4, hidden_size=312, intermediate_size=1200,
+                 start="svd"):
     "A narrow student with the teacher's heads; `start`: 'svd', 'slice' or 'random'."
     ways = [*NARROW, "random"]
     expect(start in ways, f"start={start!r}", f"one of {', '.join(ways)}")
@@ -88,6 +91,7 @@ def tiny_student(teacher, n_layers=4, hidden_size=312, intermediate_size=1200, s
     if start != "random": return narrow_student(teacher, layers, *sizes, how=start)
     return type(teacher)(narrow_config(teacher, layers, *sizes)).to(teacher.device)
 
+# %% ../nbs/24_tinybert.ipynb #7ad385fe
 def tinybert(
     task:Task,
     teacher=None, # folder or Hub name; None: the default teacher
@@ -101,6 +105,7 @@ def tinybert(
     **settings, # `seed` and TrainingArguments of all stages
 )->Distilled:
     "Fine-tune the teacher if need be, then distil a narrow student in two stages."
+    torch.manual_seed(settings.get("seed", 0)) # a new head is drawn
     tok, big = load_tokenizer(teacher), load_teacher(teacher, task)
     learn_characters(tok, big, task)
     task = match_labels(task, big)
@@ -110,7 +115,7 @@ def tinybert(
     check_teacher(report.rows[0], task)
     more = augment(task, augmenter, labels) if augmenter else task
     rows = tokenize(more, tok, max_length) if augmenter else plain
-    small, stages = tiny_student(big, **(student or {})), stages or tinybert_stages(task)
+    small, stages = tiny_student(big, **student or {}), stages or tinybert_stages(task)
     small, _ = run_stages(small, big, rows, tok, stages, out, **settings)
     report.add("student, two stages", score(small, plain, tok), small)
     objective = " then ".join(repr(s.objective) for s in stages)
