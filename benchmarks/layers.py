@@ -20,7 +20,6 @@ from distill_nb.teacher import load_teacher, load_tokenizer
 from distill_nb.tree import n_blocks
 
 NARROWER = dict(hidden_size=192, num_attention_heads=12, intermediate_size=768)
-HEADS = dict(heads=6)  # averaging pairs of heads leaves six of the teacher's size; the other ways halve their size
 
 def scratch(teacher, layers):
     "A narrower student with random weights."
@@ -35,12 +34,11 @@ def students(teacher, batches, n_student):
     first = choose_layers(teacher, n_student, "first")
     yield "layers", "random weights", [], lambda: type(teacher)(init_student(teacher, first).config)
     yield "width", "random weights", [], lambda: scratch(teacher, first)
-    for how in NARROW:
-        sizes = NARROWER | dict(num_attention_heads=HEADS.get(how, NARROWER["num_attention_heads"]))
-        yield "width", how, first, lambda: narrow_student(teacher, first, **sizes, how=how)
+    for how in NARROW: yield "width", how, first, lambda: narrow_student(teacher, first, **NARROWER, how=how)
 
 def one_seed(task, rows, tok, seed, o):
     "Rows of results for one seed."
+    torch.manual_seed(seed)  # the teacher's new head
     common = dict(seed=seed, per_device_train_batch_size=32, learning_rate=o.learning_rate, eval_strategy="no")
     teacher = load_teacher(task=task)
     fit(freeze_embeddings(teacher), rows, tok, name="teacher", **common, max_steps=o.teacher_steps)
@@ -48,7 +46,6 @@ def one_seed(task, rows, tok, seed, o):
     yield dict(group="teacher", how="teacher", seed=seed, parameters=teacher.num_parameters(), steps=o.teacher_steps,
                change=block_influence(teacher, batches).change, **score(teacher, rows, tok))
     for group, how, layers, make in students(teacher, batches, o.layers):
-        if o.ways and how not in o.ways: continue
         for steps in (o.steps // 8, o.steps):
             torch.manual_seed(seed)
             model = make()
@@ -57,20 +54,11 @@ def one_seed(task, rows, tok, seed, o):
             fit(model, rows, tok, SoftTargets(T=2), teacher, name=f"seed {seed}: {group}, {how}", **common, max_steps=steps)
             yield dict(group=group, how=how, layers=layers, seed=seed, steps=steps, parameters=kept, **score(model, rows, tok))
 
-def others(out, results, ways):
-    "Rows of an earlier run that was not asked for again; its teachers must be the same ones."
-    before = json.loads(out.read_text())["results"]
-    score_of = lambda rows: {r["seed"]: r["accuracy"] for r in rows if r["group"] == "teacher"}
-    new, old = score_of(results), score_of(before)
-    assert all(old[seed] == score for seed, score in new.items()), f"other teachers: {new}, {old}"
-    return [r for r in before if r["group"] != "teacher" and r["how"] not in ways]
-
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--task", default="bshift", help="a folder of one file per split, or an embedded task")
     p.add_argument("--name", help="what the results file calls it (default: the task's own name)")
     p.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    p.add_argument("--ways", nargs="+", help="only these; the rows of others stay in the file if the teachers agree")
     p.add_argument("--layers", type=int, default=3, help="blocks of a student")
     p.add_argument("--texts", type=int, default=10_000, help="most texts to learn from")
     p.add_argument("--teacher-steps", type=int, default=300)
@@ -86,8 +74,6 @@ if __name__ == "__main__":
         for row in one_seed(task, rows, tok, seed, o):
             results.append(row)
             print(round(time.time() - start), row, flush=True)
-        settings = {k: v for k, v in vars(o).items() if k not in ("task", "ways")} | dict(name=name, narrower=NARROWER, heads=HEADS)
-        out = Path(f"nbs/results/layers-{name}.json")
-        rest = others(out, results, o.ways) if o.ways else []
-        data = dict(settings=settings, test=len(rows["test"]), corpus=corpus_versions(), machine=machine(), results=results + rest)
-    out.write_text(json.dumps(data, indent=1) + "\n")
+        settings = {k: v for k, v in vars(o).items() if k != "task"} | dict(name=name, narrower=NARROWER)
+        data = dict(settings=settings, test=len(rows["test"]), corpus=corpus_versions(), machine=machine(), results=results)
+        Path(f"nbs/results/layers-{name}.json").write_text(json.dumps(data, indent=1) + "\n")

@@ -1,6 +1,6 @@
 "trace: attention scores of many families against eager attention, modes, gradients, compile, checkpointing, refusals."
 import pytest, torch
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, GPT2Config, logging
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, BertConfig, GPT2Config, logging
 from distill_nb.capture import ATTENTION, Recorder, check_parts, trace, unwrap, wanted_parts
 from distill_nb.errors import InputError
 from distill_nb.losses import (AttentionKL, AttentionMSE, CosineHidden, HiddenMSE, Relations, SoftTargets, as_objective,
@@ -299,4 +299,4 @@ def test_training_with_dropout_is_what_sdpa_computes(ragged):
         return z, [p.grad.clone() for p in model.parameters()]
     (z, grads), (z_t, grads_t) = run(lambda: model(**batch).logits), run(lambda: trace(model, batch, {"logits", "scores"}).logits)
     torch.testing.assert_close(z_t, z)
-    for a, b in zip(grads_t, grads): torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+    for a, b in zip(grads_t, grads): torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)

@@ -146,5 +146,5 @@ def test_interrupting_leaves_nothing(shell, csv, tuned, tmp_path, monkeypatch):
 def test_every_option_has_help():
     top = parser()
     commands = next(a for a in top._actions if a.dest == "command").choices
-    assert set(commands) == {"demo", "train", "evaluate"}
+    assert set(commands) == {"augment", "demo", "train", "evaluate"}
     assert all(a.help for p in (top, *commands.values()) for a in p._actions)
