@@ -62,11 +62,12 @@ def mask_batches(tokenizer, texts, max_length=64, batch_size=64, seed=0, share=.
     "Padded batches with `share` of the tokens hidden (80/10/10), always the same ones."
     rows = tokenizer(list(texts), truncation=True, max_length=max_length,
                      return_special_tokens_mask=True)
-    collate = DataCollatorForLanguageModeling(tokenizer, mlm_probability=share,
-                                              seed=seed)
+    collate = DataCollatorForLanguageModeling(tokenizer, mlm_probability=share)
     rows = Dataset.from_dict(dict(rows))
-    for i in range(0, len(rows), batch_size):
-        yield collate([rows[j] for j in range(i, min(i + batch_size, len(rows)))])
+    with torch.random.fork_rng(devices=[]): # the caller's draws stay as they were
+        torch.manual_seed(seed)
+        return [collate([rows[j] for j in range(i, min(i + batch_size, len(rows)))])
+                for i in range(0, len(rows), batch_size)]
 
 def perplexity(model, tokenizer, texts, seed:int=0)->float:
     "e to the mean cross entropy at hidden words of some texts; lower is better."
