@@ -109,6 +109,7 @@ def tinybert(
     tok, big = load_tokenizer(teacher), load_teacher(teacher, task)
     learn_characters(tok, big, task)
     task = match_labels(task, big)
+    tiny_student(big, **student or {}) # impossible sizes end here, not after an hour
     plain, report = tokenize(task, tok, max_length), Report(task.name, task.metric)
     common = {**settings, **(teacher_settings or {})}
     big = _tuned(big, plain, tok, Path(out)/"0-teacher", report, common)

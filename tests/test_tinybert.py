@@ -84,6 +84,10 @@ def test_gold_scores_on_demand():
 def test_students_that_are_refused(tuned, student, message):
     with pytest.raises(InputError, match=message): tiny_student(load_teacher(tuned, toy()), **SMALL | student)
 
+def test_impossible_sizes_leave_nothing_behind(headless, tmp_path):
+    with pytest.raises(InputError, match="width 99"): tinybert(toy(), headless, tmp_path/"s", student=SMALL | dict(hidden_size=99))
+    assert not (tmp_path/"s").exists()
+
 def test_random_start_has_the_same_shape(tuned):
     teacher = load_teacher(tuned, toy())
     a, b = [tiny_student(teacher, **SMALL, start=s) for s in ("random", "svd")]
