@@ -12,7 +12,8 @@ from fastcore.basics import patch
 from .attention import attention_mse
 from .capture import trace
 from .errors import expect
-from .layermap import LayerMap, depth
+from .layermap import LayerMap
+from .tree import depth
 from .style import figure, palette
 
 # %% ../nbs/15_attention_maps.ipynb #1e890362

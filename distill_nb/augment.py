@@ -13,11 +13,13 @@ from pathlib import Path
 import datasets
 import torch
 from datasets import Dataset, DatasetDict
+from datasets.fingerprint import Hasher
 from fastcore.basics import patch
 from tqdm.auto import tqdm
-from .data import UNLABELLED, Task
+from .data import UNLABELLED, Task, glue_key
 from .errors import expect
-from .masked_lm import check_head, digest, masked_logits
+from .masked_lm import check_head, masked_logits
+from .train import whole_file
 from .wordvectors import (WordVectors, add_words, embedding_vectors,
                                     token_words)
 
@@ -106,8 +108,10 @@ class Augmenter:
         for name in "n_candidates", "n", "batch_size":
             n = getattr(self, name)
             expect(n > 0, f"{name}={n}", "1 or more")
-        expect(self.tokenizer.mask_token_id is not None,
-               f"{type(self.tokenizer).__name__} without a mask token", "a masked-LM's")
+        kind = type(self.tokenizer).__name__
+        expect(self.tokenizer.mask_token_id is not None, f"{kind} without a mask token",
+               "one that has it",
+               "Take the tokenizer that the masked language model was trained with")
         most = getattr(self.model.config, "max_position_embeddings", self.max_length)
         self.longest = min(self.max_length, most, self.tokenizer.model_max_length)
         own = self.vectors is None
@@ -243,18 +247,18 @@ def __call__(self:Augmenter, rows:dict, indices)->dict:
 # %% ../nbs/22_augment.ipynb #a1be1fa0
 @patch
 def key(self:Augmenter, *more)->str:
-    "`digest` of all that the new texts depend on, but for the speed."
+    "Hash of all that the new texts depend on, but for the speed."
     kept = [getattr(self, f.name) for f in fields(self)[3:] if f.name != "batch_size"]
     vectors = (self.vectors.words, self.vectors.matrix) if self.vectors else ()
     words = sorted(self.tokenizer.get_vocab().items())
-    return digest(*self.model.state_dict().values(), words, *vectors, kept, *more)
+    return Hasher.hash([self.model.state_dict(), words, *vectors, kept, *more])
 
 # %% ../nbs/22_augment.ipynb #7c1f0152
 PER_TASK = dict(cola=30, mnli=10, mrpc=30, sst2=20, stsb=30, qqp=10, qnli=20, rte=30)
 
 def new_texts(name:str)->int:
     "How many new texts per text the paper's code makes for a GLUE task; 30 for others."
-    return PER_TASK.get(re.sub("[^a-z0-9]", "", name.lower()), 30)
+    return PER_TASK.get(glue_key(name), 30)
 
 def _in_turn(starts):
     "The files in the order of this process: its own first, then what others have left."
@@ -275,10 +279,8 @@ def _files(plain, augmenter, home, per_file):
     return [str(files[s]) for s in starts]
 
 def _write(rows, file):
-    "A parquet file that is there as a whole or not at all."
-    tmp = file.with_suffix(f".{os.getpid()}.tmp")
-    Dataset.from_dict(rows).to_parquet(str(tmp))
-    os.replace(tmp, file)
+    "New rows as a parquet file, whole or not at all."
+    with whole_file(file) as tmp: Dataset.from_dict(rows).to_parquet(str(tmp))
 
 # %% ../nbs/22_augment.ipynb #e771bc49
 def augment(
@@ -292,8 +294,7 @@ def augment(
     Finished files are kept and found again. Under torchrun processes share the work."""
     expect(labels in ("original", "teacher"), f"labels={labels!r}",
            "'original' or 'teacher'")
-    sides = [s for s in ("text", "pair") if s in task["train"].column_names]
-    plain = task["train"].select_columns([*sides, "label"])
+    plain = task["train"].select_columns([*task.sides, "label"])
     home = Path(folder or datasets.config.HF_DATASETS_CACHE)/"distill_nb-augment"
     home = home/augmenter.key(plain.to_dict(), rows_per_file)
     rows = Dataset.from_parquet(_files(plain, augmenter, home, rows_per_file),
@@ -324,9 +325,5 @@ def save_table(task:Task, out):
     if task.labels: # a label that is not known is an empty field
         names = dict(enumerate(task.labels))
         df["label"] = df.label.map(names)
-    tmp = out.with_name(f".{out.name}.{os.getpid()}")
     out.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        WRITE[out.suffix](df, tmp)
-        os.replace(tmp, out)
-    finally: tmp.unlink(missing_ok=True)
+    with whole_file(out) as tmp: WRITE[out.suffix](df, tmp)

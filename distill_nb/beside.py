@@ -7,11 +7,13 @@ __all__ = ['STEP', 'WIDE', 'GAP', 'BOX', 'HEAD', 'column', 'short', 'Beside', 'b
 
 # %% ../nbs/04_beside.ipynb #57a7a1af
 from dataclasses import dataclass
+from fastcore.basics import patch
 from torch import nn
 from .student import check_layers
 from .style import palette
 from .transfer import block_sources
-from .tree import block_lists, describe, encoder_blocks, n_blocks
+from .tree import (block_lists, describe, encoder_blocks, n_blocks,
+                             stored_block)
 
 # %% ../nbs/04_beside.ipynb #898a9238
 def column(model:nn.Module)->list:
@@ -21,7 +23,7 @@ def column(model:nn.Module)->list:
     stored = [sum(size(model.get_submodule(path)[i]) for path in lists)
               for i in range(len(encoder_blocks(model)))]
     n = n_blocks(model)
-    blocks = [(f"block {i}", stored[i * len(stored) // n]) for i in range(n)]
+    blocks = [(f"block {i}", stored[stored_block(i, len(stored), n)]) for i in range(n)]
     return [("embeddings", facts["embeddings"]), *blocks, ("head", facts["head"])]
 
 def short(n:int)->str:
@@ -74,8 +76,10 @@ HEAD = ('<svg viewBox="0 0 {w} {h}" style="width:100%;max-width:{px}px;font:11px
         'refY="3.5" orient="auto"><path d="M0 0L7 3.5L0 7z" fill="currentColor"/>'
         '</marker></defs>')
 
-def _svg(b:Beside)->str:
+@patch
+def _repr_html_(self:Beside)->str:
     "The picture: highest part on top, blocks that stay behind pale."
+    b = self
     rows = max(len(b.teacher), len(b.student)) + 1
     w, h, place = 2*WIDE + GAP, rows * STEP, lambda row: (rows - 1 - row) * STEP
     largest = max(n for _, n in b.teacher + b.student)
@@ -90,8 +94,6 @@ def _svg(b:Beside)->str:
                 for row, part in enumerate(parts)]
     out += [_arrow(place(i + 1), place(j + 1)) for j, i in b.sources.items()]
     return "".join([*out, "</svg>"])
-
-Beside._repr_html_ = _svg
 
 # %% ../nbs/04_beside.ipynb #3ecc02bd
 def beside(

@@ -19,7 +19,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from .errors import expect
-from .layermap import depth
+from .tree import depth
 
 # %% ../nbs/13_capture.ipynb #23963557
 def unwrap(model):

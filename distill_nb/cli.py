@@ -30,7 +30,8 @@ TASK = dict(
     kind=(None, "classification or regression (default: read off the labels)"),
     max_length=(128, "longest text in tokens"))
 TRAIN = dict(
-    recipe=("layers", "layers: some of the teacher's; tinybert: narrow, in two stages"),
+    recipe=("layers", "layers: some of the teacher's; tinybert: narrow, in two stages,"
+            " each kept in a folder OUT-stages"),
     teacher=(None, "folder or Hub name; fine-tuned first unless it has a trained head"
              " (default: all-MiniLM-L6-v2)"),
     layers=(3, "how many of the teacher's layers the student keeps, or which: 0,2,5"),
@@ -140,6 +141,9 @@ def by_stages(o, task):
     "A narrow student in TinyBERT's two stages, each kept in a folder beside --out."
     from distill_nb.tinybert import tinybert
     expect(isinstance(o.layers, int), f"--layers {o.layers}", "a number for tinybert")
+    for name, default in dict(how="first", temperature=2., baseline=False).items():
+        expect(getattr(o, name) == default, f"--{name} with --recipe tinybert",
+               "an option that the recipe has", "Leave it out")
     common = dict(seed=o.seed, per_device_train_batch_size=o.batch_size)
     return tinybert(
         task, o.teacher, f"{o.out}-stages", max_length=o.max_length, **common,

@@ -6,8 +6,8 @@
 __all__ = ['LIBRARIES', 'SKIPPED', 'RECIPE', 'PROSE', 'UNLABELLED', 'HELD_OUT', 'NAMES', 'EMBEDDED', 'READERS', 'SPLITS', 'GLUE',
            'HUB_COLUMNS', 'text_hash', 'first_sentence', 'definitions', 'read_docstrings', 'package_files',
            'corpus_versions', 'docstrings', 'is_prose', 'split_frame', 'Task', 'make_task', 'shift', 'bshift',
-           'docnames', 'libraries', 'embedded_task', 'read_table', 'pick_columns', 'read_files', 'Glue', 'read_glue',
-           'read_hub', 'load_task', 'unknown_share', 'tokenize']
+           'docnames', 'libraries', 'embedded_task', 'read_table', 'pick_columns', 'read_files', 'Glue', 'glue_key',
+           'read_glue', 'read_hub', 'load_task', 'unknown_share', 'tokenize']
 
 # %% ../nbs/16_data.ipynb #907f6984
 import ast, csv, hashlib, inspect, math, os, platform, re, sysconfig, warnings
@@ -150,6 +150,8 @@ class Task:
     def kind(self): return "regression" if self.labels is None else "classification"
     @property
     def is_pair(self): return "pair" in self.splits["train"].column_names
+    @property
+    def sides(self): return ["text", "pair"] if self.is_pair else ["text"]
     @property
     def n_outputs(self): return 1 if self.labels is None else len(self.labels)
     def __getitem__(self, split): return self.splits[split]
@@ -440,7 +442,7 @@ GLUE = {
     "wnli": Glue("sentence1", "sentence2", "label",
                  {"0": "not_entailment", "1": "entailment"})}
 
-def _glue_key(name): return re.sub("[^a-z0-9]", "", name.lower().replace("glue", ""))
+def glue_key(name): return re.sub("[^a-z0-9]", "", name.lower().replace("glue", ""))
 
 # %% ../nbs/16_data.ipynb #a1240605
 def _read_glue_file(path, g):
@@ -456,7 +458,7 @@ def _read_glue_file(path, g):
 def read_glue(folder) -> Task:
     "A GLUE task from its folder of train.tsv and dev.tsv; dev is the test split."
     folder = Path(folder)
-    key = _glue_key(folder.name)
+    key = glue_key(folder.name)
     g, dev = GLUE[key], "dev_matched.tsv" if key == "mnli" else "dev.tsv"
     files = dict(train="train.tsv", test=dev)
     frames = {split: _read_glue_file(folder/file, g) for split, file in files.items()}
@@ -510,12 +512,12 @@ def load_task(
     "A task from wherever it lies; `InputError` where it cannot be read or learnt."
     source, path = str(source), Path(source)
     if source in EMBEDDED: return embedded_task(source)
-    if path.is_dir() and not text and _glue_key(path.name) in GLUE:
+    if path.is_dir() and not text and glue_key(path.name) in GLUE:
         return read_glue(path)
     if path.exists() or path.suffix in READERS:
         frames = read_files(path, text, pair, label)
         return make_task(path.stem, frames, kind=kind, metric=metric)
-    if _glue_key(source) in GLUE: return _hub_glue(_glue_key(source))
+    if glue_key(source) in GLUE: return _hub_glue(glue_key(source))
     frames, names = read_hub(source, text, pair, label)
     return make_task(source, frames, names, kind, metric)
 
@@ -532,9 +534,8 @@ def tokenize(task:Task, tokenizer, max_length=128) -> DatasetDict:
 
     Truncated to `max_length` tokens, not padded; warns of a foreign language."""
     expect(max_length >= 8, f"max_length={max_length}", "at least 8 tokens")
-    texts = ["text", "pair"] if task.is_pair else ["text"]
     def encode(rows):
-        columns = [rows[c] for c in texts]
+        columns = [rows[side] for side in task.sides]
         out = tokenizer(*columns, truncation=True, max_length=max_length)
         lengths = [len(ids) for ids in out["input_ids"]]
         return {**out, "labels": rows["label"], "length": lengths}

@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import nn
 from .errors import expect
-from .layermap import LayerTerm, depth
+from .layermap import LayerTerm
 from .objective import (Term, check_shapes, mean_square, select_rows,
                                   unit_mask, widen)
+from .tree import depth
 
 # %% ../nbs/10_hidden.ipynb #a464920d
 WIDTHS = "Widths that differ need a projection: HiddenMSE, after objective.bind(...)"

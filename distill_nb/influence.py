@@ -12,7 +12,8 @@ import torch
 from fastcore.basics import patch
 from .capture import trace
 from .errors import expect
-from .student import pick_layers
+from .evaluate import evaluating
+from .student import check_layers, pick_layers
 from .style import figure, palette
 from .tree import n_blocks
 
@@ -44,21 +45,19 @@ class Influence:
     def _repr_html_(self): return self.table().to_html(index=False)
 
 # %% ../nbs/14_influence.ipynb #711a270e
-@torch.no_grad()
 def block_influence(
     model, # a Hugging Face encoder
     batches, # tokenised batches of your text, each a dict of tensors
 )->Influence:
     "`changes` of every block, mean over the real tokens of some batches, in eval mode."
-    training, total, tokens = model.training, 0, 0
-    model.eval()
-    for batch in batches:
-        batch = {k: v.to(model.device) for k, v in batch.items()}
-        mask = batch.get("attention_mask", torch.ones_like(batch["input_ids"]))
-        states = trace(model, batch, {"hidden_states"}).hidden_states
-        total = total + changes(states, mask) * mask.sum()
-        tokens += int(mask.sum())
-    model.train(training)
+    total, tokens = 0, 0
+    with evaluating(model):
+        for batch in batches:
+            batch = {k: v.to(model.device) for k, v in batch.items()}
+            mask = batch.get("attention_mask", torch.ones_like(batch["input_ids"]))
+            states = trace(model, batch, {"hidden_states"}).hidden_states
+            total = total + changes(states, mask) * mask.sum()
+            tokens += int(mask.sum())
     expect(tokens, "no text", "a batch or more with real tokens")
     return Influence((total / tokens).tolist(), tokens)
 
@@ -85,9 +84,12 @@ def some_batches(rows, tokenizer, n:int=8, batch_size:int=32)->list:
             for i in range(0, min(len(rows), n * batch_size), batch_size)]
 
 def choose_layers(
-    teacher, n_student:int, how="spread", # as `pick_layers`, or 'measured'
+    teacher,
+    layers, # how many, or their indices, then `how` does not matter
+    how="spread", # as `pick_layers`, or 'measured'
     batches=(), # of text, for 'measured'
 )->list:
     "Indices of the teacher's blocks to keep, by rule or by measuring."
-    if how == "measured": return block_influence(teacher, batches).keep(n_student)
-    return pick_layers(n_blocks(teacher), n_student, how)
+    if not isinstance(layers, int): return check_layers(n_blocks(teacher), layers)
+    if how == "measured": return block_influence(teacher, batches).keep(layers)
+    return pick_layers(n_blocks(teacher), layers, how)

@@ -13,11 +13,12 @@ from .attention import (AttentionKL, AttentionMSE, Relations, attention_kl,
     attention_mse, relation_kl)
 from .hidden import (ClsMSE, CosineHidden, HiddenMSE, cls_mse,
     cosine_distance, hidden_mse)
-from .layermap import LayerMap, depth
+from .layermap import LayerMap
 from .logits import (LogitMSE, SoftTargets, kl_divergence, logit_gradient,
     logit_mse, soft_cross_entropy)
 from distill_nb.objective import (HardTargets, Objective, Term, as_objective, count,
     known_labels)
+from .tree import depth
 
 # %% ../nbs/12_losses.ipynb #f0000c6f
 _all_ = ["AttentionKL", "AttentionMSE", "ClsMSE", "CosineHidden", "HardTargets",

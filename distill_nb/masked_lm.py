@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['head_only_at', 'masked_logits', 'load_masked_lm', 'check_head', 'mask_batches', 'perplexity', 'start_at_frequency',
-           'HeadTrainer', 'FittedHead', 'fit_head', 'digest', 'ready_masked_lm']
+           'HeadTrainer', 'FittedHead', 'fit_head', 'ready_masked_lm']
 
 # %% ../nbs/20_masked_lm.ipynb #03e7eb21
-import hashlib, random, warnings
+import random, warnings
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,12 +17,13 @@ import datasets
 import torch
 import torch.nn.functional as F
 from datasets import Dataset
+from datasets.fingerprint import Hasher
 from transformers import AutoModelForMaskedLM, DataCollatorForLanguageModeling, Trainer
 from .data import Task, docstrings
 from .errors import expect
 from .evaluate import evaluating
 from .teacher import default_teacher, load_pretrained, load_tokenizer
-from .train import Distiller, save_student, training_args
+from .train import save_student, show_bar, training_args
 
 # %% ../nbs/20_masked_lm.ipynb #ed9cc5b9
 @contextmanager
@@ -136,30 +137,21 @@ def fit_head(
         collate = DataCollatorForLanguageModeling(tokenizer, mlm_probability=.15)
         run = HeadTrainer(model, training_args(tmp, **settings), collate,
                           Dataset.from_dict(dict(rest)))
-        Distiller.show_bar(run, "masked-LM head").train()
-    for p in frozen: p.requires_grad_(True)
+        try: show_bar(run, "masked-LM head").train()
+        finally:
+            for p in frozen: p.requires_grad_(True)
     model.eval().knows_words = True
     after = perplexity(model, tokenizer, texts[:n])
     return FittedHead(before, after, run.state.global_step)
 
 # %% ../nbs/20_masked_lm.ipynb #3320dc45
-def digest(*parts)->str:
-    "A name for tensors, texts and settings that is the same in every process."
-    h = hashlib.sha256()
-    for part in parts:
-        if torch.is_tensor(part):
-            part = part.detach().cpu().float().contiguous().numpy().tobytes()
-        h.update(part if isinstance(part, bytes) else repr(part).encode())
-    return h.hexdigest()[:20]
-
 def ready_masked_lm(source, task:Task, steps:int=400, seed:int=0, folder=None)->tuple:
     "A masked language model that knows words and its tokenizer; fitted if need be."
     model, tokenizer = load_masked_lm(source), load_tokenizer(source)
     if model.knows_words: return model, tokenizer
-    sides = [s for s in ("text", "pair") if s in task["train"].column_names]
-    texts = [t for s in sides for t in task["train"][s]]
+    texts = [t for side in task.sides for t in task["train"][side]]
     texts += docstrings().sentence.tolist()
-    name = digest(*model.base_model.state_dict().values(), texts, steps, seed)
+    name = Hasher.hash([model.base_model.state_dict(), texts, steps, seed])
     home = Path(folder or datasets.config.HF_DATASETS_CACHE)/"distill_nb-masked-lm"/name
     if not (home/"config.json").exists():
         fitted = fit_head(model, tokenizer, texts, seed=seed, max_steps=steps)

@@ -13,7 +13,7 @@ from torch import nn
 from .errors import expect
 from .student import (check_encoder, check_layers, source_name,
                                 student_config)
-from .tree import block_lists, block_of, encoder_blocks, n_blocks
+from .tree import block_lists, block_of, n_blocks
 
 # %% ../nbs/06_narrow.ipynb #d57f6cf3
 INNER = "intermediate_size", "hidden_dim" # two names of one width

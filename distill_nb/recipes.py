@@ -134,8 +134,7 @@ def distil_task(
     task, n = match_labels(task, big), n_blocks(big)
     rows, report = tokenize(task, tok, max_length), Report(task.name, task.metric)
     texts = some_batches(rows["train"], tok) if how == "measured" else ()
-    named = not isinstance(layers, int)
-    keep = list(layers) if named else choose_layers(big, layers, how, texts)
+    keep = choose_layers(big, layers, how, texts)
     fresh = init_student(big, keep) # before fine-tuning, if there is any
     report.note = f"seed {settings.get('seed', 0)}, layers {keep} of {n}"
     common = dict(report=report, rows=rows, tokenizer=tok, freeze=freeze, **settings)

@@ -8,6 +8,7 @@ __all__ = ['HOW', 'spread', 'even', 'check_layers', 'pick_layers', 'source_name'
 
 # %% ../nbs/02_student.ipynb #7556c7f9
 import copy
+from collections import defaultdict
 from numbers import Integral
 import torch
 from transformers import PreTrainedModel
@@ -15,7 +16,8 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED)
 from .errors import expect
-from .tree import block_lists, block_of, encoder_blocks, n_blocks
+from .tree import (block_lists, block_of, encoder_blocks, n_blocks,
+                             split_name, stored_block)
 
 # %% ../nbs/02_student.ipynb #74529cdc
 def spread(n_teacher:int, n_student:int) -> list:
@@ -63,11 +65,8 @@ def pick_layers(
 # %% ../nbs/02_student.ipynb #7b381f06
 def source_name(name:str, lists:list, layers:list) -> str:
     "Teacher's name of a student's tensor: the block's number changes, all else stays."
-    for path in lists:
-        if not name.startswith(path + "."): continue
-        number, _, rest = name[len(path)+1:].partition(".")
-        return f"{path}.{layers[int(number)]}.{rest}"
-    return name
+    path, number, rest = split_name(name, lists)
+    return name if path is None else f"{path}.{layers[number]}.{rest}"
 
 # %% ../nbs/02_student.ipynb #85c116b4
 def _shorter(config, field, n, layers):
@@ -106,13 +105,12 @@ def student_config(teacher, layers):
     return found
 
 # %% ../nbs/02_student.ipynb #ad9310ad
-def kept_lists(teacher, student, layers):
-    "The lists whose entries are renumbered: none where all blocks are the same one."
-    groups, n = len(encoder_blocks(teacher)), n_blocks(teacher)
+def kept_lists(teacher, layers):
+    "The lists whose entries are renumbered: none where blocks are shared."
+    groups, n, m = len(encoder_blocks(teacher)), n_blocks(teacher), len(layers)
     if groups == n: return block_lists(teacher)
-    group = lambda i, depth: i * groups // depth # as ALBERT's forward does
-    now, then = ([group(i, n) for i in layers],
-                 [group(j, len(layers)) for j in range(len(layers))])
+    now = [stored_block(i, groups, n) for i in layers]
+    then = [stored_block(j, groups, m) for j in range(m)]
     expect(now == then, f"layers {layers} of the groups {now}", f"groups {then}",
            "The configuration shares blocks in equal runs: keep as many of each group")
     return []
@@ -120,12 +118,14 @@ def kept_lists(teacher, student, layers):
 def check_blocks(teacher, student, lists, layers):
     "Refuse blocks that hold other tensors than the student's block in their place."
     def tensors(model):
-        named = [(block_of(n, lists), t.shape) for n, t in model.state_dict().items()]
-        return {(block, n): shape for (block, n), shape in named}
+        found = defaultdict(set)
+        for name, t in model.state_dict().items():
+            block, rest = block_of(name, lists)
+            found[block].add((rest, t.shape))
+        return found
     t, s = tensors(teacher), tensors(student)
     for j, i in enumerate(layers if lists else []):
-        of = lambda all, number: {(n, x) for (b, n), x in all.items() if b == number}
-        odd = sorted(n for n, _ in of(t, i) ^ of(s, j))
+        odd = sorted(name for name, _ in t[i] ^ s[j])
         expect(not odd, f"layers {layers}: block {i} of {type(teacher).__name__} and "
                f"block {j} of a student differ in {odd[0] if odd else ''}",
                "blocks of one make", "Keep the block at the place that is special")
@@ -165,9 +165,10 @@ def init_student(
     Raises `InputError` for layers that the teacher does not have, for what is no
     encoder, is quantised or has no weights, and for a family that cannot be cut."""
     check_encoder(teacher)
+    layers = check_layers(n_blocks(teacher), layers)
+    lists = kept_lists(teacher, layers)
     student = type(teacher)(student_config(teacher, layers)).to(teacher.dtype)
-    lists = kept_lists(teacher, student, list(layers))
-    check_blocks(teacher, student, lists, list(layers))
+    check_blocks(teacher, student, lists, layers)
     weights = teacher.state_dict()
     sources = {n: source_name(n, lists, layers) for n in student.state_dict()}
     student.load_state_dict({n: weights[source] for n, source in sources.items()})

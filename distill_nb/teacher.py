@@ -143,8 +143,7 @@ def learn_characters(tokenizer, model, task:Task, share=.1, at_least=3) -> list:
     Only where more than `share` of the tokens are unknown and the head is untrained;
     characters in fewer than `at_least` texts stay unknown. The new embeddings start
     near the mean of the old ones. Returns the new tokens and warns about them."""
-    columns = ("text", "pair") if task.is_pair else ("text",)
-    texts = [t for c in columns for t in task["train"][c]]
+    texts = [t for side in task.sides for t in task["train"][side]]
     unknown = unknown_share(Dataset.from_dict(dict(tokenizer(texts[:200]))), tokenizer)
     if model.knows_task or unknown <= share: return []
     found = Counter(c for t in texts for c in set(t) if not c.isspace())

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['DEFAULTS', 'OBJECTIVE_FILE', 'CARD', 'fast_bf16', 'training_args', 'Distillation', 'Distiller', 'prediction_metrics',
-           'check_pair', 'what_to_trace', 'LossBar', 'part_of', 'claim_folder', 'save_student', 'model_card']
+           'check_pair', 'what_to_trace', 'LossBar', 'show_bar', 'part_of', 'whole_file', 'claim_folder',
+           'save_student', 'model_card']
 
 # %% ../nbs/19_train.ipynb #41bc3c11
-import shutil, tempfile
-from contextlib import nullcontext
+import os, shutil, tempfile
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 import pandas as pd
 import torch
@@ -196,13 +197,14 @@ class LossBar(ProgressCallback):
         if self.training_bar is not None and "loss" in (logs or {}):
             self.training_bar.set_postfix(loss=f"{logs['loss']:.3f}")
 
-@patch
-def show_bar(self:Distiller, name):
-    "Show a `LossBar` where Trainer would print dictionaries; returns the Distiller."
+def show_bar(trainer:Trainer, name):
+    "Show a `LossBar` where Trainer would print dictionaries; returns the trainer."
     for printing in PrinterCallback, ProgressCallback:
-        if self.pop_callback(printing) and not self.args.disable_tqdm:
-            self.add_callback(LossBar(name))
-    return self
+        if trainer.pop_callback(printing) and not trainer.args.disable_tqdm:
+            trainer.add_callback(LossBar(name))
+    return trainer
+
+Distiller.show_bar = show_bar
 
 # %% ../nbs/19_train.ipynb #dbbc28a2
 OBJECTIVE_FILE = "objective.safetensors"
@@ -237,6 +239,16 @@ def _load_best_model(self:Distiller):
     self._load_from_checkpoint(self.state.best_model_checkpoint)
 
 # %% ../nbs/19_train.ipynb #21e8b237
+@contextmanager
+def whole_file(out):
+    "A name to write to; what is there in the end becomes the file `out`, or nothing."
+    out = Path(out)
+    tmp = out.with_name(f".{os.getpid()}-{out.name}")
+    try:
+        yield tmp
+        os.replace(tmp, out)
+    finally: tmp.unlink(missing_ok=True)
+
 def claim_folder(out, overwrite=False) -> Path:
     "The folder as a path; refused where it holds something and `overwrite` is off."
     out = Path(out)

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LIB = ROOT/"distill_nb"
 GENERATED = {p.name for p in LIB.glob("*.py")}
 ROOMS = ["errors", "style", "allocator", "theory", "tree", "student", "transfer", "beside", "distilbert", "narrow", "objective", "logits",
-         "layermap", "hidden", "attention", "losses", "capture", "influence", "attention_maps", "data", "teacher", "evaluate",
+         "layermap", "hidden", "attention", "losses", "capture", "attention_maps", "data", "teacher", "evaluate", "influence",
          "train", "masked_lm", "wordvectors", "augment", "recipes", "tinybert", "demo", "cli"]
 
 parser = ConfigParser(delimiters=["="])

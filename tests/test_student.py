@@ -47,6 +47,11 @@ def test_bad_picks_are_refused(n_teacher, n_student, how, message):
 
 # What it shares with its teacher
 
+def test_layers_may_come_one_by_one():
+    student = init_student(build("bert"), (i for i in (0, 3)))
+    assert student.config.num_hidden_layers == 2
+
+
 @pytest.mark.parametrize("family", EXTRA)
 def test_student_owns_its_memory(family):
     teacher = build(family)

@@ -100,6 +100,9 @@ def test_from_the_shell(tuned, tmp_path, capsys):
     assert main([str(w) for w in words]) == 0
     assert (tmp_path/"s"/"model.safetensors").is_file() and (tmp_path/"s-stages"/"2-answers"/"stage.json").is_file()
     assert main([str(w) for w in [*words, "--recipe", "magic"]]) == 2 and "--recipe magic" in capsys.readouterr().err
+    for extra in (["--temperature", "4"], ["--how", "last"], ["--baseline"]):  # nothing that is asked for is ignored
+        assert main([str(w) for w in [*words[:8], tmp_path/"z", "--recipe", "tinybert", *extra]]) == 2
+        assert f"{extra[0]} with --recipe tinybert" in capsys.readouterr().err
 
 def test_augment_from_the_shell(tuned, tmp_path, capsys):
     from transformers import BertForMaskedLM
