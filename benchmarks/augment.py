@@ -49,22 +49,32 @@ def timed(f, *args, device="cpu"):
     return time.perf_counter() - start, out
 
 def measure(name, o, texts):
+    "Rounds in which the plain way and ours, in both precisions, take turns."
     torch.manual_seed(0)
     tok = load_tokenizer()
     model = BertForMaskedLM(MODELS[name]).eval().to(o.device)
     slow = Augmenter(model, tok)
+    ways = {bf16: Augmenter(model, tok, bf16=bf16, batch_tokens=o.batch_tokens) for bf16 in (False, True)}
     plain(slow, texts[:2])
-    for bf16 in (False, True):
-        fast = Augmenter(model, tok, bf16=bf16, batch_size=o.batch_size)
-        fast.candidates(texts[:2])
-        rounds = [(timed(plain, slow, texts, device=o.device), timed(batched, fast, texts, device=o.device))
-                  for _ in range(o.repeats)]
-        theirs, ours = rounds[0][0][1], single(rounds[0][1][1], fast, texts)
+    for fast in ways.values(): fast.candidates(texts)
+    rounds = [(timed(plain, slow, texts, device=o.device), {k: timed(batched, w, texts, device=o.device) for k, w in ways.items()})
+              for _ in range(o.repeats)]
+    for bf16, way in ways.items():
+        theirs, ours = rounds[0][0][1], single(rounds[0][1][bf16][1], way, texts)
         pairs = [(a.get(i), b.get(i)) for a, b in zip(theirs, ours) for i in a.keys() | b.keys()]
-        ratios = sorted(p[0] / q[0] for p, q in rounds)
+        ratios = sorted(p[0] / q[bf16][0] for p, q in rounds)
         yield dict(model=name, bf16=bf16, sentences=len(texts), gaps=len(pairs), same=sum(a == b for a, b in pairs),
-                   overlap=sum(len({*a} & {*b}) / max(len(a), 1) for a, b in pairs) / len(pairs),
-                   plain=len(texts) / min(p[0] for p, _ in rounds), ours=len(texts) / min(q[0] for _, q in rounds), ratios=ratios)
+                   overlap=sum(len({*a} & {*b}) / max(len(a), 1) for a, b in pairs) / len(pairs), ratios=ratios,
+                   plain=len(texts) / min(p[0] for p, _ in rounds), ours=len(texts) / min(q[bf16][0] for _, q in rounds))
+
+def peak(n=2048):
+    "Matrix products of this machine in GFLOP/s by precision, best of five: what no way can pass."
+    found = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a = torch.randn(n, n, dtype=dtype)
+        a @ a
+        found[str(dtype).removeprefix("torch.")] = 2 * n**3 / min(timed(torch.matmul, a, a)[0] for _ in range(5)) / 1e9
+    return found
 
 def drawing(augmenter, texts):
     "Sentences per second of the draws alone."
@@ -75,9 +85,9 @@ def drawing(augmenter, texts):
 
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--sentences", type=int, default=40)
+    p.add_argument("--sentences", type=int, default=64)
     p.add_argument("--repeats", type=int, default=3)
-    p.add_argument("--batch-size", type=int, default=64)
+    p.add_argument("--batch-tokens", type=int, default=2048)
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     o = p.parse_args()
     texts = [t for t in docstrings().sentence if 10 <= len(t.split()) <= 16][::97][:o.sentences]
@@ -88,6 +98,6 @@ if __name__ == "__main__":
             print(row, flush=True)
     small = Augmenter(BertForMaskedLM(MODELS["2 layers, 128 wide"]).eval(), load_tokenizer())
     words = sum(len(split_words(t)) for t in texts) / len(texts)
-    data = dict(settings={k: v for k, v in vars(o).items()} | dict(words=words), machine=machine(), drawn_per_s=drawing(small, texts),
+    data = dict(settings={k: v for k, v in vars(o).items()} | dict(words=words), machine=machine(), peak=peak(), drawn_per_s=drawing(small, texts),
                 results=results)
     Path(f"nbs/results/augment-{o.device}.json").write_text(json.dumps(data, indent=1) + "\n")

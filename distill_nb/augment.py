@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['STOP_WORDS', 'CJK', 'PART', 'PER_TASK', 'WRITE', 'split_words', 'may_go', 'stretches', 'Gap', 'match_case', 'frame',
-           'Augmenter', 'draw', 'new_texts', 'augment', 'check_table', 'save_table']
+           'Augmenter', 'batches', 'draw', 'new_texts', 'augment', 'check_table', 'save_table']
 
 # %% ../nbs/22_augment.ipynb #af3d926a
 import os, random, re
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 import datasets
 import torch
@@ -16,11 +18,12 @@ from datasets import Dataset, DatasetDict
 from datasets.fingerprint import Hasher
 from fastcore.basics import patch
 from tqdm.auto import tqdm
+from .allocator import freed_memory_kept
 from .data import UNLABELLED, Task, glue_key
 from .errors import expect
 from .masked_lm import check_head, masked_logits
 from .train import whole_file
-from .wordvectors import (WordVectors, add_words, embedding_vectors,
+from .wordvectors import (WordVectors, embedding_vectors, piece_means,
                                     token_words)
 
 # %% ../nbs/22_augment.ipynb #2421a2be
@@ -97,7 +100,7 @@ class Augmenter:
     n_candidates:int=15 # per word
     n:int=30 # new texts per text, at most
     seed:int=0
-    batch_size:int=64 # questions per forward pass; changes nothing but the speed
+    batch_tokens:int=2048 # per forward pass; changes nothing but the speed
     max_length:int=512 # tokens
     bf16:bool=False
     reference:bool=False # keep special tokens among the candidates
@@ -105,7 +108,7 @@ class Augmenter:
     def __post_init__(self):
         check_head(self.model)
         expect(0 <= self.p <= 1, f"p={self.p}", "a probability")
-        for name in "n_candidates", "n", "batch_size":
+        for name in "n_candidates", "n", "batch_tokens":
             n = getattr(self, name)
             expect(n > 0, f"{name}={n}", "1 or more")
         kind = type(self.tokenizer).__name__
@@ -166,19 +169,33 @@ def _ask(self:Augmenter, text, first, ids, words):
         at += len(piece)
 
 # %% ../nbs/22_augment.ipynb #c0ebf8e9
+def batches(lengths:list, most:int, share:float=.8)->list:
+    """Indices in groups, longest first: `most` tokens each when padded, one row at least.
+
+    In a group none is shorter than `share` of its longest."""
+    groups = []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        group = groups[-1] if groups else []
+        longest = lengths[group[0]] if group else 0
+        fits = (len(group) + 1) * longest <= most and lengths[i] >= share * longest
+        if group and fits: group.append(i)
+        else: groups.append([i])
+    return groups
+
 @patch
 @torch.inference_mode()
 def answers(self:Augmenter, gaps:list)->list:
     "Per gap the words of the best `n_candidates` tokens."
-    order = sorted(range(len(gaps)), key=lambda i: -len(gaps[i].ids))
-    out = [None] * len(gaps)
-    for a in range(0, len(order), self.batch_size):
-        some = [gaps[i] for i in order[a:a+self.batch_size]]
-        best = self._logits(some).topk(min(self.n_candidates, len(self.words))).indices
-        for i, row in zip(order[a:a+self.batch_size], best.tolist()):
-            out[i] = [self.words[t] for t in row if self.words[t]]
+    out, n = [None] * len(gaps), min(self.n_candidates, len(self.words))
+    on_cpu = self.model.device.type == "cpu"
+    with freed_memory_kept() if on_cpu else nullcontext():
+        for group in batches([len(g.ids) for g in gaps], self.batch_tokens):
+            best = self._logits([gaps[i] for i in group]).topk(n).indices
+            for i, row in zip(group, best.tolist()):
+                out[i] = [self.words[t] for t in row if self.words[t]]
     return out
 
+# %% ../nbs/22_augment.ipynb #92262747
 @patch
 def _logits(self:Augmenter, gaps):
     "Logits (n, V) at the masks of some gaps, one each."
@@ -204,9 +221,8 @@ def candidates(self:Augmenter, texts:list)->list:
     found = [{} for _ in texts]
     for gap, words in zip(gaps, self.answers(gaps)): found[gap.text][gap.word] = words
     names = [w.lower() for w in longer.values()]
-    known = self.known
-    if self.vectors is None: known = add_words(known, names, self.model, self.tokenizer)
-    near = known.nearest(names, self.n_candidates)
+    means = partial(piece_means, model=self.model, tokenizer=self.tokenizer)
+    near = self.known.nearest(names, self.n_candidates, None if self.vectors else means)
     for (text, word), words in zip(longer, near): found[text][word] = words
     return [dict(sorted(f.items())) for f in found]
 
@@ -248,7 +264,7 @@ def __call__(self:Augmenter, rows:dict, indices)->dict:
 @patch
 def key(self:Augmenter, *more)->str:
     "Hash of all that the new texts depend on, but for the speed."
-    kept = [getattr(self, f.name) for f in fields(self)[3:] if f.name != "batch_size"]
+    kept = [getattr(self, f.name) for f in fields(self)[3:] if f.name != "batch_tokens"]
     vectors = (self.vectors.words, self.vectors.matrix) if self.vectors else ()
     words = sorted(self.tokenizer.get_vocab().items())
     return Hasher.hash([self.model.state_dict(), words, *vectors, kept, *more])
@@ -287,7 +303,7 @@ def augment(
     task:Task, augmenter:Augmenter,
     labels:str="original", # of new texts; 'teacher': none, its answers count alone
     folder=None, # for finished files; None: in the cache of `datasets`
-    rows_per_file:int=256,
+    rows_per_file:int=64,
 )->Task:
     """The task with new texts after each training text, whose row is `source`.
 

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['ATTENTION', 'PARTS', 'NAME', 'INSTEAD', 'unwrap', 'model_inputs', 'attention_scores', 'attend', 'Outputs',
-           'wanted_parts', 'Recorder', 'recording_attention', 'check_parts', 'recording', 'trace']
+           'wanted_parts', 'Recorder', 'recording_attention', 'check_parts', 'attended_by', 'recomputes', 'recording',
+           'trace']
 
 # %% ../nbs/13_capture.ipynb #bd089807
 import inspect
@@ -109,6 +110,11 @@ class Recorder:
         self.calls += 1
         return attend(make["scores"](), value, dropout) if serve else None
 
+    def attend(self, sdpa, *call):
+        "Attention's output for a call that is recorded; `sdpa` is the plain way to it."
+        out = self.add(*call)
+        return sdpa() if out is None else out
+
     def later(self, make):
         "What makes a part: after the pass where gradients are needed, else at once."
         if self.grad: return make
@@ -128,22 +134,22 @@ _recorder = ContextVar("distill_nb_recorder", default=None)
 def recording_attention(module, query, key, value, attention_mask, scaling=None,
                         dropout=0., position_bias=None, **kwargs):
     "SDPA; inside `trace` its inputs are recorded. transformers calls it."
+    def sdpa():
+        return sdpa_attention_forward(module, query, key, value, attention_mask,
+                                      scaling=scaling, dropout=dropout,
+                                      position_bias=position_bias, **kwargs)[0]
     recorder = _recorder.get()
-    if recorder is not None:
-        causal = kwargs.get("is_causal")
-        if causal is None: causal = getattr(module, "is_causal", True) # as SDPA does
-        name = type(module).__name__
-        expect(attention_mask is not None or not causal, f"causal attention in {name}",
-               "an encoder's")
-        expect(torch.is_grad_enabled() == recorder.grad, "gradient checkpointing with "
-               "use_reentrant=True, which cuts the gradient", "use_reentrant=False",
-               "Give that to activation_checkpointing_enable")
-        out = recorder.add(query, key, value, scaling, attention_mask, position_bias,
-                           dropout)
-        if out is not None: return out, None
-    return sdpa_attention_forward(module, query, key, value, attention_mask,
-                                  scaling=scaling, dropout=dropout,
-                                  position_bias=position_bias, **kwargs)
+    if recorder is None: return sdpa(), None
+    causal = kwargs.get("is_causal")
+    if causal is None: causal = getattr(module, "is_causal", True) # as SDPA does
+    name = type(module).__name__
+    expect(attention_mask is not None or not causal, f"causal attention in {name}",
+           "an encoder's")
+    expect(torch.is_grad_enabled() == recorder.grad, "gradient checkpointing with "
+           "use_reentrant=True, which cuts the gradient", "use_reentrant=False",
+           "Give that to activation_checkpointing_enable")
+    return recorder.attend(sdpa, query, key, value, scaling, attention_mask,
+                           position_bias, dropout), None
 
 # %% ../nbs/13_capture.ipynb #76f46fa4
 INSTEAD = "Terms on logits and hidden states work; for attention take another family"
@@ -162,25 +168,35 @@ def check_parts(model, wanted:dict):
 
 # %% ../nbs/13_capture.ipynb #aba19ab2
 @contextmanager
-def recording(model, wanted:dict):
-    "A `Recorder` for the attention of `model`, whose own setting comes back after it."
-    again = torch.is_grad_enabled() and model.training and any(
-        getattr(m, "gradient_checkpointing", False) for m in model.modules())
-    recorder, own = Recorder(wanted, again), model.config._attn_implementation
-    if not recorder.wanted:
-        yield recorder
-        return
-    expect(own == "sdpa" or not again, f"gradient checkpointing with {own} attention",
-           "sdpa: blocks are recomputed", "Call set_attn_implementation('sdpa')")
+def attended_by(model, recorder):
+    "Inside, `recorder.attend` answers the attention calls of `model`."
+    own = model.config._attn_implementation
     AttentionInterface.register(NAME, recording_attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)
     token = _recorder.set(recorder)
     try:
         model.set_attn_implementation(NAME)
-        yield recorder
+        yield
     finally:
         _recorder.reset(token)
         model.set_attn_implementation(own)
+
+def recomputes(model)->bool:
+    "Does this pass run blocks again on its way back (gradient checkpointing)?"
+    return torch.is_grad_enabled() and model.training and any(
+        getattr(m, "gradient_checkpointing", False) for m in model.modules())
+
+@contextmanager
+def recording(model, wanted:dict):
+    "A `Recorder` for the attention of `model`, whose own setting comes back after it."
+    again, own = recomputes(model), model.config._attn_implementation
+    recorder = Recorder(wanted, again)
+    if not recorder.wanted:
+        yield recorder
+        return
+    expect(own == "sdpa" or not again, f"gradient checkpointing with {own} attention",
+           "sdpa: blocks are recomputed", "Call set_attn_implementation('sdpa')")
+    with attended_by(model, recorder): yield recorder
 
 # %% ../nbs/13_capture.ipynb #8cbd7e96
 @torch.compiler.disable(recursive=False)

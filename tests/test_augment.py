@@ -11,7 +11,7 @@ from distill_nb.augment import Augmenter, augment, draw, match_case, may_go, new
 from distill_nb.data import load_task, make_task, tokenize
 from distill_nb.errors import InputError
 from distill_nb.masked_lm import check_head, fit_head, load_masked_lm, masked_logits, perplexity
-from distill_nb.wordvectors import WordVectors, add_words, embedding_vectors, read_vectors, token_words
+from distill_nb.wordvectors import WordVectors, embedding_vectors, piece_means, read_vectors, token_words
 from families import EXTRA, V, build
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] . ! the a good bad fine dull film book very not cat dog un ##good ##s har ##bour 好 坏 电 影".split()
@@ -73,9 +73,9 @@ def plainly(aug, text):
 
 TEXTS = ["the good film", "a very dull book !", "not bad , not fine", "cats", "", "the unknown dog", "good " * 9]
 
-@pytest.mark.parametrize("batch_size", [1, 3, 64])
-def test_batches_answer_as_one_by_one(aug, batch_size):
-    aug = replace(aug, batch_size=batch_size)
+@pytest.mark.parametrize("batch_tokens", [1, 60, 4096])
+def test_batches_answer_as_one_by_one(aug, batch_tokens):
+    aug = replace(aug, batch_tokens=batch_tokens)
     single = [{i: c for i, c in found.items() if len(aug.tokenizer.tokenize(split_words(t)[i][0])) == 1
                and aug.tokenizer.tokenize(split_words(t)[i][0]) != ["[UNK]"]} for t, found in zip(TEXTS, aug.candidates(TEXTS))]
     assert single == [plainly(aug, t) for t in TEXTS]
@@ -196,7 +196,7 @@ def test_any_change_begins_anew(aug, tmp_path, lm):
     other = BertForMaskedLM(lm.config)
     changed = [replace(aug, p=.3), replace(aug, seed=2), replace(aug, n=7), replace(aug, model=other),
                replace(aug, vectors=WordVectors(["a"], torch.ones(1, 2)))]
-    assert len({base, *(a.key("x") for a in changed), aug.key("y")}) == 7 and replace(aug, batch_size=2).key("x") == base
+    assert len({base, *(a.key("x") for a in changed), aug.key("y")}) == 7 and replace(aug, batch_tokens=2).key("x") == base
 
 def test_the_augmented_task_is_tokenised_and_labelled(aug, tok, tmp_path):
     made = augment(toy(), aug, folder=tmp_path)
@@ -217,7 +217,7 @@ def test_scores_of_a_teacher_are_unknown(aug, tmp_path):
 def test_new_texts_per_task(name, n): assert new_texts(name) == n
 
 @pytest.mark.parametrize("change, message", [(dict(p=1.5), "p=1.5"), (dict(n=0), "n=0"), (dict(n_candidates=-1), "n_candidates=-1"),
-                                             (dict(batch_size=0), "batch_size=0")])
+                                             (dict(batch_tokens=0), "batch_tokens=0")])
 def test_settings_that_are_refused(aug, change, message):
     with pytest.raises(InputError, match=message): replace(aug, **change)
 
@@ -252,11 +252,16 @@ def test_vector_files(tmp_path):
 def test_vectors_of_a_model_and_of_pieces(lm, tok):
     own = embedding_vectors(lm, tok)
     assert "good" in own and "##s" not in own and "[CLS]" not in own and "." not in own
-    more = add_words(own, ["harbour", "good"], lm, tok)
-    assert len(more) == len(own) + 1
-    table = lm.get_input_embeddings().weight
+    means = lambda words: piece_means(words, lm, tok)
+    table = lm.get_input_embeddings().weight.detach()
     mean = table[[WORDS.index("har"), WORDS.index("##bour")]].mean(0)
-    torch.testing.assert_close(more.matrix[-1], torch.nn.functional.normalize(mean, dim=0), check_dtype=False)
+    torch.testing.assert_close(means(["harbour"])[0], mean, check_dtype=False)
+    best = [own.words[i] for i in (own.matrix @ mean).topk(3).indices]
+    assert own.nearest(["harbour", "good"], 3, means) == [best, *own.nearest(["good"], 3)]
+
+def test_neighbours_do_not_depend_on_the_company(lm, tok):
+    own, means = embedding_vectors(lm, tok), lambda words: piece_means(words, lm, tok)
+    assert own.nearest(["harbour", "harbourbour"], 3, means)[:1] == own.nearest(["harbour"], 3, means)
 
 # The head
 
