@@ -9,7 +9,7 @@ from distill_nb.errors import InputError
 from distill_nb.losses import AttentionMSE, HiddenMSE, SoftTargets
 from distill_nb.masked_lm import load_masked_lm
 from distill_nb.teacher import load_teacher
-from distill_nb.tinybert import Stage, load_stage, run_stages, tiny_student, tinybert, tinybert_stages
+from distill_nb.tinybert import Stage, general_stage, load_stage, run_stages, tiny_student, tinybert, tinybert_stages
 import distill_nb.tinybert as module
 
 QUICK = dict(max_steps=2, eval_strategy="no", disable_tqdm=True)
@@ -23,9 +23,9 @@ def two(): return [Stage("1-inside", AttentionMSE() + HiddenMSE(), QUICK), Stage
 
 @pytest.mark.parametrize("task", [toy, scores, pairs])
 def test_every_kind_of_task(task, headless, tmp_path):
-    done = tinybert(task(), headless, tmp_path, student=SMALL, **QUICK)
-    assert list(done.report.table().index) == ["teacher", "student, two stages"]
-    assert sorted(p.name for p in tmp_path.iterdir() if p.is_dir() and p.name[0].isdigit()) == ["0-teacher", "1-inside", "2-answers"]
+    done = tinybert(task(), headless, tmp_path/"s", student=SMALL, **QUICK)
+    assert list(done.report.table().index) == ["teacher", "student"]
+    assert sorted(p.name for p in (tmp_path/"s").iterdir()) == ["1-inside", "2-answers", "teacher"]
     assert "LogitMSE" in done.objective if task is scores else "SoftTargets" in done.objective
     assert done.student.config.hidden_size == 8 and done.student.config.num_hidden_layers == 2
 
@@ -116,3 +116,28 @@ def test_augment_from_the_shell(tuned, tmp_path, capsys):
     assert {"text", "label", "source", "new"} <= set(made.columns) and made.new.any() and set(made.label) == {"good", "bad"}
     assert main(words) == 2 and "exists" in capsys.readouterr().err
     assert main([*words[:-3], str(tmp_path/"new.xls"), "--new", "2"]) == 2 and "ends in" in capsys.readouterr().err
+
+def test_general_distillation_is_a_stage_of_its_own(headless, tmp_path):
+    texts = [f"{w} book {i}" for i in range(9) for w in ("dull", "fine")]
+    done = tinybert(toy(), headless, tmp_path, texts=texts, student=SMALL, **QUICK)
+    assert {p.name for p in tmp_path.iterdir()} >= {"0-general", "1-inside", "2-answers", "teacher"}
+    assert done.objective.count("AttentionMSE") == 2 and (tmp_path/"0-general"/"stage.json").is_file()
+
+def test_the_general_stage_serves_another_task(headless, tok, tmp_path, monkeypatch):
+    "It depends on the pretrained teacher and the texts, not on what the teacher is tuned for."
+    texts = [f"{w} book {i}" for i in range(9) for w in ("dull", "fine")]
+    ran, fit = [], module.fit
+    monkeypatch.setattr(module, "fit", lambda *a, **k: (ran.append(a[5]), fit(*a, **k))[1])
+    base = load_teacher(headless, toy())
+    for epochs in (1, 2):
+        tuned, rows = load_teacher(headless, toy()), tokenize(toy(), tok, 16)
+        tuned.load_state_dict({n: w + epochs if "classifier" in n else w for n, w in base.state_dict().items()})
+        torch.manual_seed(0)
+        stages = [general_stage(base, texts, tok, **QUICK), two()[1]]
+        stages[1].name += str(epochs)
+        run_stages(tiny_student(base, **SMALL), tuned, rows, tok, stages, tmp_path, seed=0)
+    assert ran == ["0-general", "2-answers1", "2-answers2"]
+
+@pytest.mark.parametrize("texts", [[], ["", "  "]])
+def test_general_distillation_needs_texts(tuned, tok, texts):
+    with pytest.raises(InputError, match="no text for general distillation"): general_stage(load_teacher(tuned, toy()), texts, tok)
