@@ -199,8 +199,9 @@ def answers(self:Augmenter, gaps:list)->list:
 @patch
 def _logits(self:Augmenter, gaps):
     "Logits (n, V) at the masks of some gaps, one each."
-    pad = torch.nn.utils.rnn.pad_sequence
-    rows = lambda part, fill: pad([torch.tensor(x) for x in part], True, fill)
+    longest = max(len(g.ids) for g in gaps)
+    rows = lambda part, fill: torch.tensor(
+        [[*x, *[fill] * (longest - len(x))] for x in part])
     ids = rows([g.ids for g in gaps], self.tokenizer.pad_token_id)
     seen = rows([[1] * len(g.ids) for g in gaps], 0)
     batch = dict(input_ids=ids, attention_mask=seen)
@@ -211,7 +212,7 @@ def _logits(self:Augmenter, gaps):
     device = self.model.device
     batch = {k: v.to(device) for k, v in batch.items()}
     with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
-        return masked_logits(self.model, batch, mask.to(device)).float()
+        return masked_logits(self.model, batch, mask.to(device))
 
 # %% ../nbs/22_augment.ipynb #d734359b
 @patch
