@@ -170,7 +170,7 @@ def _ask(self:Augmenter, text, first, ids, words):
 
 # %% ../nbs/22_augment.ipynb #c0ebf8e9
 def batches(lengths:list, most:int, share:float=.8)->list:
-    """Indices in groups, longest first: `most` tokens each when padded, one row at least.
+    """Indices in groups, longest first: `most` tokens when padded, one row at least.
 
     In a group none is shorter than `share` of its longest."""
     groups = []

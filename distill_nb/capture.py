@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache, partial
+from fastcore.basics import patch
 import torch
 from accelerate.utils import extract_model_from_parallel
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -115,16 +116,19 @@ class Recorder:
         out = self.add(*call)
         return sdpa() if out is None else out
 
-    def later(self, make):
-        "What makes a part: after the pass where gradients are needed, else at once."
-        if self.grad: return make
-        part = make()
-        return lambda: part
+# %% ../nbs/13_capture.ipynb #69ef3a81
+@patch
+def later(self:Recorder, make):
+    "What makes a part: after the pass where gradients are needed, else at once."
+    if self.grad: return make
+    part = make()
+    return lambda: part
 
-    def parts(self) -> dict:
-        "Part -> a tuple with one entry per call."
-        return {part: tuple(make and make() for make in kept)
-                for part, kept in self.kept.items()}
+@patch
+def parts(self:Recorder) -> dict:
+    "Part -> a tuple with one entry per call."
+    return {part: tuple(make and make() for make in kept)
+            for part, kept in self.kept.items()}
 
 # %% ../nbs/13_capture.ipynb #20e06e73
 NAME = "distill_nb"

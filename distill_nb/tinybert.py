@@ -138,8 +138,8 @@ def tinybert(
     common = {**settings, **(teacher_settings or {})}
     big = _tuned(big, plain, tok, Path(out)/"teacher", report, common)
     check_teacher(report.rows[0], task)
-    rows = tokenize(augment(task, augmenter, labels), tok, max_length) if augmenter else (
-        plain)
+    more = augment(task, augmenter, labels) if augmenter else None
+    rows = tokenize(more, tok, max_length) if more else plain
     if not texts: small = tiny_student(big, **student or {}) # of the tuned teacher
     small, _ = run_stages(small, big, rows, tok, stages, out, **settings)
     report.add("student", score(small, plain, tok), small)
