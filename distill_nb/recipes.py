@@ -37,6 +37,7 @@ def fit(
     objective=None, # None: the labels alone, of the rows that have one
     teacher=None, # what the objective's terms compare with
     name="model", # shown before the progress bar
+    callbacks=(), # TrainerCallbacks
     seed=0, # of shuffling and dropout
     **settings, # TrainingArguments
 ) -> Distiller:
@@ -46,7 +47,8 @@ def fit(
     with TemporaryDirectory() as tmp:
         run = Distiller(model, teacher, objective or HardTargets(),
                         training_args(tmp, seed=seed, **settings), train_dataset=train,
-                        eval_dataset=rows["validation"], processing_class=tokenizer)
+                        eval_dataset=rows["validation"], processing_class=tokenizer,
+                        callbacks=[*callbacks])
         run.show_bar(name).train()
     return run
 
