@@ -7,7 +7,7 @@ __all__ = ['STOP_WORDS', 'CJK', 'PART', 'PER_TASK', 'WRITE', 'split_words', 'may
            'Augmenter', 'batches', 'draw', 'new_texts', 'augment', 'check_table', 'save_table']
 
 # %% ../nbs/22_augment.ipynb #af3d926a
-import os, random, re
+import random, re
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from functools import partial
@@ -19,6 +19,7 @@ from datasets.fingerprint import Hasher
 from fastcore.basics import patch
 from tqdm.auto import tqdm
 from .allocator import freed_memory_kept
+from .cache import in_turn
 from .data import UNLABELLED, Task, glue_key
 from .errors import expect
 from .masked_lm import check_head, masked_logits
@@ -277,18 +278,13 @@ def new_texts(name:str)->int:
     "How many new texts per text the paper's code makes for a GLUE task; 30 for others."
     return PER_TASK.get(glue_key(name), 30)
 
-def _in_turn(starts):
-    "The files in the order of this process: its own first, then what others have left."
-    rank, world = [int(os.environ.get(*k)) for k in (("RANK", 0), ("WORLD_SIZE", 1))]
-    return starts[rank::world] + [s for i, s in enumerate(starts) if i % world != rank]
-
 def _files(plain, augmenter, home, per_file):
     "The names of all files of new rows; those that are missing are made."
     home.mkdir(parents=True, exist_ok=True)
     starts = list(range(0, len(plain), per_file))
     files = {s: home/f"{s:09}.parquet" for s in starts}
     with tqdm(total=len(plain), unit="rows", disable=None) as bar:
-        for start in _in_turn(starts):
+        for start in in_turn(starts):
             rows = range(start, min(start + per_file, len(plain)))
             if not files[start].exists():
                 _write(augmenter(plain[list(rows)], rows), files[start])

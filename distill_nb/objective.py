@@ -86,6 +86,7 @@ class Term(nn.Module):
     It reads the parts `needs` of the student's forward pass, and of the teacher's
     unless `needs_teacher` is False."""
     needs, unit, needs_teacher = frozenset({"logits"}), "examples", True
+    first_only = False # of hidden states: is the first token's all it reads?
 
     def __init__(self):
         super().__init__()

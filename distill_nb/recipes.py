@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 import pandas as pd
 import torch
+from .cache import cache_teacher, worth_caching
 from .data import Task, tokenize
 from .evaluate import Report, metrics, predict
 from .losses import (CosineHidden, HardTargets, LogitMSE, SoftTargets,
@@ -39,16 +40,20 @@ def fit(
     name="model", # shown before the progress bar
     callbacks=(), # TrainerCallbacks
     seed=0, # of shuffling and dropout
+    cache=True, # ask the teacher once per text, where its logits are all that is read?
     **settings, # TrainingArguments
 ) -> Distiller:
     "Train `model` and return its Distiller."
     train = rows["train"] if objective else with_labels(rows["train"])
     torch.manual_seed(seed) # a term's own parameters are drawn before Trainer seeds
     with TemporaryDirectory() as tmp:
-        run = Distiller(model, teacher, objective or HardTargets(),
-                        training_args(tmp, seed=seed, **settings), train_dataset=train,
-                        eval_dataset=rows["validation"], processing_class=tokenizer,
-                        callbacks=[*callbacks])
+        args = training_args(tmp, seed=seed, **settings)
+        if cache and teacher and worth_caching(objective, train, args):
+            teacher = teacher.to(args.device)
+            train = cache_teacher(teacher, train, tokenizer, bf16=args.bf16)
+        run = Distiller(model, teacher, objective or HardTargets(), args,
+                        train_dataset=train, eval_dataset=rows["validation"],
+                        processing_class=tokenizer, callbacks=[*callbacks])
         run.show_bar(name).train()
     return run
 
