@@ -49,7 +49,7 @@ class Slots(nn.ModuleList):
     """Successor blocks, and predecessors that may run in their place.
 
     In training a pass follows its own draws, else the successors run. Draws depend on
-    `seed` alone; `passes`, in the state dict, says how many passes had some."""
+    seed and rates alone; `passes`, in the state dict, says how many there were."""
     def __init__(self, successors, predecessors, rate=.5, seed=0):
         super().__init__(successors)
         self.groups = groups(len(predecessors), len(self))

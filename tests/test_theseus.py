@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 from transformers.models.bert.modeling_bert import BertEncoder
-from transformers import (AutoModelForMaskedLM, AutoModelForQuestionAnswering, AutoModelForSequenceClassification,
+from transformers import (AutoModel, AutoModelForMaskedLM, AutoModelForQuestionAnswering, AutoModelForSequenceClassification,
                           AutoModelForTokenClassification, AutoTokenizer, DataCollatorWithPadding, Trainer, TrainerCallback)
 from conftest import bert
 from distill_nb.data import make_task
@@ -212,6 +212,24 @@ def test_dtype_mode_and_hidden_states():
     for which, n in (([0, 0], 4), ([0, 1], 3), ([1, 1], 2)):
         with choosing(model.train(), which): assert len(model(ids, output_hidden_states=True).hidden_states) == n + 1
     assert len(encoder_blocks(model)) == 2 and n_blocks(model) == 2
+
+@pytest.mark.parametrize("family", ["bert", "modernbert", "nomic_bert", "distilbert"])
+def test_without_a_head(family):
+    "In some families the stack is then the model's own."
+    teacher = build(family, AutoModel)
+    model = theseus(teacher, 2, [0, 2]).train()
+    with choosing(model.eval(), [0, 0]): assert torch.equal(answers(model), answers(teacher))
+    torch.testing.assert_close(answers(successor(model)), answers(model), **close)
+    with choosing(model, [0, 0]): model(input_ids=torch.tensor([[5, 6]])).last_hidden_state.sum().backward()
+    assert all(p.grad is not None for b in find_slots(model).successors for p in b.parameters())
+
+def test_a_copy_throws_its_own_coins():
+    model = theseus(bert(), 2).train()
+    ids = torch.tensor([[2, 5, 6, 3]])
+    model(ids)
+    other = copy.deepcopy(model)
+    seen = [(m(ids), list(find_slots(m).drawn))[1] for m in [model] * 3 + [other] * 3]
+    assert seen[:3] == seen[3:] and int(find_slots(model).passes) == int(find_slots(other).passes) == 4
 
 HEADS = [AutoModelForTokenClassification, AutoModelForQuestionAnswering, AutoModelForMaskedLM]
 
