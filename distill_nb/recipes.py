@@ -7,7 +7,8 @@ __all__ = ['with_labels', 'fit', 'freeze_embeddings', 'constant_score', 'check_t
            'score', 'fit_and_report', 'distil_task']
 
 # %% ../nbs/23_recipes.ipynb #ebba128f
-import time, warnings
+import copy, time, warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,15 +39,19 @@ def fit(
     teacher=None, # what the objective's terms compare with
     name="model", # shown before the progress bar
     seed=0, # of shuffling and dropout
+    callbacks=(), # Trainer's; every run gets copies, for they count
+    out=None, # folder for checkpoints and curves, under `name`; None: none are kept
     **settings, # TrainingArguments
 ) -> Distiller:
     "Train `model` and return its Distiller."
     train = rows["train"] if objective else with_labels(rows["train"])
     torch.manual_seed(seed) # a term's own parameters are drawn before Trainer seeds
-    with TemporaryDirectory() as tmp:
+    with nullcontext(Path(out)/name) if out else TemporaryDirectory() as folder:
         run = Distiller(model, teacher, objective or HardTargets(),
-                        training_args(tmp, seed=seed, **settings), train_dataset=train,
-                        eval_dataset=rows["validation"], processing_class=tokenizer)
+                        training_args(folder, seed=seed, **settings),
+                        train_dataset=train, eval_dataset=rows["validation"],
+                        processing_class=tokenizer,
+                        callbacks=[copy.copy(c) for c in callbacks])
         run.show_bar(name).train()
     return run
 
