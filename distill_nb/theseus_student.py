@@ -8,15 +8,10 @@ __all__ = ['replace_blocks', 'distil_theseus']
 # %% ../nbs/28_theseus_student.ipynb #9d196244
 import time
 import pandas as pd
-import torch
-from .data import Task, tokenize
-from .evaluate import Report
+from .data import Task
 from .influence import choose_layers, some_batches
-from .recipes import (Distilled, check_teacher, fit, fit_and_report,
-                                freeze_embeddings, score)
+from .recipes import Distilled, fit, freeze_embeddings, set_up
 from .student import init_student
-from .teacher import (DEFAULT_TEACHER, learn_characters, load_teacher,
-                                load_tokenizer, match_labels)
 from .theseus import LinearSchedule, Replacing, successor, theseus
 
 # %% ../nbs/28_theseus_student.ipynb #db2e3e6f
@@ -53,44 +48,34 @@ def distil_theseus(
     **settings, # `seed` and TrainingArguments of every training
 )->Distilled:
     "Fine-tune the teacher if need be, replace its blocks, post-train what is left."
-    torch.manual_seed(settings.get("seed", 0)) # a new head is drawn
-    tok, big = load_tokenizer(teacher), load_teacher(teacher, task)
-    learn_characters(tok, big, task)
-    task, schedule = match_labels(task, big), schedule or LinearSchedule()
-    rows, report = tokenize(task, tok, max_length), Report(task.name, task.metric)
-    texts = some_batches(rows["train"], tok) if how == "measured" else ()
+    at = set_up(task, teacher, max_length, settings.get("seed", 0))
+    big, schedule = at.teacher, schedule or LinearSchedule()
+    texts = some_batches(at.rows["train"], at.tokenizer) if how == "measured" else ()
     keep = choose_layers(big, layers, how, texts)
     theseus(big, len(keep), keep) # what cannot be replaced is refused here, not later
-    report.note = f"seed {settings.get('seed', 0)}, layers {keep}, {schedule}"
-    plan = dict(rows=rows, tokenizer=tok, freeze=freeze, **settings)
+    at.report.note = f"seed {settings.get('seed', 0)}, layers {keep}, {schedule}"
+    plan = dict(freeze=freeze, **settings)
     post = {**plan, **(post_settings or {})}
-    _teacher_row(big, report, {**plan, **(teacher_settings or {})})
-    check_teacher(report.rows[0], task)
-    if baseline: _direct_row(init_student(big, keep), report, plan, post)
-    small, history = _replaced_rows(big, keep, report, plan, post, schedule, frozen)
-    return Distilled(task, small, big, tok, report, history,
-                     f"HardTargets() with blocks replaced by {schedule}",
-                     source=str(teacher or DEFAULT_TEACHER))
+    at.tune_teacher(**{**plan, **(teacher_settings or {})})
+    if baseline: _direct_row(at, init_student(big, keep), plan, post)
+    small, history = _replaced_rows(at, keep, plan, post, schedule, frozen)
+    return at.done(small, history, f"HardTargets() with blocks replaced by {schedule}")
 
 # %% ../nbs/28_theseus_student.ipynb #81f60377
-def _teacher_row(big, report, plan):
-    "The teacher's row; it is fine-tuned first unless it knows the task."
-    if not big.knows_task: return fit_and_report("teacher", big, report, **plan)
-    report.add("teacher", score(big, plan["rows"], plan["tokenizer"]), big)
-
-def _direct_row(small, report, plan, post):
+def _direct_row(at, small, plan, post):
     "The same layers, fine-tuned for the steps of both phases."
     start, how = time.time(), {k: v for k, v in plan.items() if k != "freeze"}
-    fit(freeze_embeddings(small) if plan["freeze"] else small, name="directly", **how)
-    fit_and_report("student, labels alone", small, report, **post)
-    report.rows[-1]["seconds"] = time.time() - start
+    if plan["freeze"]: freeze_embeddings(small)
+    fit(small, at.rows, at.tokenizer, name="directly", **how)
+    at.fit("student, labels alone", small, **post)
+    at.report.rows[-1]["seconds"] = time.time() - start
 
-def _replaced_rows(big, keep, report, plan, post, schedule, frozen):
+def _replaced_rows(at, keep, plan, post, schedule, frozen):
     "A row after each phase; the small model, and what was logged."
     start = time.time()
-    small, run = replace_blocks(big, keep, schedule=schedule, frozen=frozen, **plan)
-    report.add("distilled, after replacing", score(small, plan["rows"],
-               plan["tokenizer"]), small, time.time() - start)
-    more = fit_and_report("distilled, after post-training", small, report, **post)
+    small, run = replace_blocks(at.teacher, keep, at.rows, at.tokenizer, schedule,
+                                frozen, **plan)
+    at.score("distilled, after replacing", small, time.time() - start)
+    more = at.fit("distilled, after post-training", small, **post)
     logged = {"replacing": run.history(), "post-training": more.history()}
     return small, pd.concat(logged)

@@ -307,7 +307,7 @@ tags: [knowledge-distillation, distill_nb]
 ---
 # {title}
 
-A {layers}-layer student of `{teacher}` for {task}, distilled with distill_nb.
+A {layers}-layer student of `{teacher}` for {task}, distilled with distill_nb.{hint}
 
 - objective: `{objective}`
 - classes: {classes}
@@ -317,7 +317,9 @@ A {layers}-layer student of `{teacher}` for {task}, distilled with distill_nb.
 
 def model_card(title, student, teacher:str, task, objective, results="") -> str:
     "Text of a model card; `results` is markdown."
+    ours = type(student).__module__.startswith("distill_nb")
     return CARD.format(
+        hint=" To load it, `import distill_nb` first." if ours else "",
         title=title, layers=student.config.num_hidden_layers, teacher=teacher,
         task=task.name, objective=objective, results=results,
         classes=", ".join(task.labels) if task.labels else "none (a score)")

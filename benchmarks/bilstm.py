@@ -1,0 +1,124 @@
+"""A teacher in a BiLSTM: `python benchmarks/bilstm.py --task TREC=FOLDER --task SST-2=FOLDER --task bshift=bshift`.
+
+One teacher per seed and task, fine-tuned on the labels that it gets; its answers to all texts are computed once and stored. Equal BiLSTMs
+take the same number of steps on the same labelled texts: on the labels, on the answers by KL and by squared error; then with the texts that
+have no label for the others, by KL, by squared error, and, as an upper control, with their true labels. For the tasks of `--curve` also
+over the number of texts, with answers and with labels. `--speed` times models of these sizes. Writes nbs/results/bilstm-TASK.json after every seed, which
+nbs/results/bilstm.ipynb reads. A folder with TREC.train.all and TREC.test.all is read as it was published: a class and a question a line.
+"""
+import argparse, json, statistics, time
+from pathlib import Path
+import datasets, pandas as pd, torch
+from torch import nn
+from transformers import BertConfig, BertForSequenceClassification
+from transformers.modeling_outputs import SequenceClassifierOutput
+from distill_nb.bilstm import lstm_student
+from distill_nb.data import corpus_versions, load_task, make_task, tokenize
+from distill_nb.demo import bag_of_words, hide_labels
+from distill_nb.evaluate import latency, machine, predict
+from distill_nb.losses import HardTargets, LogitMSE, SoftTargets
+from distill_nb.recipes import fit, freeze_embeddings, score
+from distill_nb.teacher import load_teacher, load_tokenizer
+from distill_nb.train import fast_bf16
+
+def read_task(name, source):
+    "A task of the library's, or TREC's files."
+    files = {"train": Path(source)/"TREC.train.all", "test": Path(source)/"TREC.test.all"}
+    if not files["train"].is_file(): task = load_task(source)
+    else:
+        lines = {s: [l.split(" ", 1) for l in f.read_text(encoding="latin-1").splitlines() if l.strip()] for s, f in files.items()}
+        task = make_task(name, {s: pd.DataFrame(rows, columns=["label", "text"]) for s, rows in lines.items()})
+    task.name = name
+    return task
+
+class Stored(nn.Module):
+    "Stands in for a teacher: its answers, looked up by the column `row`."
+    def __init__(self, logits, config):
+        super().__init__()
+        self.logits, self.config = logits, config
+
+    def forward(self, row, output_hidden_states=False): return SequenceClassifierOutput(logits=self.logits[row])
+
+def counts(task, o):
+    "Number of texts and of those whose label teacher and baseline see, half of them at most."
+    n = min(o.texts, len(task["train"]))
+    return n, min(o.labelled, n // 2)
+
+def plans(o, n, labelled, curve):
+    "(learns from, objective, number of texts, whose labels are seen) of every student of a seed."
+    ways = dict(labels=HardTargets, kl=lambda: SoftTargets(T=o.temperature), mse=LogitMSE)
+    for learns, make in ways.items():
+        for texts in (labelled, n): yield learns, make(), texts
+    for texts in sorted({t for t in o.sizes if t < n} - {labelled, n}) if curve else ():
+        for learns in "labels", "mse": yield learns, ways[learns](), texts
+
+def speed(o, rounds=5, repeats=5):
+    "Parameters and median milliseconds of models with random weights, 32 tokens a text, one thread; they take turns in every round."
+    tok, base = load_tokenizer(), BertForSequenceClassification(BertConfig())
+    teacher = load_teacher()
+    models = {"BERT-base": base, "teacher": teacher, "BiLSTM": lstm_student(teacher, tok, **o.student),
+              "BiLSTM, 300 wide": lstm_student(teacher, tok)}
+    seen = {name: {1: [], 32: []} for name in models}
+    for _ in range(rounds):
+        for bs in 1, 32:
+            for name, model in models.items():
+                seen[name][bs].append(latency(model, batch_size=bs, threads=1, warmup=1, repeats=repeats).ms)
+    return [dict(model=name, parameters=models[name].num_parameters(), ms={bs: statistics.median(t) for bs, t in times.items()})
+            for name, times in seen.items()]
+
+def one_seed(task, seed, o, curve):
+    "Rows of results for one seed; `task` has its labels."
+    (n, labelled), start, tok = counts(task, o), time.time(), load_tokenizer()
+    rows = tokenize(hide_labels(task, n, n), tok, o.max_length)
+    known = tokenize(hide_labels(task, labelled, n), tok, o.max_length)
+    torch.manual_seed(seed) # the teacher's new head
+    teacher = load_teacher(task=task)
+    common = dict(seed=seed, eval_strategy="no", logging_steps=10**6)
+    fit(freeze_embeddings(teacher), known, tok, name="teacher", max_steps=o.teacher, per_device_train_batch_size=16, **common)
+    yield dict(model="teacher", seed=seed, texts=labelled, parameters=teacher.num_parameters(), seconds=time.time() - start,
+               **score(teacher, rows, tok))
+    with torch.autocast("cpu", torch.bfloat16, enabled=fast_bf16()): answers = predict(teacher, rows["train"], tok)
+    stored = Stored(answers, teacher.config)
+    train = rows["train"].add_column("row", list(range(n)))
+    for learns, objective, texts in plans(o, n, labelled, curve):
+        torch.manual_seed(seed)
+        student, start = lstm_student(teacher, tok, **o.student), time.time()
+        fit(student, {"train": train.select(range(texts)), "validation": rows["validation"]}, tok, objective, stored,
+            f"seed {seed}: {texts} texts, {learns}", max_steps=o.steps, learning_rate=o.learning_rate, **common)
+        yield dict(model="student", learns=learns, seed=seed, texts=texts, parameters=student.num_parameters(), objective=repr(objective),
+                   seconds=time.time() - start, **score(student, rows, tok))
+
+def write(file, task, o, results):
+    "Everything so far as JSON."
+    n, labelled = counts(task, o)
+    settings = {k: v for k, v in vars(o).items() if k not in ("task", "curve", "speed", "labelled")} | dict(name=task.name, labelled=labelled)
+    data = dict(settings=settings, train=n, test=len(task["test"]), classes=len(task.labels), corpus=corpus_versions(), machine=machine(),
+                words=dict(labelled=bag_of_words(hide_labels(task, labelled, n)), all=bag_of_words(hide_labels(task, n, n))), results=results)
+    file.write_text(json.dumps(data, indent=1) + "\n")
+
+if __name__ == "__main__":
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--task", action="append", default=[], metavar="NAME=SOURCE", help="may be given several times")
+    p.add_argument("--speed", action="store_true", help="time the models too: nbs/results/bilstm-speed.json")
+    p.add_argument("--curve", nargs="*", default=["bshift"], help="tasks with a curve over the number of texts")
+    p.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    p.add_argument("--texts", type=int, default=16000, help="most texts")
+    p.add_argument("--labelled", type=int, default=4000, help="texts whose label teacher and baseline see")
+    p.add_argument("--sizes", type=int, nargs="+", default=[1000, 2000, 4000, 8000, 16000], help="points of the curve")
+    p.add_argument("--max-length", type=int, default=32)
+    p.add_argument("--teacher", type=int, default=500, help="steps")
+    p.add_argument("--steps", type=int, default=1000, help="of every student")
+    p.add_argument("--learning-rate", type=float, default=5e-3)
+    p.add_argument("--temperature", type=float, default=2., help="of KL")
+    p.add_argument("--student", type=json.loads, default=dict(embedding_size=24), help="fields of BiLstmConfig, as JSON")
+    o = p.parse_args()
+    datasets.disable_progress_bars()
+    if o.speed: Path("nbs/results/bilstm-speed.json").write_text(json.dumps(dict(machine=machine(), results=speed(o)), indent=1) + "\n")
+    tasks, begin = [read_task(*t.split("=", 1)) for t in o.task], time.time()
+    results = {task.name: [] for task in tasks}
+    for seed in o.seeds:
+        for task in tasks:
+            for row in one_seed(task, seed, o, task.name in o.curve):
+                results[task.name].append(row)
+                print(task.name, round(time.time() - begin), row, flush=True)
+            write(Path(f"nbs/results/bilstm-{task.name}.json"), task, o, results[task.name])
