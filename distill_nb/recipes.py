@@ -137,7 +137,8 @@ class Setup:
 
     def fit(self, name, model, **how):
         "`fit_and_report` on the rows."
-        return fit_and_report(name, model, self.report, self.rows, self.tokenizer, **how)
+        return fit_and_report(name, model, self.report, self.rows, self.tokenizer,
+                              **how)
 
     def score(self, name, model, seconds=None):
         "A row of the report for a model as it is."
@@ -183,9 +184,9 @@ def distil_task(
     texts = some_batches(at.rows["train"], at.tokenizer) if how == "measured" else ()
     keep = choose_layers(big, layers, how, texts)
     fresh = init_student(big, keep) # before fine-tuning, if there is any
-    at.report.note = (f"seed {settings.get('seed', 0)}, layers {keep} of {n_blocks(big)}"
-        + ", the baseline starts from the tuned teacher too" * (
-            baseline and big.knows_task))
+    at.report.note = f"seed {settings.get('seed', 0)}, layers {keep} of {n_blocks(big)}"
+    if baseline and big.knows_task:
+        at.report.note += ", the baseline starts from the tuned teacher too"
     at.tune_teacher(**{**plan, **(teacher_settings or {})})
     if baseline: at.fit("student, labels alone", fresh, **plan)
     objective = objective or default_objective(at.task)
