@@ -240,7 +240,7 @@ def counted(teacher, student, bs, seq, words):
     return f.get_total_flops()
 
 def growth(o):
-    bf16, top = fast_bf16(), (peak() if o.device == "cpu" else None)
+    bf16, top = fast_bf16(), peak(2048 if o.device == "cpu" else 8192, o.device)
     base = dict(batch=8, length=64, layers=o.teacher[0], vocabulary=30522)
     axes = dict(batch=[1, 2, 4, 8, 16, 32], length=[16, 32, 64, 128, 256, 512], layers=[2, 4, 6, 12, 24],
                 vocabulary=[2000, 8000, 30522, 120000])

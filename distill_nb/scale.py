@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['GPUS', 'block_flops', 'forward_flops', 'step_flops', 'Plan', 'plans', 'plan_widget']
 
-# %% ../nbs/38_scale.ipynb #5a4730bf
+# %% ../nbs/38_scale.ipynb #e080db86
 from dataclasses import dataclass
 import pandas as pd
+from fastcore.basics import patch
 from .errors import expect
 from .narrow import widths
 
@@ -25,13 +26,13 @@ def forward_flops(config, seq:int, head:float=0.) -> float:
     words = 2 * d * (d + config.vocab_size)
     return config.num_hidden_layers * block_flops(d, inner, seq) + head * words
 
-# %% ../nbs/38_scale.ipynb #f050cd82
+# %% ../nbs/38_scale.ipynb #ab06a66a
 def step_flops(teacher, student, seq:int, head:float=0.) -> float:
-    "FLOPs per token of a training step; without a `teacher`, or one that is cached: None."
+    "FLOPs per token of a training step; the teacher is None where it is cached."
     asked = forward_flops(teacher, seq, head) if teacher else 0
     return asked + 3 * forward_flops(student, seq, head)
 
-# %% ../nbs/38_scale.ipynb #3a41e614
+# %% ../nbs/38_scale.ipynb #efdd5484
 GPUS = {"V100": dict(fp32=15.7, fp16=125), # TFLOP/s
         "A100": dict(fp32=19.5, tf32=156, fp16=312, bf16=312),
         "H100": dict(fp32=66.9, tf32=494.7, fp16=989.4, bf16=989.4)}
@@ -52,33 +53,40 @@ class Plan:
     price:float=2. # per GPU and hour, in your currency
 
     def __post_init__(self):
-        gpus = ", ".join(GPUS)
-        expect(self.gpu in GPUS, f"gpu={self.gpu!r}", f"one of {gpus}")
-        known = ", ".join(GPUS[self.gpu])
-        expect(self.dtype in GPUS[self.gpu], f"dtype={self.dtype!r}", f"one of {known}")
+        expect(self.gpu in GPUS, f"gpu={self.gpu!r}", f"one of {', '.join(GPUS)}")
+        peaks = GPUS[self.gpu]
+        expect(self.dtype in peaks, f"dtype={self.dtype!r}",
+               f"one of {', '.join(peaks)}")
         expect(0 < self.utilisation <= 1, f"utilisation={self.utilisation}",
                "a share above 0 and up to 1")
         for name in "tokens", "epochs", "n_gpus":
             n = getattr(self, name)
             expect(n > 0, f"{name}={n}", "a number above 0")
 
-    @property
-    def flops(self):
-        each = step_flops(self.teacher, self.student, self.seq, self.head)
-        return each * self.tokens * self.epochs
-    @property
-    def hours_at_peak(self):
-        return self.flops / (GPUS[self.gpu][self.dtype] * 1e12 * self.n_gpus * 3600)
-    @property
-    def hours(self): return self.hours_at_peak / self.utilisation
-    @property
-    def cost(self): return self.hours * self.n_gpus * self.price
-    def __repr__(self):
-        return (f"{self.flops:.2e} FLOPs on {self.n_gpus} {self.gpu} in {self.dtype} at "
-                f"{self.utilisation:.0%} of the peak: {self.hours:,.1f} h, "
-                f"cost {self.cost:,.0f}")
+# %% ../nbs/38_scale.ipynb #7dcdfb0f
+@patch(as_prop=True)
+def flops(self:Plan):
+    each = step_flops(self.teacher, self.student, self.seq, self.head)
+    return each * self.tokens * self.epochs
 
-# %% ../nbs/38_scale.ipynb #ca5a6a65
+@patch(as_prop=True)
+def hours_at_peak(self:Plan):
+    a_second = GPUS[self.gpu][self.dtype] * 1e12 * self.n_gpus
+    return self.flops / a_second / 3600
+
+@patch(as_prop=True)
+def hours(self:Plan): return self.hours_at_peak / self.utilisation
+
+@patch(as_prop=True)
+def cost(self:Plan): return self.hours * self.n_gpus * self.price
+
+@patch
+def __repr__(self:Plan):
+    cards = f"{self.n_gpus} {self.gpu} in {self.dtype}"
+    return (f"{self.flops:.2e} FLOPs on {cards} at {self.utilisation:.0%} of the peak: "
+            f"{self.hours:,.1f} h, cost {self.cost:,.0f}")
+
+# %% ../nbs/38_scale.ipynb #70d86515
 def plans(teacher, student, tokens:float, gpus=tuple(GPUS), utilisations=(.1, .3, .5),
           **kw) -> pd.DataFrame:
     "Hours of the same distillation on cards (rows) at utilisations (columns), fp16."
@@ -91,7 +99,8 @@ def plan_widget(teacher, student, tokens:float=4e9):
     from ipywidgets import HTML, Dropdown, FloatLogSlider, FloatSlider, IntSlider, VBox
     parts = dict(
         tokens=FloatLogSlider(tokens, min=6, max=12, step=.1),
-        epochs=IntSlider(3, min=1, max=10), gpu=Dropdown(options=list(GPUS), value="A100"),
+        epochs=IntSlider(3, min=1, max=10),
+        gpu=Dropdown(options=list(GPUS), value="A100"),
         n_gpus=IntSlider(8, min=1, max=64),
         utilisation=FloatSlider(.3, min=.05, max=1, step=.05),
         price=FloatSlider(2, min=0, max=10, step=.1))
