@@ -74,13 +74,13 @@ def measure(name, o, texts):
                    overlap=sum(len({*a} & {*b}) / max(len(a), 1) for a, b in pairs) / len(pairs), ratios=ratios,
                    plain=len(texts) / min(p[0] for p, _ in rounds), ours=len(texts) / min(q[bf16][0] for _, q in rounds), **flops)
 
-def peak(n=2048):
+def peak(n=2048, device="cpu"):
     "Matrix products of this machine in GFLOP/s by precision, best of five: what no way can pass."
     found = {}
     for dtype in (torch.float32, torch.bfloat16):
-        a = torch.randn(n, n, dtype=dtype)
+        a = torch.randn(n, n, dtype=dtype, device=device)
         a @ a
-        found[str(dtype).removeprefix("torch.")] = 2 * n**3 / min(timed(torch.matmul, a, a)[0] for _ in range(5)) / 1e9
+        found[str(dtype).removeprefix("torch.")] = 2 * n**3 / min(timed(torch.matmul, a, a, device=device)[0] for _ in range(5)) / 1e9
     return found
 
 def drawing(augmenter, texts):
