@@ -53,11 +53,11 @@ def distil_bilstm(
         torch.manual_seed(seed)
         return lstm_student(big, tok, task.is_pair, start, **student or {})
     fresh() # what cannot be built is refused here, not after an hour
-    common = dict(report=report, rows=rows, tokenizer=tok)
+    common = dict(report=report, rows=rows, tokenizer=tok, seed=seed)
     if big.knows_task: report.add("teacher", score(big, rows, tok), big)
-    else: fit_and_report("teacher", big, seed=seed, **common, **teacher_settings or {})
+    else: fit_and_report("teacher", big, **common | (teacher_settings or {}))
     check_teacher(report.rows[0], task)
-    common |= {**STUDENT, **settings}
+    common |= STUDENT | settings
     if baseline: fit_and_report("student, labels alone", fresh(), **common)
     run = fit_and_report("student, distilled", fresh(), teacher=big, objective=learns,
                          **common)
