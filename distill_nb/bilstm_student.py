@@ -47,7 +47,7 @@ def distil_bilstm(
         return lstm_student(at.teacher, at.tokenizer, at.task.is_pair, start,
                             **student or {})
     fresh() # what cannot be built is refused here, not after an hour
-    at.tune_teacher(seed=seed, **teacher_settings or {})
+    at.tune_teacher(**dict(seed=seed) | (teacher_settings or {}))
     plan = {**STUDENT, **settings}
     if baseline: at.fit("student, labels alone", fresh(), **plan)
     run = at.fit("student, distilled", fresh(), teacher=at.teacher, objective=learns,

@@ -1,16 +1,17 @@
 "The BiLSTM: padding, pairs of any tokenizer, starts, files, bad input, and training by the usual means."
-import random, subprocess, sys
+import json, random, subprocess, sys
 from pathlib import Path
 import pandas as pd, pytest, torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import AutoModelForSequenceClassification, EarlyStoppingCallback, PreTrainedTokenizerFast
-from conftest import WORDS, bert
+from transformers import BertTokenizer, EarlyStoppingCallback, PreTrainedTokenizerFast, RobertaTokenizer
+from conftest import WORDS, bert as small_bert
 from distill_nb.bilstm import (BiLstmConfig, BiLstmForSequenceClassification, BothWays, config_for, ends, from_teacher, lstm_student,
                                principal, sides, to_onnx)
 from distill_nb.bilstm_student import answer_terms, distil_bilstm
 from distill_nb.capture import trace
+from distill_nb.cli import main
 from distill_nb.data import make_task, tokenize
 from distill_nb.errors import InputError
 from distill_nb.evaluate import Report, latency
@@ -21,6 +22,12 @@ from distill_nb.train import Distiller, save_student, training_args
 from distill_nb.wordvectors import WordVectors
 
 TINY = dict(vocab_size=40, embedding_size=6, hidden_size=5, head_size=7, skipped_token_ids=[0, 2, 3], sep_token_id=3)
+
+def bert(vocab=None, **kw):
+    "The tests' tiny BERT, with embeddings for another vocabulary where one is named."
+    model = small_bert(**kw)
+    if vocab: model.resize_token_embeddings(vocab)
+    return model
 
 def make(seed=0, **sizes):
     torch.manual_seed(seed)
@@ -122,6 +129,19 @@ def test_pairs_come_apart(how, side):
         got = [tok.convert_ids_to_tokens(row[k].tolist()) for row, k in zip(out["input_ids"], keep)]
         assert got == [[w if w in WORDS else tok.unk_token for w in t.split()] for t in texts]
     assert model(**out).logits.shape == (4, 2) # token types are taken and not needed
+
+REAL = Path(__file__).parents[2]/"shared"/"data"/"tokenizers"
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the tokenizers are not here")
+@pytest.mark.parametrize("cls, name", [(BertTokenizer, "bert-base-cased"), (RobertaTokenizer, "roberta-base")], ids=str)
+def test_pairs_of_the_real_tokenizers(cls, name):
+    tok = cls.from_pretrained(REAL/name)
+    model = lstm_student(bert(layers=1, vocab=len(tok), pad_token_id=tok.pad_token_id), tok, pairs=True, start="random", embedding_size=4)
+    c, texts = model.config, (["A fine film!", "x"], ["unbelievableness", "It's not? [MASK] <mask>"])
+    out = tok(*texts, padding=True, return_tensors="pt")
+    for keep, side in zip(sides(out["input_ids"], out["attention_mask"].bool(), c.skipped_token_ids, c.sep_token_id), texts):
+        want = tok(side, add_special_tokens=False)["input_ids"]
+        assert [row[k].tolist() for row, k in zip(out["input_ids"], keep)] == want
 
 def test_towers_are_siamese():
     "Both towers are one reader: h1 of (a, b) is h2 of (b, a), and the order counts."
@@ -311,6 +331,13 @@ def test_early_stopping_counts_for_each_run(headless, tmp_path):
 def test_tables_of_weights_are_few(tmp_path):
     make(pairs=True).save_pretrained(tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {"config.json", "model.safetensors"}
+
+def test_the_command_line_evaluates_it(tok, tmp_path, capsys):
+    names = dict(id2label={0: "bad", 1: "good"}, label2id={"bad": 0, "good": 1})
+    folder = save_student(lstm_student(bert(layers=1, **names), tok, **SMALL), tok, tmp_path/"student")
+    reviews()["train"].to_pandas().assign(label=lambda d: d.label.map(names["id2label"])).to_csv(tmp_path/"task.csv", index=False)
+    assert main(["evaluate", "--task", str(tmp_path/"task.csv"), "--model", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["parameters"] > 0
 
 FRESH = """import distill_nb, sys, torch
 from transformers import AutoModelForSequenceClassification as Auto, AutoTokenizer, pipeline
