@@ -90,13 +90,15 @@ def leaves_early(model)->bool:
 
 # %% ../nbs/20_masked_lm.ipynb #779079f8
 @contextmanager
-def head_only_at(model, mask):
-    "Inside, the head gets the n states where `mask` (bs, seq) is true: (1, n, V)."
+def head_only_at(model, mask, whole=False):
+    """Inside, the head gets the n states where `mask` (bs, seq) is true: (1, n, V).
+
+    With `whole` the last block keeps all of its states, for others to read."""
     def pick(module, args, out):
         h = out.last_hidden_state
         if h.shape[:2] == mask.shape: out["last_hidden_state"] = h[mask][None]
         return out
-    early = leaves_early(model) and not recomputes(model)
+    early = not (whole or recomputes(model)) and leaves_early(model)
     hook = model.base_model.register_forward_hook(pick)
     try:
         with last_block_only_at(model, mask) if early else nullcontext(): yield
@@ -136,11 +138,13 @@ def mask_batches(tokenizer, texts, max_length=64, batch_size=64, seed=0, share=.
         return [collate([rows[j] for j in range(i, min(i + batch_size, len(rows)))])
                 for i in range(0, len(rows), batch_size)]
 
-def perplexity(model, tokenizer, texts, seed:int=0)->float:
-    "e to the mean cross entropy at hidden words of some texts; lower is better."
+def perplexity(model, tokenizer, texts, seed:int=0, **how)->float:
+    """e to the mean cross entropy at hidden words of some texts; lower is better.
+
+    `how` is for `mask_batches`."""
     total, n = 0., 0
     with evaluating(model):
-        for batch in mask_batches(tokenizer, texts, seed=seed):
+        for batch in mask_batches(tokenizer, texts, seed=seed, **how):
             batch = batch.to(model.device)
             mask = batch["labels"] != -100
             z = masked_logits(model, batch, mask).float()
