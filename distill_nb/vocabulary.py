@@ -99,7 +99,7 @@ class WordReader:
 
 READERS["words"] = WordReader
 
-# %% ../nbs/31_vocabulary.ipynb #c54383a4
+# %% ../nbs/31_vocabulary.ipynb #23a9caca
 class WordTerm(Term):
     "A term on the vocabulary, taken `chunk` tokens at a time; a mean over `unit`."
     needs = frozenset({"words"})
@@ -119,14 +119,13 @@ class HardWords(WordTerm):
     needs_teacher = False
     def __init__(self, chunk=None): super().__init__("labels", chunk)
 
-    def rows(self, z_s, z_t, y):
-        "Loss (n,) and gradient (n, V) of n rows of logits."
+    def rows(self, z_s, z_t, y, share):
+        "Sum of n losses times share (n,), and its gradient (n, V) at z_s."
         log_q, at = z_s.log_softmax(-1), y[:, None]
-        loss = -log_q.gather(1, at).squeeze(1)
-        one = torch.ones_like(at, dtype=log_q.dtype)
-        return loss, log_q.exp_().scatter_add_(1, at, -one)
+        loss, share = -log_q.gather(1, at), share[:, None]
+        return (loss * share).sum(), log_q.exp_().mul_(share).scatter_add_(1, at, -share)
 
-# %% ../nbs/31_vocabulary.ipynb #179746bb
+# %% ../nbs/31_vocabulary.ipynb #9732d0b8
 class SoftWords(WordTerm):
     """`kl_divergence` with the teacher's softened words times T**2.
 
@@ -137,35 +136,33 @@ class SoftWords(WordTerm):
         _check_temperature(T)
         self.T = T
 
-    def rows(self, z_s, z_t, y):
-        "Loss (n,) and gradient (n, V) of n rows of logits."
+    def rows(self, z_s, z_t, y, share):
+        "Sum of n losses times share (n,), and its gradient (n, V) at z_s."
         log_p, log_q = [(z / self.T).log_softmax(-1) for z in (z_t, z_s)]
         p = log_p.exp()
-        # where p is 0 nothing counts, however far the logarithms are apart
-        gap = log_p.sub_(log_q).nan_to_num_(0., posinf=math.inf, neginf=0.)
-        loss = self.T**2 * torch.linalg.vecdot(p, gap)
-        return loss, log_q.exp_().sub_(p).mul_(self.T)
+        loss = torch.linalg.vecdot(p, log_p.sub_(log_q))
+        pull = log_q.exp_().sub_(p).mul_(self.T * share[:, None])
+        return self.T**2 * (loss * share).sum(), pull
 
     def settings(self):
         return f"T={self.T:g}" + ", unit='labels'" * (self.unit == "labels")
 
-# %% ../nbs/31_vocabulary.ipynb #c1bc832a
+# %% ../nbs/31_vocabulary.ipynb #f8308a4a
 def pull_of(terms, shares, z_s, z_t, y):
     "Weighted losses (k,) of a chunk's rows and their common gradient (n, V)."
     losses, pull, n = [], None, len(z_s)
     for term, share in zip(terms, shares):
         at = share.nonzero().squeeze(-1)
         pick = lambda x: x if x is None or len(at) == n else x[at]
-        loss, g = term.rows(pick(z_s), pick(z_t), pick(y))
-        losses.append((loss * pick(share)).sum())
-        g.mul_(pick(share)[:, None])
+        loss, g = term.rows(pick(z_s), pick(z_t), pick(y), pick(share))
+        losses.append(loss)
         if pull is None and len(at) == n: pull = g
         else:
             pull = torch.zeros_like(z_s) if pull is None else pull
             pull.index_add_(0, at, g)
     return torch.stack(losses), pull
 
-# %% ../nbs/31_vocabulary.ipynb #7678710e
+# %% ../nbs/31_vocabulary.ipynb #1f8c5c72
 @dataclass
 class Sweep:
     "A pass over the rows of two models' words: what it compares, and in what chunks."
@@ -176,9 +173,10 @@ class Sweep:
     dtype:torch.dtype # of the products
 
     def logits(self, words, rows):
-        "Logits of some rows, at least in float32."
+        "Logits of some rows, at least in float32; a bias of -inf is nearly that."
+        bias = words.bias if words.bias is None else words.bias.clamp(min=-1e4)
         cast = [x if x is None else x.to(self.dtype) for x in
-                (words.states[rows], words.weight, words.bias)]
+                (words.states[rows], words.weight, bias)]
         return widen(F.linear(*cast))
 
     def __call__(self, words, shares, need=(True, True, True)):
@@ -190,13 +188,17 @@ class Sweep:
                  for x, n in zip(parts, need)]
         for i in range(0, len(words.states), self.chunk):
             rows = slice(i, i + self.chunk)
-            z_t = None if self.teacher is None else self.logits(self.teacher, rows)
-            y = None if self.y is None else self.y[rows]
-            losses, pull = pull_of(self.terms, shares[:, rows],
-                                   self.logits(words, rows), z_t, y)
+            losses, pull = self.pull(words, rows, shares[:, rows])
             total += losses
             if any(need): self.multiply(pull, words, rows, *grads)
+            del pull # before the next one is made
         return total, grads
+
+    def pull(self, words, rows, shares):
+        "`pull_of` for some rows of both models."
+        z_t = None if self.teacher is None else self.logits(self.teacher, rows)
+        y = None if self.y is None else self.y[rows]
+        return pull_of(self.terms, shares, self.logits(words, rows), z_t, y)
 
 # %% ../nbs/31_vocabulary.ipynb #ecdc87d7
 @patch
@@ -229,8 +231,8 @@ class WordLosses(torch.autograd.Function):
         elif g[0] != 1: grads = [x if x is None else x.mul_(g[0]) for x in grads]
         return *grads, None, None
 
-# %% ../nbs/31_vocabulary.ipynb #07e60a07
-CHUNK = 2**23 # logits at a time
+# %% ../nbs/31_vocabulary.ipynb #4a7fe56f
+CHUNK = 3 * 2**21 # logits at a time: 24 MB of them in float32
 
 def _dtype(x):
     "What products of `x` are computed in: autocast's dtype where that is on."
@@ -250,7 +252,8 @@ def word_losses(terms, scales, s, t, batch)->list:
         V = len(mine.weight), len(big.weight)
         expect(V[0] == V[1], f"student with {V[0]} words, teacher with {V[1]}",
                "one vocabulary", "Make the student with init_student")
-        big = Words(big.at(some).detach(), big.weight.detach(), big.bias)
+        low = big.weight.detach().to(_dtype(states)) # once, and not for each chunk
+        big = Words(big.at(some).detach(), low, big.bias)
     y = batch["labels"][some] if batch.get("labels") is not None else None
     chunk = min((term.chunk for term in terms if term.chunk), default=None)
     sweep = Sweep(big, terms, y, chunk or max(1, CHUNK // len(mine.weight)),
