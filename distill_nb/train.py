@@ -61,11 +61,11 @@ class Distillation(nn.Module):
         self.student, self.objective = student, objective
         self.needs = objective.needs if needs is None else needs # of the student
 
-    def forward(self, teacher=None, **batch):
+    def forward(self, teacher=None, share=None, **batch):
         "Training: one weighted loss per term. Else: logits, and the plain label loss."
         if self.training:
             mine = trace(self.student, batch, self.needs)
-            return self.objective(mine, teacher, batch)
+            return self.objective(mine, teacher, batch, share)
         out = trace(self.student, batch)
         labelled = "labels" in batch
         loss = {"loss": HardTargets()(out, None, batch)} if labelled else {}
@@ -169,8 +169,9 @@ def compute_loss(
     if not model.training:
         out = model(**inputs)
         return (out.get("loss"), out) if return_outputs else out.get("loss")
-    terms = model(teacher=self.ask_teacher(inputs), **inputs)
-    parts = torch.stack(list(terms.values())) * self.window_share(inputs)
+    share = self.window_share(inputs)
+    terms = model(teacher=self.ask_teacher(inputs), share=share, **inputs)
+    parts = torch.stack(list(terms.values()))
     self.running = self.running + parts.detach()
     return (parts.sum(), terms) if return_outputs else parts.sum()
 
