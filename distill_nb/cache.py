@@ -13,7 +13,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 import datasets
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch

@@ -7,7 +7,6 @@ __all__ = ['CHUNK', 'Words', 'decoder_aside', 'has_words', 'WordReader', 'WordTe
            'WordLosses', 'word_losses']
 
 # %% ../nbs/31_vocabulary.ipynb #db838fd4
-import math
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 import torch

@@ -12,7 +12,8 @@ GENERATED = {p.name for p in LIB.glob("*.py")}
 ROOMS = ["errors", "style", "allocator", "on_import", "theory", "tree", "student", "transfer", "beside", "distilbert", "narrow",
          "objective", "logits", "layermap", "hidden", "attention", "losses", "capture", "attention_maps", "data", "teacher", "evaluate",
          "influence", "cache", "train", "masked_lm", "wordvectors", "augment", "recipes", "tinybert", "bilstm", "bilstm_student",
-         "theseus", "theseus_student", "scale", "demo", "shell", "cli"]
+         "theseus", "theseus_student", "corpus", "vocabulary", "general", "scale",
+         "demo", "shell", "cli"]
 
 parser = ConfigParser(delimiters=["="])
 parser.read(ROOT/"settings.ini", encoding="utf-8")
