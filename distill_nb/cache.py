@@ -7,9 +7,9 @@ __all__ = ['LOGITS', 'STATES', 'TOP_IDS', 'TOP', 'REST', 'COLUMNS', 'PASSING', '
            'cached_outputs', 'Question', 'answer_features', 'ask', 'teacher_key', 'tokens_key', 'open_cache', 'in_turn',
            'cache_teacher', 'teacher_columns', 'uncovered', 'KeepAnswers', 'worth_caching']
 
-# %% ../nbs/29_cache.ipynb #e4e282cc
+# %% ../nbs/29_cache.ipynb #db67f704
 import json, math, os, time
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 import datasets
@@ -120,7 +120,7 @@ def tokens_key(rows:Dataset, columns) -> str:
     table = rows.select_columns(columns).with_format("arrow")[:]
     return Hasher.hash([(c, *flat(table[c])) for c in columns])
 
-# %% ../nbs/29_cache.ipynb #bbc94d19
+# %% ../nbs/29_cache.ipynb #e2127d47
 VERSION, NOTE = 1, "teacher-cache.json"
 
 @contextmanager
@@ -137,8 +137,9 @@ def open_cache(folder=None) -> Path:
     with _writing(home): home.mkdir(parents=True, exist_ok=True)
     note = home/NOTE
     if not note.exists():
-        strange = [p.name for p in home.iterdir()][:1]
-        expect(not strange, f"{home} holds {strange} and no cache", "an empty folder")
+        strange = [p.name for p in home.iterdir() if p.name[0] != "."][:1]
+        fine = not strange or note.exists() # another process was faster
+        expect(fine, f"{home} holds {strange} and no cache", "an empty folder")
         with _writing(home):
             tmp = home/f".{os.getpid()}"
             tmp.write_text(json.dumps(dict(version=VERSION)))
@@ -147,8 +148,9 @@ def open_cache(folder=None) -> Path:
     except (ValueError, KeyError): version = "unknown"
     expect(version == VERSION, f"{home}: a cache of version {version}",
            f"version {VERSION}", "Name another folder, or remove it")
-    for left in home.glob("tmp*"): # by runs that were killed
-        if time.time() - left.stat().st_mtime > 86400: left.unlink(missing_ok=True)
+    for left in home.glob("tmp*"): # by runs that were killed, or being written now
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > 86400: left.unlink()
     return home
 
 # %% ../nbs/29_cache.ipynb #f0b1aec7
@@ -190,7 +192,7 @@ def _all_answers(question, parts, files):
             done[i] = _answered(question, parts[i], files[i], answer)
     return [done[i] for i in range(len(parts))]
 
-# %% ../nbs/29_cache.ipynb #76e7cd44
+# %% ../nbs/29_cache.ipynb #e6bcd825
 def cache_teacher(
     teacher,
     rows:Dataset, # tokenised, one split: see `tokenize`
@@ -205,8 +207,8 @@ def cache_teacher(
 
     They are found by tokens, weights and what is kept, never by place or name. Raises
     `InputError` where the folder cannot be used."""
-    expect(isinstance(rows, Dataset) and "input_ids" in rows.column_names,
-           f"rows: {rows!r:.60}", "a Dataset with input_ids",
+    some = isinstance(rows, Dataset) and len(rows) and "input_ids" in rows.column_names
+    expect(some, f"rows: {rows!r:.60}", "a Dataset with input_ids and a row or more",
            "Give one split of tokenize(task, ...)")
     rows = rows.remove_columns([c for c in COLUMNS if c in rows.column_names])
     if rows._indices is not None: rows = rows.flatten_indices() # a selection

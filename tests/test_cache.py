@@ -147,6 +147,13 @@ def test_folders_that_cannot_be_used(tok, tmp_path, prepare, message):
     with pytest.raises(InputError, match=message): cache_teacher(bert(), rows(tok), tok, folder=tmp_path/"c")
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
+def test_another_process_opens_the_cache_too(tmp_path):
+    "Its note is on the way, or was there a moment later; its file is gone when we look at it."
+    (tmp_path/".123").write_text("")
+    open_cache(tmp_path)
+    (tmp_path/"tmpgone").symlink_to(tmp_path/"nowhere")
+    assert open_cache(tmp_path) == tmp_path
+
 def test_a_full_disk_is_said_in_one_sentence(tok, tmp_path, monkeypatch):
     def full(*args): raise OSError(28, "No space left on device")
     monkeypatch.setattr(cache, "ask", full)
@@ -164,7 +171,7 @@ def test_a_damaged_file_is_no_answer(tok, tmp_path, damage):
 
 @pytest.mark.parametrize("what, message", [
     (lambda tok: dict(rows=DatasetDict(train=rows(tok))), "one split"), (lambda tok: dict(rows=Dataset.from_dict(dict(text=["a"]))), "input_ids"),
-    (lambda tok: dict(top_k=3), "top_k=3"), (lambda tok: dict(teacher=masked_lm()), "top_k for a vocabulary"),
+    (lambda tok: dict(rows=rows(tok).select([])), "a row or more"), (lambda tok: dict(top_k=3), "top_k=3"), (lambda tok: dict(teacher=masked_lm()), "top_k for a vocabulary"),
     (lambda tok: dict(teacher=masked_lm(), top_k=13), "top_k=13: expected 1 to 12")])
 def test_what_cannot_be_asked(tok, tmp_path, what, message):
     with pytest.raises(InputError, match=message): cache_teacher(**{**dict(teacher=bert(), rows=rows(tok), tokenizer=tok, folder=tmp_path), **what(tok)})
