@@ -52,7 +52,7 @@ def plans(o, n, labelled, curve):
     for texts in sorted({t for t in o.sizes if t < n} - {labelled, n}) if curve else ():
         for learns in "labels", "mse": yield learns, ways[learns](), texts
 
-def speed(o, rounds=5, repeats=5):
+def speed(o, rounds=5, repeats=2):
     "Parameters and median milliseconds of models with random weights, 32 tokens a text, one thread; they take turns in every round."
     tok, base = load_tokenizer(), BertForSequenceClassification(BertConfig())
     teacher = load_teacher()

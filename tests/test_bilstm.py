@@ -200,6 +200,8 @@ def test_regression_recipe(headless):
     assert done.report.rows[1]["pearson"] > .9
     with pytest.raises(InputError, match="Use LogitMSE"):
         distil_bilstm(scores_task(), headless, answer_terms("kl"), student=SMALL, max_steps=1, **QUICK)
+    with pytest.raises(InputError, match="expected terms on logits. A BiLSTM has no layers"):
+        distil_bilstm(scores_task(), headless, LogitMSE() + CosineHidden(), student=SMALL, max_steps=1, **QUICK)
 
 def test_unlabelled_rows_are_distilled_and_not_for_the_baseline(headless):
     frame = reviews(60)["train"].to_pandas()
