@@ -45,7 +45,7 @@ def read_lines(files:list):
                            "plain text in UTF-8", "Convert it, e.g. with iconv")
                 if text: yield dict(text=text)
 
-# %% ../nbs/30_corpus.ipynb #1dc12183
+# %% ../nbs/30_corpus.ipynb #06e8e555
 TABLES = {".parquet", ".json", ".jsonl", ".csv", ".tsv", ".arrow"}
 
 def _is_text(path):
@@ -55,7 +55,8 @@ def _is_text(path):
 
 def _from_text(path, streaming):
     kind, files = IterableDataset if streaming else Dataset, text_files(path)
-    expect(next(read_lines(files), None), f"{path}: no text", "lines that are not blank")
+    some = next(read_lines(files), None)
+    expect(some, f"{path}: no text", "lines that are not blank")
     # sizes and dates are part of what is cached
     known = [(f.stat().st_size, f.stat().st_mtime_ns) for f in files]
     name = f"text-{text_hash(*files, *known):x}"
@@ -65,6 +66,7 @@ def _from_text(path, streaming):
     except DatasetGenerationError as e:
         raise e.__cause__ if isinstance(e.__cause__, InputError) else e
 
+# %% ../nbs/30_corpus.ipynb #a04fecf8
 def _from_disk(path, split):
     "What `save_to_disk` wrote: a data set, or the split of one."
     try: rows = load_from_disk(str(path))

@@ -98,7 +98,7 @@ class WordReader:
 
 READERS["words"] = WordReader
 
-# %% ../nbs/31_vocabulary.ipynb #23a9caca
+# %% ../nbs/31_vocabulary.ipynb #8fbff398
 class WordTerm(Term):
     "A term on the vocabulary, taken `chunk` tokens at a time; a mean over `unit`."
     needs = frozenset({"words"})
@@ -122,7 +122,8 @@ class HardWords(WordTerm):
         "Sum of n losses times share (n,), and its gradient (n, V) at z_s."
         log_q, at = z_s.log_softmax(-1), y[:, None]
         loss, share = -log_q.gather(1, at), share[:, None]
-        return (loss * share).sum(), log_q.exp_().mul_(share).scatter_add_(1, at, -share)
+        pull = log_q.exp_().mul_(share).scatter_add_(1, at, -share)
+        return (loss * share).sum(), pull
 
 # %% ../nbs/31_vocabulary.ipynb #9732d0b8
 class SoftWords(WordTerm):

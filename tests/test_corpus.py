@@ -1,11 +1,9 @@
 "Sweeps behind nbs/30_corpus.ipynb: every kind of source, what is refused, and the reference's own way to hide words."
 import json
 from collections import Counter
-from pathlib import Path
 import datasets, pytest, torch
 from datasets import Dataset, DatasetDict, IterableDataset
 from safetensors.torch import load_file
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 from conftest import WORDS

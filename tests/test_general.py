@@ -1,24 +1,30 @@
 "Sweeps behind nbs/32_general.ipynb: the recipe over students, objectives, corpora and interruptions, and what it refuses."
 import json, subprocess, sys
-from pathlib import Path
 import pytest, torch
 from datasets import Dataset
 from torch import nn
-from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM, MobileBertConfig
+from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM
 from conftest import WORDS, make_tokenizer
 from families import build
-from distill_nb.corpus import HideWords
+from distill_nb import general
+from distill_nb.corpus import HideWords, hold_out, read_corpus
 from distill_nb.errors import InputError
+from distill_nb.evaluate import Latency
 from distill_nb.general import (PAPER, accumulate, corpus_name, distil_words, fit_words, last_checkpoint, triple_loss, two_sides,
                                 word_batches, word_collator, word_data, word_student, word_teacher)
-from distill_nb.losses import CosineHidden
-from distill_nb.masked_lm import word_scores
+from distill_nb.masked_lm import load_masked_lm, word_scores
+from distill_nb.teacher import load_tokenizer
 from distill_nb.vocabulary import HardWords, SoftWords
 
 def masked_lm(layers=4, **kw):
     torch.manual_seed(0)
     return BertForMaskedLM(BertConfig(**dict(vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=layers, num_attention_heads=2,
         intermediate_size=32, max_position_embeddings=32, hidden_dropout_prob=0., attention_probs_dropout_prob=0., initializer_range=.3) | kw))
+
+@pytest.fixture(autouse=True)
+def no_stopwatch(monkeypatch):
+    "A report's latency takes most of a second a model."
+    monkeypatch.setattr("distill_nb.evaluate.latency", lambda model: Latency(1., 1, 32, 1, 1, "cpu"))
 
 @pytest.fixture
 def teacher(tok, tmp_path):
@@ -53,6 +59,18 @@ def test_streams_and_wholes(corpus, teacher):
     done = run(corpus.to_iterable_dataset(), teacher)
     assert done.history.index[-1] == 2
     with pytest.raises(InputError, match="a stream without max_steps"): run(corpus.to_iterable_dataset(), teacher, max_steps=-1)
+
+def test_the_default_teacher_gets_a_head_from_what_is_not_measured(tmp_path, monkeypatch, corpus):
+    asked = []
+    def ready(source, task, steps, seed, texts):
+        asked.append((source, texts))
+        return load_masked_lm(), load_tokenizer()
+    monkeypatch.setattr(general, "ready_masked_lm", ready)
+    texts = Dataset.from_dict(dict(text=[f"the sum of all the values is here said for the time number {i}" for i in range(100)]))
+    done = distil_words(texts, layers=1, baseline=False, held_out=.1, text=SHORT, **FAST | dict(max_steps=1))
+    (source, fitted), held = asked[0], set(hold_out(texts, .1)[1]["text"]) | set(hold_out(read_corpus(), .1)[1]["text"])
+    assert source is None and len(fitted) > 20_000 and texts[0]["text"] in fitted and not held & set(fitted)
+    assert "all-MiniLM" in done.source
 
 def test_text_files(tmp_path, teacher, corpus):
     (tmp_path/"mine.txt").write_text("\n".join(corpus["text"]))
