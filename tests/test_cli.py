@@ -167,3 +167,18 @@ def test_every_option_has_help():
     commands = next(a for a in top._actions if a.dest == "command").choices
     assert set(commands) == {"augment", "demo", "train", "evaluate"}
     assert all(a.help for p in (top, *commands.values()) for a in p._actions)
+
+def test_a_language_model_from_a_file_of_text(shell, tuned, tok, tmp_path):
+    import torch
+    from transformers import AutoModelForMaskedLM, BertForMaskedLM
+    BertForMaskedLM(bert(max_position_embeddings=64).config).save_pretrained(tmp_path/"lm")
+    tok.save_pretrained(tmp_path/"lm")
+    (tmp_path/"reviews.txt").write_text("\n".join(f"{a} {b} {c} " * 5 for a in ("good", "bad", "very") for b in ("film", "book", "dull")
+                                                  for c in ("not", "fine", "good", "bad", "film")))
+    words = ["train", "--recipe", "distilbert", "--corpus", tmp_path/"reviews.txt", "--teacher", tmp_path/"lm", "--layers", 2, "--max-length", 16,
+             "--steps", 2, "--held-out", .2, "--out", tmp_path/"student"]
+    code, text, err = shell(*words)
+    assert code == 0 and "perplexity" in text and "reviews" in text, err
+    assert AutoModelForMaskedLM.from_pretrained(tmp_path/"student").config.num_hidden_layers == 2
+    refused(shell(*words[:4], tmp_path/"none.txt", *words[5:-1], tmp_path/"x"), "none.txt")
+    refused(shell(*words[:-1], tmp_path/"y", "--hide", "all"), "choose='all'")
