@@ -144,12 +144,11 @@ if __name__ == "__main__":
     # first, while this process is small: a child's peak starts from its parent's size
     peaks = {(way, bf16): peak(o, way, bf16) for way in FLOORS for bf16 in (False, True)}
     tiny = [dict(bf16=bf16, batch=32, seq=64, **peak(o, "TinyBERT", bf16, batch=32, seq=64)) for bf16 in (False, True)]
-    rows = []
+    rows, settings = [], dict(batch=o.batch, seq=o.seq, teacher="BERT-base", layers=o.layers, share=.15)
+    out = Path(o.out or f"nbs/results/words-step-{o.device}.json")
     with freed_memory_kept():  # as in a Distiller, for every way
         for bf16 in (False, True):
             for row in measure(o, bf16):
                 rows.append(row | peaks[row["way"], bf16])
                 print(rows[-1], flush=True)
-    settings = dict(batch=o.batch, seq=o.seq, teacher="BERT-base", layers=o.layers, share=.15)
-    out = Path(o.out or f"nbs/results/words-step-{o.device}.json")
-    out.write_text(json.dumps(dict(settings=settings, machine=machine(), results=rows, tinybert=tiny), indent=1) + "\n")
+            out.write_text(json.dumps(dict(settings=settings, machine=machine(), results=rows, tinybert=tiny), indent=1) + "\n")
