@@ -162,7 +162,7 @@ def pull_of(terms, shares, z_s, z_t, y):
             pull.index_add_(0, at, g)
     return torch.stack(losses), pull
 
-# %% ../nbs/31_vocabulary.ipynb #1f8c5c72
+# %% ../nbs/31_vocabulary.ipynb #673a5822
 @dataclass
 class Sweep:
     "A pass over the rows of two models' words: what it compares, and in what chunks."
@@ -183,15 +183,18 @@ class Sweep:
         "Losses (k,), and gradients at states, weight and bias where they are needed."
         words = Words(words.states, words.weight.to(self.dtype), words.bias)
         parts = words.states, words.weight, words.bias
-        total = shares.new_zeros(len(shares))
+        total, top = shares.new_zeros(len(shares)), 1.
+        if self.dtype == torch.float16 and shares.any(): # it has no small numbers
+            top = shares.max()
         grads = [torch.zeros_like(x, dtype=shares.dtype) if n else None
                  for x, n in zip(parts, need)]
         for i in range(0, len(words.states), self.chunk):
             rows = slice(i, i + self.chunk)
-            losses, pull = self.pull(words, rows, shares[:, rows])
-            total += losses
+            losses, pull = self.pull(words, rows, shares[:, rows] / top)
+            total += losses * top
             if any(need): self.multiply(pull, words, rows, *grads)
             del pull # before the next one is made
+        if top != 1: grads = [x if x is None else x.mul_(top) for x in grads]
         return total, grads
 
     def pull(self, words, rows, shares):

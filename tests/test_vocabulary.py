@@ -85,6 +85,16 @@ def test_autocast_multiplies_in_bf16_and_adds_in_float32():
         assert y.dtype == torch.float32
         torch.testing.assert_close(y, x, rtol=0, atol=.03 * x.abs().max().item())
 
+def test_fp16_keeps_what_is_small():
+    "A share of a millionth, as in a large window of batches, is below what fp16 can say."
+    s, t = pair(40, torch.float32)
+    batch, share, found = token_batch(40), torch.tensor([1e-6, 1e-6]), []
+    for on in (False, True):
+        with torch.autocast("cpu", torch.float16, enabled=on):
+            parts = (5*SoftWords(T=2) + 2*HardWords())(Outputs(words=s), Outputs(words=t), batch, share)
+        found.append(torch.autograd.grad(sum(parts.values()), leaves(s)))
+    for exact, low in zip(*found, strict=True): torch.testing.assert_close(low, exact, rtol=0, atol=.01 * exact.abs().max().item())
+
 @pytest.mark.parametrize("seed", range(20))
 def test_random_masks_and_weights(seed):
     "Also where no word is hidden, or every one."
