@@ -7,6 +7,7 @@ candidates are compared. Writes nbs/results/augment-DEVICE.json, which nbs/resul
 import argparse, json, random, time
 from pathlib import Path
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertForMaskedLM
 from distill_nb.augment import Augmenter, draw, may_go, split_words
 from distill_nb.data import docstrings
@@ -48,6 +49,11 @@ def timed(f, *args, device="cpu"):
     if device == "cuda": torch.cuda.synchronize()
     return time.perf_counter() - start, out
 
+def work(f, *args):
+    "Floating-point operations of the matrix products in a call."
+    with FlopCounterMode(display=False) as count: f(*args)
+    return count.get_total_flops()
+
 def measure(name, o, texts):
     "Rounds in which the plain way and ours, in both precisions, take turns."
     torch.manual_seed(0)
@@ -57,6 +63,7 @@ def measure(name, o, texts):
     ways = {bf16: Augmenter(model, tok, bf16=bf16, batch_tokens=o.batch_tokens) for bf16 in (False, True)}
     plain(slow, texts[:2])
     for fast in ways.values(): fast.candidates(texts)
+    flops = dict(plain_flops=work(plain, slow, texts), flops=work(batched, ways[False], texts))
     rounds = [(timed(plain, slow, texts, device=o.device), {k: timed(batched, w, texts, device=o.device) for k, w in ways.items()})
               for _ in range(o.repeats)]
     for bf16, way in ways.items():
@@ -65,15 +72,15 @@ def measure(name, o, texts):
         ratios = sorted(p[0] / q[bf16][0] for p, q in rounds)
         yield dict(model=name, bf16=bf16, sentences=len(texts), gaps=len(pairs), same=sum(a == b for a, b in pairs),
                    overlap=sum(len({*a} & {*b}) / max(len(a), 1) for a, b in pairs) / len(pairs), ratios=ratios,
-                   plain=len(texts) / min(p[0] for p, _ in rounds), ours=len(texts) / min(q[bf16][0] for _, q in rounds))
+                   plain=len(texts) / min(p[0] for p, _ in rounds), ours=len(texts) / min(q[bf16][0] for _, q in rounds), **flops)
 
-def peak(n=2048):
+def peak(n=2048, device="cpu"):
     "Matrix products of this machine in GFLOP/s by precision, best of five: what no way can pass."
     found = {}
     for dtype in (torch.float32, torch.bfloat16):
-        a = torch.randn(n, n, dtype=dtype)
+        a = torch.randn(n, n, dtype=dtype, device=device)
         a @ a
-        found[str(dtype).removeprefix("torch.")] = 2 * n**3 / min(timed(torch.matmul, a, a)[0] for _ in range(5)) / 1e9
+        found[str(dtype).removeprefix("torch.")] = 2 * n**3 / min(timed(torch.matmul, a, a, device=device)[0] for _ in range(5)) / 1e9
     return found
 
 def drawing(augmenter, texts):

@@ -26,7 +26,6 @@ INSIDE = {"two stages": lambda: AttentionMSE() + HiddenMSE(),
           "without attention": lambda: HiddenMSE(),
           "without hidden states": lambda: AttentionMSE() + EmbeddingMSE(),
           "without embeddings": lambda: AttentionMSE() + HiddenMSE(embeddings=False)}
-STUDENT = dict(n_layers=3, hidden_size=192, intermediate_size=768)
 
 def plans(o, ablate):
     "Name -> list of (objective, steps, rows, teacher): which texts and whose inside."
@@ -52,7 +51,7 @@ def one_seed(task, rows, tok, seed, o, ablate):
     yield dict(model="teacher", seed=seed, parameters=teacher.num_parameters(), **score(teacher, rows["task"], tok))
     for name, stages in plans(o, ablate):
         torch.manual_seed(seed)
-        student, start = tiny_student(teacher, **STUDENT), time.time()
+        student, start = tiny_student(teacher, 3, o.width, o.inner), time.time()
         for objective, steps, texts, who in stages:
             how = dict(lr_scheduler_type="constant", warmup_steps=0) if who == "pretrained" else {}
             fit(student, rows[texts], tok, objective, teachers[who], f"seed {seed}: {name}", learning_rate=o.learning_rate,
@@ -82,6 +81,8 @@ if __name__ == "__main__":
     p.add_argument("--inside", type=int, default=240, help="steps of the first stage")
     p.add_argument("--answers", type=int, default=120, help="steps of the second stage")
     p.add_argument("--learning-rate", type=float, default=5e-4)
+    p.add_argument("--width", type=int, default=192, help="of the student")
+    p.add_argument("--inner", type=int, default=768)
     p.add_argument("--lm-steps", type=int, default=400, help="steps to fit the masked-LM head")
     o = p.parse_args()
     datasets.disable_progress_bars()
@@ -97,7 +98,8 @@ if __name__ == "__main__":
             for row in one_seed(task, rows, tok, seed, o, name in o.ablate):
                 results.append(row)
                 print(name, round(time.time() - start), row, flush=True)
-            settings = {k: v for k, v in vars(o).items() if k not in ("task", "ablate")} | dict(name=name, student=STUDENT)
+            settings = {k: v for k, v in vars(o).items() if k not in ("task", "ablate")} | dict(
+                name=name, student=dict(n_layers=3, hidden_size=o.width, intermediate_size=o.inner))
             data = dict(settings=settings, train=len(task["train"]), with_new=with_new, test=len(task["test"]), metric=task.metric,
                         corpus=corpus_versions(), machine=machine(), results=results)
             Path(f"nbs/results/tinybert-{name}.json").write_text(json.dumps(data, indent=1) + "\n")

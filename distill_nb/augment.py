@@ -7,7 +7,7 @@ __all__ = ['STOP_WORDS', 'CJK', 'PART', 'PER_TASK', 'WRITE', 'split_words', 'may
            'Augmenter', 'batches', 'draw', 'new_texts', 'augment', 'check_table', 'save_table']
 
 # %% ../nbs/22_augment.ipynb #af3d926a
-import os, random, re
+import random, re
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from functools import partial
@@ -19,6 +19,7 @@ from datasets.fingerprint import Hasher
 from fastcore.basics import patch
 from tqdm.auto import tqdm
 from .allocator import freed_memory_kept
+from .cache import in_turn
 from .data import UNLABELLED, Task, glue_key
 from .errors import expect
 from .masked_lm import check_head, masked_logits
@@ -170,7 +171,7 @@ def _ask(self:Augmenter, text, first, ids, words):
 
 # %% ../nbs/22_augment.ipynb #c0ebf8e9
 def batches(lengths:list, most:int, share:float=.8)->list:
-    """Indices in groups, longest first: `most` tokens each when padded, one row at least.
+    """Indices in groups, longest first: `most` tokens when padded, one row at least.
 
     In a group none is shorter than `share` of its longest."""
     groups = []
@@ -199,8 +200,9 @@ def answers(self:Augmenter, gaps:list)->list:
 @patch
 def _logits(self:Augmenter, gaps):
     "Logits (n, V) at the masks of some gaps, one each."
-    pad = torch.nn.utils.rnn.pad_sequence
-    rows = lambda part, fill: pad([torch.tensor(x) for x in part], True, fill)
+    longest = max(len(g.ids) for g in gaps)
+    rows = lambda part, fill: torch.tensor(
+        [[*x, *[fill] * (longest - len(x))] for x in part])
     ids = rows([g.ids for g in gaps], self.tokenizer.pad_token_id)
     seen = rows([[1] * len(g.ids) for g in gaps], 0)
     batch = dict(input_ids=ids, attention_mask=seen)
@@ -211,7 +213,7 @@ def _logits(self:Augmenter, gaps):
     device = self.model.device
     batch = {k: v.to(device) for k, v in batch.items()}
     with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
-        return masked_logits(self.model, batch, mask.to(device)).float()
+        return masked_logits(self.model, batch, mask.to(device))
 
 # %% ../nbs/22_augment.ipynb #d734359b
 @patch
@@ -276,18 +278,13 @@ def new_texts(name:str)->int:
     "How many new texts per text the paper's code makes for a GLUE task; 30 for others."
     return PER_TASK.get(glue_key(name), 30)
 
-def _in_turn(starts):
-    "The files in the order of this process: its own first, then what others have left."
-    rank, world = [int(os.environ.get(*k)) for k in (("RANK", 0), ("WORLD_SIZE", 1))]
-    return starts[rank::world] + [s for i, s in enumerate(starts) if i % world != rank]
-
 def _files(plain, augmenter, home, per_file):
     "The names of all files of new rows; those that are missing are made."
     home.mkdir(parents=True, exist_ok=True)
     starts = list(range(0, len(plain), per_file))
     files = {s: home/f"{s:09}.parquet" for s in starts}
     with tqdm(total=len(plain), unit="rows", disable=None) as bar:
-        for start in _in_turn(starts):
+        for start in in_turn(starts):
             rows = range(start, min(start + per_file, len(plain)))
             if not files[start].exists():
                 _write(augmenter(plain[list(rows)], rows), files[start])

@@ -12,6 +12,7 @@ import warnings
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
+from typing import Literal # named in the signature that configs inherit
 import torch
 from torch import nn
 from transformers import (AutoConfig, AutoModelForSequenceClassification,

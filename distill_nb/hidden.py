@@ -52,8 +52,8 @@ def cls_mse(
     reference:bool=False, # PKD's code: mean over dimensions too
 ):
     "Squared distance of the first token's normalised states, from 0 to 4 (PKD, 3.2)."
-    check_shapes(h_s, h_t, "hidden states", WIDTHS)
     first = [widen(h[:, 0] if h.dim() == 3 else h) for h in (h_s, h_t.detach())]
+    check_shapes(*first, "hidden states", WIDTHS)
     squares = (F.normalize(first[0], dim=-1) - F.normalize(first[1], dim=-1)).square()
     return squares.mean() if reference else squares.sum(-1).mean()
 
@@ -145,6 +145,7 @@ class ClsMSE(StateTerm):
     """`cls_mse` summed over the states between embeddings and last; mean over examples.
 
     With `reference` the mean over layers and dimensions too, as in PKD's code."""
+    first_only = True
     def pairs(self, n_student, n_teacher):
         pairs = self.map(n_student, n_teacher).states
         inner = {i: j for i, j in pairs.items() if 0 < i < n_student}

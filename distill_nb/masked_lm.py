@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Reached', 'PickedAttention', 'last_block_only_at', 'leaves_early', 'head_only_at', 'masked_logits', 'load_masked_lm',
-           'check_head', 'mask_batches', 'perplexity', 'start_at_frequency', 'HeadTrainer', 'FittedHead', 'fit_head',
-           'ready_masked_lm']
+           'check_head', 'mask_batches', 'word_scores', 'perplexity', 'start_at_frequency', 'HeadTrainer', 'FittedHead',
+           'fit_head', 'ready_masked_lm']
 
 # %% ../nbs/20_masked_lm.ipynb #03e7eb21
 import random, warnings
@@ -90,13 +90,15 @@ def leaves_early(model)->bool:
 
 # %% ../nbs/20_masked_lm.ipynb #779079f8
 @contextmanager
-def head_only_at(model, mask):
-    "Inside, the head gets the n states where `mask` (bs, seq) is true: (1, n, V)."
+def head_only_at(model, mask, whole=False):
+    """Inside, the head gets the n states where `mask` (bs, seq) is true: (1, n, V).
+
+    With `whole` the last block keeps all of its states, for others to read."""
     def pick(module, args, out):
         h = out.last_hidden_state
         if h.shape[:2] == mask.shape: out["last_hidden_state"] = h[mask][None]
         return out
-    early = leaves_early(model) and not recomputes(model)
+    early = not (whole or recomputes(model)) and leaves_early(model)
     hook = model.base_model.register_forward_hook(pick)
     try:
         with last_block_only_at(model, mask) if early else nullcontext(): yield
@@ -136,18 +138,23 @@ def mask_batches(tokenizer, texts, max_length=64, batch_size=64, seed=0, share=.
         return [collate([rows[j] for j in range(i, min(i + batch_size, len(rows)))])
                 for i in range(0, len(rows), batch_size)]
 
+def word_scores(model, batches)->dict:
+    "Over hidden words of some batches: how often the word comes first; perplexity."
+    total = hits = n = 0
+    with evaluating(model):
+        for batch in batches:
+            batch = {k: v.to(model.device) for k, v in batch.items()}
+            mask = batch["labels"] != -100
+            z, y = masked_logits(model, batch, mask).float(), batch["labels"][mask]
+            total += F.cross_entropy(z, y, reduction="sum").item()
+            hits += int((z.argmax(-1) == y).sum())
+            n += len(y)
+    expect(n, "texts without a word to hide", "longer or more texts")
+    return dict(accuracy=hits / n, perplexity=float(torch.tensor(total / n).exp()))
+
 def perplexity(model, tokenizer, texts, seed:int=0)->float:
     "e to the mean cross entropy at hidden words of some texts; lower is better."
-    total, n = 0., 0
-    with evaluating(model):
-        for batch in mask_batches(tokenizer, texts, seed=seed):
-            batch = batch.to(model.device)
-            mask = batch["labels"] != -100
-            z = masked_logits(model, batch, mask).float()
-            total += F.cross_entropy(z, batch["labels"][mask], reduction="sum").item()
-            n += int(mask.sum())
-    expect(n, "texts without a word to hide", "longer or more texts")
-    return float(torch.tensor(total / n).exp())
+    return word_scores(model, mask_batches(tokenizer, texts, seed=seed))["perplexity"]
 
 # %% ../nbs/20_masked_lm.ipynb #f85b5bbc
 def start_at_frequency(model, ids):
@@ -211,12 +218,16 @@ def fit_head(
     return FittedHead(before, after, run.state.global_step)
 
 # %% ../nbs/20_masked_lm.ipynb #3320dc45
-def ready_masked_lm(source, task:Task, steps:int=400, seed:int=0, folder=None)->tuple:
-    "A masked language model that knows words and its tokenizer; fitted if need be."
+def ready_masked_lm(source, task:Task=None, steps:int=400, seed:int=0, folder=None,
+                    texts=None)->tuple:
+    """A masked language model that knows words and its tokenizer; fitted if need be.
+
+    On `texts`, or else on those of the task and on docstrings."""
     model, tokenizer = load_masked_lm(source), load_tokenizer(source)
     if model.knows_words: return model, tokenizer
-    texts = [t for side in task.sides for t in task["train"][side]]
-    texts += docstrings().sentence.tolist()
+    if texts is None:
+        texts = [t for side in task.sides for t in task["train"][side]]
+        texts += docstrings().sentence.tolist()
     name = Hasher.hash([model.base_model.state_dict(), texts, steps, seed])
     home = Path(folder or datasets.config.HF_DATASETS_CACHE)/"distill_nb-masked-lm"/name
     if not (home/"config.json").exists():

@@ -86,6 +86,7 @@ class Term(nn.Module):
     It reads the parts `needs` of the student's forward pass, and of the teacher's
     unless `needs_teacher` is False."""
     needs, unit, needs_teacher = frozenset({"logits"}), "examples", True
+    first_only = False # of hidden states: is the first token's all it reads?
 
     def __init__(self):
         super().__init__()
@@ -97,6 +98,11 @@ class Term(nn.Module):
     def layers(self, n_student, n_teacher) -> dict:
         "Part -> (student's, teacher's) layers; a part that is missing is read whole."
         return {}
+
+    @staticmethod
+    def together(terms, scales, s, t, batch) -> list:
+        "Losses times scales of all terms that inherit this; override to share work."
+        return [scale * term(s, t, batch) for term, scale in zip(terms, scales)]
 
     def __rmul__(self, w):
         expect(0 <= w < math.inf, f"weight {w} of {type(self).__name__}",
@@ -142,9 +148,15 @@ class Objective(nn.Module):
         kinds = [type(t).__name__ for t in self.terms]
         return [k if kinds.count(k) == 1 else f"{k}_{i}" for i, k in enumerate(kinds)]
 
-    def forward(self, s, t, batch):
-        losses = [term.weight * term(s, t, batch) for term in self.terms]
-        return dict(zip(self.names, losses))
+    def forward(self, s, t, batch, share=None):
+        scales = [term.weight for term in self.terms]
+        if share is not None: scales = [w * x for w, x in zip(scales, share)]
+        losses, ways = {}, [term.together for term in self.terms]
+        for way in dict.fromkeys(ways):
+            at = [i for i, w in enumerate(ways) if w is way]
+            terms, sizes = [self.terms[i] for i in at], [scales[i] for i in at]
+            losses |= zip(at, way(terms, sizes, s, t, batch))
+        return {name: losses[i] for i, name in enumerate(self.names)}
 
 # %% ../nbs/07_objective.ipynb #411c0f39
 def as_objective(terms) -> Objective:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['with_labels', 'fit', 'freeze_embeddings', 'constant_score', 'check_teacher', 'default_objective', 'Distilled',
-           'score', 'fit_and_report', 'distil_task']
+           'score', 'fit_and_report', 'Setup', 'set_up', 'distil_task']
 
 # %% ../nbs/23_recipes.ipynb #ebba128f
 import copy, time, warnings
@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 import pandas as pd
 import torch
+from .cache import cache_teacher, worth_caching
 from .data import Task, tokenize
 from .evaluate import Report, metrics, predict
 from .losses import (CosineHidden, HardTargets, LogitMSE, SoftTargets,
@@ -41,14 +42,18 @@ def fit(
     seed=0, # of shuffling and dropout
     callbacks=(), # Trainer's; every run gets copies, for they count
     out=None, # folder for checkpoints and curves, under `name`; None: none are kept
+    cache=True, # ask the teacher once per text, where its logits are all that is read?
     **settings, # TrainingArguments
 ) -> Distiller:
     "Train `model` and return its Distiller."
     train = rows["train"] if objective else with_labels(rows["train"])
     torch.manual_seed(seed) # a term's own parameters are drawn before Trainer seeds
     with nullcontext(Path(out)/name) if out else TemporaryDirectory() as folder:
-        run = Distiller(model, teacher, objective or HardTargets(),
-                        training_args(folder, seed=seed, **settings),
+        args = training_args(folder, seed=seed, **settings)
+        if cache and teacher and worth_caching(objective, train, args):
+            teacher = teacher.to(args.device)
+            train = cache_teacher(teacher, train, tokenizer, bf16=args.bf16)
+        run = Distiller(model, teacher, objective or HardTargets(), args,
                         train_dataset=train, eval_dataset=rows["validation"],
                         processing_class=tokenizer,
                         callbacks=[copy.copy(c) for c in callbacks])
@@ -119,6 +124,47 @@ def fit_and_report(name, model, report, rows, tokenizer, freeze=False, **how):
     report.add(name, score(model, rows, tokenizer), model, time.time() - start)
     return run
 
+# %% ../nbs/23_recipes.ipynb #5e7a0002
+@dataclass
+class Setup:
+    "What a recipe works with, made by `set_up`."
+    task:Task # its classes in the teacher's order
+    teacher:object
+    tokenizer:object
+    rows:dict # tokenised splits
+    report:Report
+    source:str # where the teacher came from
+
+    def fit(self, name, model, **how):
+        "`fit_and_report` on the rows."
+        return fit_and_report(name, model, self.report, self.rows, self.tokenizer,
+                              **how)
+
+    def score(self, name, model, seconds=None):
+        "A row of the report for a model as it is."
+        found = score(model, self.rows, self.tokenizer)
+        self.report.add(name, found, model, seconds)
+
+    def tune_teacher(self, **how):
+        "The teacher's row; unless it knows the task it is fine-tuned first."
+        if self.teacher.knows_task: self.score("teacher", self.teacher)
+        else: self.fit("teacher", self.teacher, **how)
+        check_teacher(self.report.rows[0], self.task)
+
+    def done(self, student, history, objective) -> Distilled:
+        return Distilled(self.task, student, self.teacher, self.tokenizer, self.report,
+                         history, objective, self.source)
+
+# %% ../nbs/23_recipes.ipynb #5e7a0003
+def set_up(task:Task, teacher=None, max_length=128, seed=0) -> Setup:
+    "The `Setup` for a task and a teacher's folder or Hub name (None: the default one)."
+    torch.manual_seed(seed) # a new head is drawn
+    tok, big = load_tokenizer(teacher), load_teacher(teacher, task)
+    learn_characters(tok, big, task)
+    task = match_labels(task, big)
+    return Setup(task, big, tok, tokenize(task, tok, max_length),
+                 Report(task.name, task.metric), str(teacher or DEFAULT_TEACHER))
+
 # %% ../nbs/23_recipes.ipynb #72336164
 def distil_task(
     task:Task, # from `load_task`
@@ -133,24 +179,17 @@ def distil_task(
     **settings, # `seed` and TrainingArguments of every training
 ) -> Distilled:
     "Fine-tune the teacher if need be, distil a student of its layers, report on test."
-    torch.manual_seed(settings.get("seed", 0)) # a new head is drawn
-    tok, big = load_tokenizer(teacher), load_teacher(teacher, task)
-    learn_characters(tok, big, task)
-    task, n = match_labels(task, big), n_blocks(big)
-    rows, report = tokenize(task, tok, max_length), Report(task.name, task.metric)
-    texts = some_batches(rows["train"], tok) if how == "measured" else ()
+    at = set_up(task, teacher, max_length, settings.get("seed", 0))
+    big, plan = at.teacher, dict(freeze=freeze, **settings)
+    texts = some_batches(at.rows["train"], at.tokenizer) if how == "measured" else ()
     keep = choose_layers(big, layers, how, texts)
     fresh = init_student(big, keep) # before fine-tuning, if there is any
-    report.note = f"seed {settings.get('seed', 0)}, layers {keep} of {n}"
-    common = dict(report=report, rows=rows, tokenizer=tok, freeze=freeze, **settings)
-    if big.knows_task:
-        report.add("teacher", score(big, rows, tok), big)
-        report.note += ", the baseline starts from the tuned teacher too" * baseline
-    else: fit_and_report("teacher", big, **{**common, **(teacher_settings or {})})
-    check_teacher(report.rows[0], task)
-    if baseline: fit_and_report("student, labels alone", fresh, **common)
-    objective = objective or default_objective(task)
-    run = fit_and_report("student, distilled", init_student(big, keep), teacher=big,
-                         objective=objective, **common)
-    return Distilled(task, run.student, big, tok, report, run.history(), objective,
-                     source=str(teacher or DEFAULT_TEACHER))
+    at.report.note = f"seed {settings.get('seed', 0)}, layers {keep} of {n_blocks(big)}"
+    if baseline and big.knows_task:
+        at.report.note += ", the baseline starts from the tuned teacher too"
+    at.tune_teacher(**{**plan, **(teacher_settings or {})})
+    if baseline: at.fit("student, labels alone", fresh, **plan)
+    objective = objective or default_objective(at.task)
+    run = at.fit("student, distilled", init_student(big, keep), teacher=big,
+                 objective=objective, **plan)
+    return at.done(run.student, run.history(), objective)

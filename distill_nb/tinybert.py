@@ -10,21 +10,18 @@ __all__ = ['EPOCHS', 'NOTE', 'Stage', 'tinybert_stages', 'load_stage', 'save_sta
 import copy, json
 from dataclasses import dataclass, field
 from pathlib import Path
-import torch
 from datasets import Dataset
 from datasets.fingerprint import Hasher
 from transformers import AutoModelForSequenceClassification
 from .augment import augment
 from .data import UNLABELLED, Task, glue_key, tokenize
 from .errors import expect
-from .evaluate import Report
 from .layermap import LayerMap
 from .losses import (AttentionMSE, HardTargets, HiddenMSE, LogitMSE,
                                SoftTargets)
 from .narrow import NARROW, narrow_config, narrow_student, widths
-from .recipes import Distilled, check_teacher, fit, fit_and_report, score
-from .teacher import (DEFAULT_TEACHER, learn_characters, load_pretrained,
-                                load_teacher, load_tokenizer, match_labels)
+from .recipes import Distilled, fit, set_up
+from .teacher import load_pretrained
 from .train import save_student
 from .tree import n_blocks
 
@@ -128,36 +125,25 @@ def tinybert(
     **settings, # `seed` and TrainingArguments of all stages
 )->Distilled:
     "Fine-tune the teacher if need be, then distil a narrow student stage by stage."
-    torch.manual_seed(settings.get("seed", 0)) # a new head is drawn
-    tok, big = load_tokenizer(teacher), load_teacher(teacher, task)
-    learn_characters(tok, big, task)
-    task, stages = match_labels(task, big), stages or tinybert_stages(task)
-    small = tiny_student(big, **student or {}) # impossible sizes end here, not later
-    if texts: stages = [general_stage(copy.deepcopy(big), texts, tok), *stages]
-    plain, report = tokenize(task, tok, max_length), Report(task.name, task.metric)
-    common = {**settings, **(teacher_settings or {})}
-    big = _tuned(big, plain, tok, Path(out)/"teacher", report, common)
-    check_teacher(report.rows[0], task)
-    rows = tokenize(augment(task, augmenter, labels), tok, max_length) if augmenter else (
-        plain)
-    if not texts: small = tiny_student(big, **student or {}) # of the tuned teacher
-    small, _ = run_stages(small, big, rows, tok, stages, out, **settings)
-    report.add("student", score(small, plain, tok), small)
-    objective = " then ".join(repr(s.objective) for s in stages)
-    return Distilled(task, small, big, tok, report, None, objective,
-                     source=str(teacher or DEFAULT_TEACHER))
+    at = set_up(task, teacher, max_length, settings.get("seed", 0))
+    tok, stages = at.tokenizer, stages or tinybert_stages(at.task)
+    small = tiny_student(at.teacher, **student or {}) # refused here, not later
+    if texts: stages = [general_stage(copy.deepcopy(at.teacher), texts, tok), *stages]
+    _tune_once(at, Path(out)/"teacher", {**settings, **(teacher_settings or {})})
+    more = augment(at.task, augmenter, labels) if augmenter else None
+    rows = tokenize(more, tok, max_length) if more else at.rows
+    if not texts: small = tiny_student(at.teacher, **student or {}) # the tuned one
+    small, _ = run_stages(small, at.teacher, rows, tok, stages, out, **settings)
+    at.score("student", small)
+    return at.done(small, None, " then ".join(repr(s.objective) for s in stages))
 
 # %% ../nbs/24_tinybert.ipynb #05df8969
-def _tuned(big, rows, tokenizer, folder, report, settings):
-    "The teacher, fine-tuned once and kept in a folder unless it knows the task."
-    if not big.knows_task:
-        note = Hasher.hash([big.base_model.state_dict(), rows["train"].to_dict(),
-                            sorted(settings.items())])
-        done = load_stage(folder, note)
-        if done is None:
-            fit_and_report("teacher", big, report, rows, tokenizer, **settings)
-            save_stage(big, tokenizer, folder, note)
-            return big
-        big = done
-    report.add("teacher", score(big, rows, tokenizer), big)
-    return big
+def _tune_once(at, folder, settings):
+    "The teacher's row; it is fine-tuned once and kept unless it knows the task."
+    if at.teacher.knows_task: return at.tune_teacher()
+    note = Hasher.hash([at.teacher.base_model.state_dict(), at.rows["train"].to_dict(),
+                        sorted(settings.items())])
+    done = load_stage(folder, note)
+    if done is not None: at.teacher, done.knows_task = done, True
+    at.tune_teacher(**settings)
+    if done is None: save_stage(at.teacher, at.tokenizer, folder, note)

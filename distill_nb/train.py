@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DEFAULTS', 'OBJECTIVE_FILE', 'CARD', 'fast_bf16', 'training_args', 'Distillation', 'Distiller', 'prediction_metrics',
-           'check_pair', 'what_to_trace', 'LossBar', 'show_bar', 'part_of', 'whole_file', 'claim_folder',
-           'save_student', 'model_card']
+           'check_pair', 'what_to_trace', 'check_answers', 'LossBar', 'show_bar', 'part_of', 'whole_file',
+           'claim_folder', 'save_student', 'model_card']
 
 # %% ../nbs/19_train.ipynb #41bc3c11
 import os, shutil, tempfile
@@ -19,9 +19,11 @@ from torch import nn
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from .allocator import freed_memory_kept
+from distill_nb.cache import (STATES, KeepAnswers, cached_outputs, teacher_columns,
+    uncovered)
 from .capture import check_parts, trace
 from .errors import expect
-from .evaluate import metrics
+from .evaluate import evaluating, metrics
 from .losses import HardTargets, as_objective, count, depth
 from .teacher import quiet
 
@@ -59,11 +61,11 @@ class Distillation(nn.Module):
         self.student, self.objective = student, objective
         self.needs = objective.needs if needs is None else needs # of the student
 
-    def forward(self, teacher=None, **batch):
+    def forward(self, teacher=None, share=None, **batch):
         "Training: one weighted loss per term. Else: logits, and the plain label loss."
         if self.training:
             mine = trace(self.student, batch, self.needs)
-            return self.objective(mine, teacher, batch)
+            return self.objective(mine, teacher, batch, share)
         out = trace(self.student, batch)
         labelled = "labels" in batch
         loss = {"loss": HardTargets()(out, None, batch)} if labelled else {}
@@ -81,9 +83,10 @@ class Distiller(Trainer):
     loss_is_scaled_for_ga = True # by `window_share`
 
     def __init__(self, student, teacher, objective, args=None, **kwargs):
-        objective = as_objective(objective)
-        check_pair(student, teacher, objective)
-        of_student, self.of_teacher = what_to_trace(student, teacher, objective)
+        objective, held = as_objective(objective), teacher_columns(
+            kwargs.get("train_dataset"))
+        check_pair(student, teacher, objective, held)
+        of_student, self.of_teacher = what_to_trace(student, teacher, objective, held)
         args = args or training_args("distilled")
         args.label_names = args.label_names or ["labels"]
         # DataParallel would average shares of unequal size; torchrun does not
@@ -91,8 +94,11 @@ class Distiller(Trainer):
         kwargs.setdefault("compute_metrics", prediction_metrics)
         super().__init__(Distillation(student, objective, of_student), args, **kwargs)
         self.objective, self.student, self.teacher = objective, student, teacher
-        if teacher: teacher.eval().to(args.device)
         self.window, self.running, self.logged_at = {}, 0., 0
+        self.cached = bool(held) and not uncovered(objective, held)
+        if self.cached: self.data_collator = KeepAnswers(self.data_collator)
+        if self.cached and teacher: check_answers(self)
+        elif teacher: teacher.eval().to(args.device)
 
     def train(self, *args, **kwargs):
         "Trainer's; on a CPU the memory of a step is kept for the next one."
@@ -105,11 +111,13 @@ def prediction_metrics(p):
     return metrics(p.predictions, p.label_ids)
 
 # %% ../nbs/19_train.ipynb #2f3bc361
-def check_pair(student, teacher, objective):
+def check_pair(student, teacher, objective, cached=()):
     "Refuse, before the first step, what cannot be distilled."
     if teacher is None:
-        return expect(not objective.needs_teacher, f"{objective} without a teacher",
-                      "a teacher", "Give one, or train with HardTargets() alone")
+        columns = f" (the rows hold {', '.join(cached)})" if cached else ""
+        covered = not uncovered(objective, cached)
+        return expect(covered, f"{objective} without a teacher", f"a teacher{columns}",
+                      "Give one, or train with HardTargets() alone")
     fields = ["vocab_size"] + ["num_labels"] * ("logits" in objective.needs)
     for field in fields:
         s, t = getattr(student.config, field), getattr(teacher.config, field)
@@ -117,9 +125,11 @@ def check_pair(student, teacher, objective):
                "Make the student with init_student, or for the teacher's tokenizer")
     expect(student is not teacher, "student and teacher are one object", "two models")
 
-def what_to_trace(student, teacher, objective):
+def what_to_trace(student, teacher, objective, cached=None):
     "Bind the objective to both models; what to trace of each: part -> layers."
-    if teacher is None: return objective.reads(depth(student), None)
+    if teacher is None:
+        states = (cached or {}).get(STATES)
+        return objective.reads(depth(student), states and states.shape[0] - 1)
     needs = objective.bind(student, teacher).reads(depth(student), depth(teacher))
     for model, wanted in zip((student, teacher), needs): check_parts(model, wanted)
     return needs
@@ -148,6 +158,7 @@ def window_share(self:Distiller, batch):
 def ask_teacher(self:Distiller, batch):
     "The teacher's outputs without gradients; None where no term needs a teacher."
     if not self.objective.needs_teacher: return None
+    if self.cached: return cached_outputs(batch, self.student.config.vocab_size)
     with torch.no_grad(), self.accelerator.autocast():
         return trace(self.teacher, batch, self.of_teacher)
 
@@ -158,10 +169,25 @@ def compute_loss(
     if not model.training:
         out = model(**inputs)
         return (out.get("loss"), out) if return_outputs else out.get("loss")
-    terms = model(teacher=self.ask_teacher(inputs), **inputs)
-    parts = torch.stack(list(terms.values())) * self.window_share(inputs)
+    share = self.window_share(inputs)
+    terms = model(teacher=self.ask_teacher(inputs), share=share, **inputs)
+    parts = torch.stack(list(terms.values()))
     self.running = self.running + parts.detach()
     return (parts.sum(), terms) if return_outputs else parts.sum()
+
+# %% ../nbs/19_train.ipynb #391bfac9
+def check_answers(run:Distiller, n=4):
+    "Refuse rows whose teacher's answers are not those of the run's teacher."
+    rows = [run.train_dataset[i] for i in range(min(n, len(run.train_dataset)))]
+    batch = {k: v.to(run.teacher.device) for k, v in run.data_collator(rows).items()}
+    with evaluating(run.teacher): now = trace(run.teacher, batch).logits.float()
+    then = cached_outputs(batch, run.student.config.vocab_size).logits
+    # the largest alone: of others a vocabulary's columns hold a mean
+    gap, size = (now.amax(-1) - then.amax(-1)).abs(), now.abs().amax(-1)
+    if now.dim() == 3: gap = gap * batch["attention_mask"]
+    own = bool((gap <= .05 * size.clamp(min=1)).all())
+    expect(own, "answers of another teacher in the rows", "this teacher's",
+           "Make them anew with cache_teacher, or give no teacher")
 
 # %% ../nbs/19_train.ipynb #739c9942
 @patch

@@ -28,7 +28,7 @@ class WordVectors:
     def __repr__(self): return f"{len(self):,} words, {self.matrix.shape[1]} dimensions"
 
     def around(self, vectors, n:int=15, without=None)->list:
-        "The `n` words nearest to each vector (m, d), but for the row `without` of each."
+        "The `n` words nearest to each vector (m, d), without its row `without`."
         cosines = F.normalize(vectors, dim=-1) @ self.matrix.T
         if without is not None: cosines[range(len(vectors)), without] = -2
         best = cosines.topk(min(n, len(self) - (without is not None))).indices

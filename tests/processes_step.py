@@ -1,7 +1,9 @@
-"One step of test_train.py in one process and in two: the trained module's weights before and after, to argv[1]."
+"One step of test_train.py or test_vocabulary.py in one process and in two: the trained module's weights before and after, to argv[1]."
 import os, sys
+from functools import partial
 import torch
 from conftest import bert, make_tokenizer
+from test_vocabulary import TRIPLE, collate, lm_rows, small_lm
 from test_train import OBJECTIVES, PLAIN, narrow, rows, sharp, weights
 from distill_nb.student import init_student
 from distill_nb.train import Distiller, training_args
@@ -9,8 +11,12 @@ from distill_nb.train import Distiller, training_args
 out, n, name = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 tok, student = make_tokenizer(), narrow() if name == "tinybert" else init_student(bert(), [0, 3])
 data = rows(make_tokenizer(), labels=lambda i: int(i % 3 == 0) if i % 4 else -100)
+more, objective, teacher = {}, OBJECTIVES.get(name), sharp()
+if name == "words":
+    student, teacher, data, objective = init_student(small_lm(), [0, 3]), small_lm(), lm_rows(), TRIPLE()
+    more = dict(data_collator=partial(collate, tok))
 args = training_args(f"{out}-run", **PLAIN, per_device_train_batch_size=32 // n, ddp_backend="gloo" if n > 1 else None)
-run = Distiller(student, sharp(), OBJECTIVES[name], args, train_dataset=data, processing_class=tok)
+run = Distiller(student, teacher, objective, args, train_dataset=data, processing_class=tok, **more)
 module, before = run.model, weights(run.model)
 run.show_bar("step").train()
 if run.is_world_process_zero(): torch.save((before, weights(module)), out)

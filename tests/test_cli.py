@@ -47,6 +47,25 @@ def test_train_then_evaluate(shell, csv, tmp_path, teacher, request):
     code, text, _ = shell("evaluate", "--task", csv, *COLUMNS, "--model", out, "--json")
     assert code == 0 and json.loads(text)["accuracy"] == pytest.approx(told["student, distilled"])
 
+@pytest.mark.parametrize("recipe, options, rows", [
+    ("bilstm", ["--units", "4", "--width", "6", "--start", "random", "--loss", "kl"], ["student, labels alone", "student, distilled"]),
+    ("theseus", ["--layers", "2", "--rate", ".5", "--constant"], ["labels alone", "after replacing", "after post-training"])])
+def test_other_recipes_train_and_are_evaluated(shell, csv, tuned, tmp_path, recipe, options, rows):
+    out = tmp_path/"student"
+    code, text, err = shell("train", "--recipe", recipe, "--task", csv, *COLUMNS, "--epochs", "1", "--batch-size", "8", *options,
+                            "--teacher", tuned, "--out", out, "--baseline")
+    assert code == 0 and all(row in text for row in rows), err
+    code, text, _ = shell("evaluate", "--task", csv, *COLUMNS, "--model", out, "--json")
+    assert code == 0 and 0 <= json.loads(text)["accuracy"] <= 1
+
+@pytest.mark.parametrize("recipe, words, message", [
+    ("bilstm", ["--units", "0"], "hidden_size=0"), ("bilstm", ["--loss", "hinge"], "how='hinge'"), ("bilstm", ["--start", "no.txt"], "no.txt"),
+    ("theseus", ["--layers", "4"], "4 successor blocks"), ("theseus", ["--layers", "0"], "0 "), ("theseus", ["--rate", "0"], "rate of 0"),
+    ("magic", [], "--recipe magic")])
+def test_other_recipes_refuse(shell, csv, tuned, tmp_path, recipe, words, message):
+    refused(shell("train", "--recipe", recipe, "--task", csv, *COLUMNS, "--teacher", tuned, "--out", tmp_path/"s", *words), message)
+    assert not (tmp_path/"s").exists()
+
 def test_pairs_and_regression(shell, csv, headless, tmp_path):
     code, text, _ = shell("train", "--task", csv, "--text", "review", "--pair", "other", "--label", "stars", *QUICK,
                           "--teacher", headless, "--layers", "0,3", "--out", tmp_path/"s")
@@ -148,3 +167,18 @@ def test_every_option_has_help():
     commands = next(a for a in top._actions if a.dest == "command").choices
     assert set(commands) == {"augment", "demo", "train", "evaluate"}
     assert all(a.help for p in (top, *commands.values()) for a in p._actions)
+
+def test_a_language_model_from_a_file_of_text(shell, tuned, tok, tmp_path):
+    import torch
+    from transformers import AutoModelForMaskedLM, BertForMaskedLM
+    BertForMaskedLM(bert(max_position_embeddings=64).config).save_pretrained(tmp_path/"lm")
+    tok.save_pretrained(tmp_path/"lm")
+    (tmp_path/"reviews.txt").write_text("\n".join(f"{a} {b} {c} " * 5 for a in ("good", "bad", "very") for b in ("film", "book", "dull")
+                                                  for c in ("not", "fine", "good", "bad", "film")))
+    words = ["train", "--recipe", "distilbert", "--corpus", tmp_path/"reviews.txt", "--teacher", tmp_path/"lm", "--layers", 2, "--max-length", 16,
+             "--steps", 2, "--held-out", .2, "--out", tmp_path/"student"]
+    code, text, err = shell(*words)
+    assert code == 0 and "perplexity" in text and "reviews" in text, err
+    assert AutoModelForMaskedLM.from_pretrained(tmp_path/"student").config.num_hidden_layers == 2
+    refused(shell(*words[:4], tmp_path/"none.txt", *words[5:-1], tmp_path/"x"), "none.txt")
+    refused(shell(*words[:-1], tmp_path/"y", "--hide", "all"), "choose='all'")

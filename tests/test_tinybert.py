@@ -8,7 +8,7 @@ from distill_nb.data import make_task, tokenize
 from distill_nb.errors import InputError
 from distill_nb.losses import AttentionMSE, HiddenMSE, SoftTargets
 from distill_nb.masked_lm import load_masked_lm
-from distill_nb.teacher import load_teacher
+from distill_nb.teacher import load_teacher, load_tokenizer
 from distill_nb.tinybert import Stage, general_stage, load_stage, run_stages, tiny_student, tinybert, tinybert_stages
 import distill_nb.tinybert as module
 
@@ -101,13 +101,28 @@ def test_from_the_shell(tuned, tmp_path, capsys):
     assert (tmp_path/"s"/"model.safetensors").is_file() and (tmp_path/"s-stages"/"2-answers"/"stage.json").is_file()
     assert main([str(w) for w in [*words, "--recipe", "magic"]]) == 2 and "--recipe magic" in capsys.readouterr().err
     for extra in (["--temperature", "4"], ["--how", "last"], ["--baseline"]):  # nothing that is asked for is ignored
-        assert main([str(w) for w in [*words[:8], tmp_path/"z", "--recipe", "tinybert", *extra]]) == 2
-        assert f"{extra[0]} with --recipe tinybert" in capsys.readouterr().err
+        with pytest.raises(SystemExit): main([str(w) for w in [*words[:8], tmp_path/"z", "--recipe", "tinybert", *extra]])
+        assert f"unrecognized arguments: {' '.join(extra)}" in capsys.readouterr().err
+
+def test_new_texts_and_epochs_from_the_shell(tuned, tmp_path, monkeypatch):
+    from transformers import BertForMaskedLM
+    BertForMaskedLM(load_teacher(tuned, toy()).config).save_pretrained(tmp_path/"lm")
+    load_tokenizer(tuned).save_pretrained(tmp_path/"lm")
+    frame(label=["good", "bad"] * 20).to_csv(tmp_path/"t.csv", index=False)
+    seen, run = [], module.run_stages
+    def spy(student, teacher, rows, tok, stages, *args, **kwargs):
+        seen.append((len(rows["train"]), [s.settings["num_train_epochs"] for s in stages]))
+        return run(student, teacher, rows, tok, stages, *args, **kwargs)
+    monkeypatch.setattr(module, "run_stages", spy)
+    for name, extra in dict(plain=[], new=["--augment", "--masked-lm", tmp_path/"lm", "--new", 2]).items():
+        words = ["train", "--recipe", "tinybert", "--task", tmp_path/"t.csv", "--teacher", tuned, "--out", tmp_path/name, "--layers", 2,
+                 "--width", 8, "--inner", 16, "--inside-epochs", 1, *extra]
+        assert main([str(w) for w in words]) == 0
+    assert seen[1][0] > seen[0][0] and [e for _, e in seen] == [[1, 3]] * 2
 
 def test_augment_from_the_shell(tuned, tmp_path, capsys):
     from transformers import BertForMaskedLM
     BertForMaskedLM(load_teacher(tuned, toy()).config).save_pretrained(tuned/"lm")
-    from distill_nb.teacher import load_tokenizer
     load_tokenizer(tuned).save_pretrained(tuned/"lm")
     frame(label=["good", "bad"] * 20).to_csv(tmp_path/"t.csv", index=False)
     words = [str(w) for w in ["augment", "--task", tmp_path/"t.csv", "--masked-lm", tuned/"lm", "--out", tmp_path/"new.tsv", "--new", 2]]

@@ -15,7 +15,7 @@ from distill_nb.evaluate import evaluating, predict
 from distill_nb.losses import (AttentionKL, AttentionMSE, ClsMSE, CosineHidden, HardTargets, HiddenMSE, LogitMSE, Relations,
                                SoftTargets)
 from distill_nb.student import init_student
-from distill_nb.train import Distiller, claim_folder, save_student, training_args
+from distill_nb.train import Distiller, claim_folder, fast_bf16, save_student, training_args
 
 def sharp():
     "A teacher whose answers are far from uniform, else there is no gradient to compare."
@@ -255,3 +255,16 @@ def test_unequal_widths_need_a_projection(tok, tmp_path):
         wide = AutoModelForSequenceClassification.from_config(BertConfig(
             vocab_size=len(WORDS), hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32))
         train(tok, tmp_path, wide, bert(), CosineHidden())
+
+def test_fast_by_default(tok, tmp_path):
+    "SDPA and no gradients for the teacher, length groups, padding to the longest of a batch, fused AdamW, bf16 where the machine multiplies in it."
+    args = training_args(tmp_path, per_device_train_batch_size=4, eval_strategy="no", use_cpu=True)
+    teacher = bert()
+    d = Distiller(init_student(teacher, [0]), teacher, OBJECTIVES["all"], args, train_dataset=rows(tok), processing_class=tok)
+    assert teacher.config._attn_implementation == "sdpa" and args.bf16 == fast_bf16() and "fused" in args.optim
+    assert d.create_optimizer().param_groups[0]["fused"]
+    batches = list(d.get_train_dataloader())
+    assert len({b["input_ids"].shape[1] for b in batches}) > 1 # each as long as its longest
+    assert sum(int((b["attention_mask"] == 0).sum()) for b in batches) < .2 * sum(b["input_ids"].numel() for b in batches)
+    t = d.ask_teacher(batches[0])
+    assert not t.logits.requires_grad and not t.logits.is_inference() # autograd may have to keep them

@@ -1,0 +1,312 @@
+"The teacher cache: found when nothing changed, missed when anything did, right after a kill, and as good as the live teacher."
+import os, signal, subprocess, sys, time
+from pathlib import Path
+import pytest, torch
+from datasets import Dataset, DatasetDict
+from transformers import (AutoModelForMaskedLM, AutoModelForSequenceClassification, BertConfig, DataCollatorForTokenClassification)
+
+from conftest import WORDS, bert, make_tokenizer
+from families import EXTRA, build
+from test_train import PLAIN, rows, sharp, train, weights
+from distill_nb import cache
+from distill_nb.cache import (COLUMNS, LOGITS, NOTE, REST, STATES, TOP, TOP_IDS, cache_teacher, cached_outputs, open_cache, teacher_key,
+                              top_logits, uncovered, from_top, worth_caching)
+from distill_nb.errors import InputError
+from distill_nb.evaluate import predict
+from distill_nb.losses import AttentionMSE, ClsMSE, CosineHidden, HardTargets, HiddenMSE, LogitMSE, SoftTargets
+from distill_nb.recipes import fit
+from distill_nb.student import init_student
+from distill_nb.train import Distiller, training_args
+
+HERE = Path(__file__).parent
+
+def long_rows(tok, n=1000):
+    "No two texts are the same."
+    return Dataset.from_dict({**tok([" ".join(WORDS[5 + int(d)] for d in f"{i:o}") for i in range(512, 512 + n)])})
+def files(folder): return sorted(p.name for p in folder.glob("*.arrow"))
+
+@pytest.fixture
+def asked(monkeypatch):
+    "How many texts the teacher was asked so far."
+    seen, plain = [], cache.ask
+    def ask(question, columns):
+        seen.append(len(columns["input_ids"]))
+        return plain(question, columns)
+    monkeypatch.setattr(cache, "ask", ask)
+    return lambda: sum(seen)
+
+def test_answers_are_the_teachers_in_the_order_of_the_rows(tok, tmp_path):
+    data = rows(tok, 50)
+    got = cache_teacher(sharp(), data, tok, folder=tmp_path, per_file=16)
+    torch.testing.assert_close(torch.tensor(got[LOGITS][:]), predict(sharp(), data, tok), rtol=1e-5, atol=1e-5)
+    assert got.remove_columns(LOGITS).to_dict() == data.to_dict()
+    assert len(files(tmp_path)) == 4
+    assert all(LOGITS in c for c in [got.column_names]) and got.cache_files
+
+def test_a_second_run_finds_it(tok, tmp_path, asked):
+    "In another process too, with models and rows loaded anew from other folders."
+    first = cache_teacher(sharp(), rows(tok, 40), tok, folder=tmp_path/"c", per_file=16)
+    assert asked() == 40
+    sharp().save_pretrained(tmp_path/"moved")
+    copy = AutoModelForSequenceClassification.from_pretrained(tmp_path/"moved")
+    rows(tok, 40).save_to_disk(tmp_path/"rows")
+    again = cache_teacher(copy, Dataset.load_from_disk(tmp_path/"rows"), make_tokenizer(), folder=tmp_path/"c", per_file=16)
+    assert asked() == 40 and again[LOGITS][:] == first[LOGITS][:]
+
+def other_word(tok, i=0):
+    data = rows(tok, 40).to_dict()
+    data["input_ids"][i] = [*data["input_ids"][i][:-2], 12, 3]
+    return Dataset.from_dict(data)
+
+def longer(tok):
+    texts = ["good bad fine dull film book"] * 40
+    return [Dataset.from_dict(dict(tok(texts, truncation=True, max_length=n))) for n in (5, 8)]
+
+def other_tokenizer():
+    "The same words with other numbers."
+    from tokenizers import Tokenizer, models
+    tok = make_tokenizer()
+    turned = WORDS[:5] + WORDS[5:][::-1]
+    made = Tokenizer(models.WordLevel({w: i for i, w in enumerate(turned)}, "[UNK]"))
+    made.pre_tokenizer, made.post_processor = tok.backend_tokenizer.pre_tokenizer, tok.backend_tokenizer.post_processor
+    return type(tok)(tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]")
+
+def nudged():
+    t = sharp()
+    with torch.no_grad(): t.classifier.bias[0] += 1e-6
+    return t
+
+CHANGES = dict(
+    text=lambda tok: dict(rows=other_word(tok)), order=lambda tok: dict(rows=rows(tok, 40).select(range(39, -1, -1))),
+    tokenizer=lambda tok: dict(rows=rows(other_tokenizer(), 40)), weights=lambda tok: dict(teacher=nudged()),
+    activation=lambda tok: dict(teacher=bert(hidden_act="relu")), precision=lambda tok: dict(bf16=True), kept=lambda tok: dict(states=True))
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_any_change_misses_it(tok, tmp_path, asked, change):
+    same = dict(teacher=sharp(), rows=rows(tok, 40), tokenizer=tok, folder=tmp_path)
+    cache_teacher(**same)
+    cache_teacher(**{**same, **CHANGES[change](tok)})
+    assert asked() == 80 and len(files(tmp_path)) == 2
+    cache_teacher(**same)
+    assert asked() == 80
+
+def test_another_length_misses_it_and_the_same_tokens_do_not(tok, tmp_path, asked):
+    short, long = longer(tok)
+    for data in (short, long, short): cache_teacher(sharp(), data, tok, folder=tmp_path)
+    assert asked() == 80
+    labelled = long.add_column("labels", [1] * 40) # no answer depends on a label
+    cache_teacher(sharp(), labelled, tok, folder=tmp_path)
+    assert asked() == 80
+
+def test_only_changed_and_added_parts_are_asked(tok, tmp_path, asked):
+    ask = lambda data: cache_teacher(sharp(), data, tok, folder=tmp_path, per_file=10)
+    ask(rows(tok, 40))
+    ask(rows(tok, 50))
+    assert asked() == 50
+    ask(other_word(tok, 25))
+    assert asked() == 60
+
+def start(folder, slow, **env):
+    return subprocess.Popen([sys.executable, HERE/"cache_run.py", folder, str(slow)], stdout=subprocess.PIPE,
+                            env={**os.environ, **env}, text=True)
+
+def test_a_kill_leaves_nothing_wrong(tok, tmp_path, asked):
+    "Killed after some parts: those are found, the others are asked, and no half of one is taken for an answer."
+    run = start(tmp_path, .3)
+    until = time.time() + 60
+    while len(files(tmp_path)) < 2 and time.time() < until: time.sleep(.02)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    done = len(files(tmp_path))
+    assert 2 <= done < 10
+    got = cache_teacher(sharp(), long_rows(tok), tok, folder=tmp_path, per_file=100)
+    assert asked() == 1000 - 100 * done
+    torch.testing.assert_close(torch.tensor(got[LOGITS][:]), predict(sharp(), long_rows(tok), tok), rtol=1e-4, atol=1e-4)
+    for left in tmp_path.glob("tmp*"): os.utime(left, (0, 0))
+    open_cache(tmp_path)
+    assert {p.suffix for p in tmp_path.iterdir()} <= {".arrow", ".json"}
+
+def test_two_processes_share_the_work(tok, tmp_path):
+    runs = [start(tmp_path, .05, RANK=str(r), WORLD_SIZE="2") for r in (0, 1)]
+    sums = {r.communicate()[0] for r in runs}
+    assert [r.returncode for r in runs] == [0, 0] and len(sums) == 1 and len(files(tmp_path)) == 10
+
+def test_an_error_in_between_leaves_no_file(tok, tmp_path):
+    teacher = bert()
+    with torch.no_grad(): teacher.classifier.bias.fill_(float("nan"))
+    with pytest.raises(InputError, match="NaN"): cache_teacher(teacher, rows(tok), tok, folder=tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == [NOTE]
+
+@pytest.mark.parametrize("prepare, message", [
+    (lambda p: p.write_text(""), "cannot be written"), (lambda p: p.mkdir() or (p/"mine.txt").write_text(""), "holds .'mine.txt'. and no cache"),
+    (lambda p: open_cache(p) and (p/NOTE).write_text('{"version": 9}'), "version 9: expected version 1"),
+    (lambda p: open_cache(p) and (p/NOTE).write_text("{"), "version unknown")], ids=["file", "strange", "newer", "damaged"])
+def test_folders_that_cannot_be_used(tok, tmp_path, prepare, message):
+    prepare(tmp_path/"c")
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    with pytest.raises(InputError, match=message): cache_teacher(bert(), rows(tok), tok, folder=tmp_path/"c")
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+def test_another_process_opens_the_cache_too(tmp_path):
+    "Its note is on the way, or was there a moment later; its file is gone when we look at it."
+    (tmp_path/".123").write_text("")
+    open_cache(tmp_path)
+    (tmp_path/"tmpgone").symlink_to(tmp_path/"nowhere")
+    assert open_cache(tmp_path) == tmp_path
+
+def test_a_full_disk_is_said_in_one_sentence(tok, tmp_path, monkeypatch):
+    def full(*args): raise OSError(28, "No space left on device")
+    monkeypatch.setattr(cache, "ask", full)
+    with pytest.raises(InputError, match="cannot be written .No space left"): cache_teacher(bert(), rows(tok), tok, folder=tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == [NOTE]
+
+@pytest.mark.parametrize("damage", [lambda f: f.write_bytes(f.read_bytes()[:300]), lambda f: f.write_bytes(b""), lambda f: f.write_bytes(b"x" * 99)])
+def test_a_damaged_file_is_no_answer(tok, tmp_path, damage):
+    ask = lambda: cache_teacher(bert(), rows(tok), tok, folder=tmp_path)
+    ask()
+    damage(file := tmp_path/files(tmp_path)[0])
+    with pytest.raises(InputError, match="cannot be read.*Remove it"): ask()
+    file.unlink()
+    ask()
+
+@pytest.mark.parametrize("what, message", [
+    (lambda tok: dict(rows=DatasetDict(train=rows(tok))), "one split"), (lambda tok: dict(rows=Dataset.from_dict(dict(text=["a"]))), "input_ids"),
+    (lambda tok: dict(rows=rows(tok).select([])), "a row or more"), (lambda tok: dict(top_k=3), "top_k=3"), (lambda tok: dict(teacher=masked_lm()), "top_k for a vocabulary"),
+    (lambda tok: dict(teacher=masked_lm(), top_k=13), "top_k=13: expected 1 to 12")])
+def test_what_cannot_be_asked(tok, tmp_path, what, message):
+    with pytest.raises(InputError, match=message): cache_teacher(**{**dict(teacher=bert(), rows=rows(tok), tokenizer=tok, folder=tmp_path), **what(tok)})
+
+@pytest.mark.parametrize("family", EXTRA)
+def test_keys_of_families(family, tmp_path):
+    "The same after saving and loading; another after a change."
+    model = build(family)
+    model.save_pretrained(tmp_path)
+    assert teacher_key(AutoModelForSequenceClassification.from_pretrained(tmp_path)) == teacher_key(model)
+    with torch.no_grad(): next(model.parameters()).view(-1)[7] += 1e-3
+    assert teacher_key(AutoModelForSequenceClassification.from_pretrained(tmp_path)) != teacher_key(model)
+
+# Training
+
+ALONE = 5*SoftTargets(T=2) + 2*HardTargets()
+SIX = dict(max_steps=6, learning_rate=.3, per_device_train_batch_size=8, logging_steps=1)
+
+@pytest.mark.parametrize("objective, layers", [(ALONE, [0, 3]), (LogitMSE(), [0, 3]), (SoftTargets(T=1, reference=True), [0, 3]),
+                                               (SoftTargets() + ClsMSE(), [0, 3])], ids=["5/2", "mse", "reference", "pkd"])
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_the_same_student_without_a_teacher(tok, tmp_path, objective, layers, accumulate):
+    data, runs = rows(tok, 40), []
+    cached = cache_teacher(sharp(), data, tok, states=True, folder=tmp_path/"c")
+    for teacher, text in ((sharp(), data), (None, cached), (sharp(), cached)):
+        torch.manual_seed(0)
+        runs.append(train(tok, tmp_path/"run", init_student(bert(), layers), teacher, objective, text, gradient_accumulation_steps=accumulate, **SIX))
+    live, *alone = runs
+    rough = 10 if "Cls" in repr(objective) else 1 # float16
+    for d in alone:
+        assert d.cached
+        assert d.history()["loss"].tolist() == pytest.approx(live.history()["loss"].tolist(), rel=1e-3 * rough)
+        moved = (weights(live.student) - weights(init_student(bert(), layers))).norm()
+        assert (weights(d.student) - weights(live.student)).norm() < 2e-3 * rough * moved
+
+def test_a_cached_teacher_never_runs(tok, tmp_path):
+    teacher = sharp()
+    cached = cache_teacher(teacher, rows(tok, 40), tok, folder=tmp_path/"c")
+    calls = []
+    teacher.register_forward_hook(lambda *a: calls.append(1))
+    train(tok, tmp_path, init_student(bert(), [0]), teacher, ALONE, cached, **SIX)
+    assert len(calls) == 1 # to see that the answers are its own
+
+def test_scores_and_selected_rows(tok, tmp_path):
+    "Regression, and rows that were filtered, shuffled and cached before."
+    t = bert(num_labels=1)
+    data = rows(tok, 60, labels=lambda i: i / 7).shuffle(seed=1).select(range(5, 45))
+    cached = cache_teacher(t, cache_teacher(sharp(), data, tok, folder=tmp_path/"c"), tok, folder=tmp_path/"c")
+    torch.testing.assert_close(torch.tensor(cached[LOGITS][:]), predict(t, data, tok), rtol=1e-5, atol=1e-5)
+    student = init_student(bert(num_labels=1), [0, 2])
+    d = train(tok, tmp_path, student, None, LogitMSE() + HardTargets(), cached.shuffle(seed=3), **SIX)
+    assert d.history()["loss"].notna().all()
+
+def masked_lm():
+    "Without positions, so that padding on the left changes nothing."
+    torch.manual_seed(0)
+    m = AutoModelForMaskedLM.from_config(BertConfig(vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=32, hidden_dropout_prob=0., attention_probs_dropout_prob=0., initializer_range=.5)).eval()
+    m.bert.embeddings.position_embeddings.weight.requires_grad_(False).zero_()
+    return m
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("unit", ["tokens", "labels"])
+def test_masked_language_models(tmp_path, unit, side):
+    "With all but one of the logits kept nothing is lost but float16's digits; with few it is close at T=1."
+    tok = make_tokenizer()
+    tok.padding_side = side
+    data = rows(tok, 32).map(lambda r: dict(labels=[i if j % 3 == 1 else -100 for j, i in enumerate(r["input_ids"])]))
+    losses = {}
+    for k in (0, 12, 6):
+        text = cache_teacher(masked_lm(), data, tok, top_k=k, folder=tmp_path/"c") if k else data
+        losses[k] = step_losses(masked_lm(), None if k else masked_lm(), text, tok, unit, tmp_path)
+    assert losses[12] == pytest.approx(losses[0], rel=1e-2, abs=2e-3)
+    assert losses[6] == pytest.approx(losses[0], rel=.3, abs=.1)
+
+def step_losses(student, teacher, data, tok, unit, tmp_path):
+    with torch.no_grad(): student.bert.encoder.layer[0].output.dense.weight *= .5 # else nothing to learn
+    args = training_args(tmp_path/"run", **{**PLAIN, **SIX})
+    d = Distiller(student, teacher, SoftTargets(T=1, unit=unit) + HardTargets(), args, train_dataset=data,
+                  data_collator=DataCollatorForTokenClassification(tok), processing_class=tok)
+    d.show_bar("words").train()
+    assert d.cached == (teacher is None)
+    return d.history()["loss"].tolist()
+
+def test_top_logits_keep_the_probabilities():
+    z = 3 * torch.randn(4, 5, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for k in (1, 7, 39):
+        ids, best, rest = top_logits(z, k)
+        again, p = from_top(ids, best, rest, 40).softmax(-1), z.softmax(-1)
+        torch.testing.assert_close(again.gather(-1, ids), p.gather(-1, ids))
+        torch.testing.assert_close(again.sum(-1), torch.ones(4, 5, dtype=torch.float64))
+
+@pytest.mark.parametrize("objective, columns, left", [
+    (ALONE, (), 1), (ALONE, (LOGITS,), 0), (HardTargets(), (), 0), (ALONE + CosineHidden(), (LOGITS, STATES), 1), (ALONE + ClsMSE(), (LOGITS, STATES), 0),
+    (ClsMSE(), (LOGITS,), 1), (AttentionMSE() + HiddenMSE(), COLUMNS, 2), (LogitMSE(), (TOP_IDS, TOP, REST), 1), (SoftTargets(), (TOP_IDS, TOP, REST), 0)])
+def test_what_columns_cover(objective, columns, left): assert len(uncovered(objective, columns)) == left
+
+def test_needs_beyond_the_cache(tok, tmp_path):
+    "Without a teacher refused, naming what is there; with one it is asked as ever."
+    cached = cache_teacher(sharp(), rows(tok), tok, folder=tmp_path/"c")
+    triple = ALONE + CosineHidden()
+    with pytest.raises(InputError, match="CosineHidden.*without a teacher.*the rows hold teacher_logits"):
+        train(tok, tmp_path, init_student(bert(), [0]), None, triple, cached)
+    d = train(tok, tmp_path, init_student(bert(), [0]), sharp(), triple, cached)
+    assert not d.cached and d.history()["loss/CosineHidden"].iloc[0] > 0
+
+def test_answers_of_another_teacher_or_of_other_classes(tok, tmp_path):
+    cached = cache_teacher(sharp(), rows(tok), tok, folder=tmp_path/"c")
+    with pytest.raises(InputError, match="another teacher"): train(tok, tmp_path, init_student(bert(), [0]), bert(), ALONE, cached)
+    with pytest.raises(InputError, match=r"student logits \(8, 3\), teacher logits \(8, 2\)"):
+        train(tok, tmp_path, bert(1, num_labels=3), None, SoftTargets(), cached, **SIX)
+
+def test_fit_caches_by_itself(tok, tmp_path, monkeypatch, asked):
+    monkeypatch.setattr(cache.datasets.config, "HF_DATASETS_CACHE", str(tmp_path))
+    splits = dict(train=rows(tok, 24), validation=rows(tok, 8))
+    common = dict(tokenizer=tok, teacher=sharp(), disable_tqdm=True, use_cpu=True, bf16=False, per_device_train_batch_size=8, learning_rate=1e-2)
+    trained = []
+    for kw in (dict(), dict(cache=False)):
+        d = fit(init_student(bert(), [0, 3]), splits, objective=ALONE, **common, **kw)
+        trained.append(weights(d.student))
+        assert d.cached == (not kw) and asked() == 24
+    torch.testing.assert_close(*trained, rtol=1e-3, atol=1e-4)
+    for objective, kw in ((ALONE, dict(num_train_epochs=1)), (ALONE + CosineHidden(), {}), (ALONE, dict(max_steps=2)), (HardTargets(), {})):
+        assert not fit(init_student(bert(), [0]), splits, objective=objective, **{**common, **kw}).cached
+    assert asked() == 24
+
+def test_worth_caching_counts_texts_not_steps(tok, tmp_path):
+    args = lambda **kw: training_args(tmp_path, use_cpu=True, bf16=False, per_device_train_batch_size=8, **kw)
+    data = rows(tok, 32)
+    assert not worth_caching(ALONE, data, args(max_steps=4)) and worth_caching(ALONE, data, args(max_steps=5))
+    assert worth_caching(ALONE, data, args(max_steps=3, gradient_accumulation_steps=2))
+    assert not worth_caching(SoftTargets(unit="tokens"), data, args(num_train_epochs=3))
+
+def test_inference_tensors_are_no_use_in_the_step(tok):
+    "Why the teacher in the loop answers under no_grad: autograd may have to keep what it said."
+    x, seen = torch.ones(3, requires_grad=True), None
+    with torch.inference_mode(): seen = torch.ones(3)
+    with pytest.raises(RuntimeError, match="Inference tensors cannot be saved"): torch.nn.functional.mse_loss(x, seen)

@@ -1,0 +1,209 @@
+"Sweeps behind nbs/32_general.ipynb: the recipe over students, objectives, corpora and interruptions, and what it refuses."
+import json, subprocess, sys
+import pytest, torch
+from datasets import Dataset
+from torch import nn
+from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM
+from conftest import WORDS, make_tokenizer
+from families import build
+from distill_nb import general
+from distill_nb.corpus import HideWords, hold_out, read_corpus
+from distill_nb.errors import InputError
+from distill_nb.evaluate import Latency
+from distill_nb.general import (PAPER, accumulate, corpus_name, distil_words, fit_words, last_checkpoint, triple_loss, two_sides,
+                                word_batches, word_collator, word_data, word_student, word_teacher)
+from distill_nb.masked_lm import load_masked_lm, word_scores
+from distill_nb.teacher import load_tokenizer
+from distill_nb.vocabulary import HardWords, SoftWords
+
+def masked_lm(layers=4, **kw):
+    torch.manual_seed(0)
+    return BertForMaskedLM(BertConfig(**dict(vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=layers, num_attention_heads=2,
+        intermediate_size=32, max_position_embeddings=32, hidden_dropout_prob=0., attention_probs_dropout_prob=0., initializer_range=.3) | kw))
+
+@pytest.fixture(autouse=True)
+def no_stopwatch(monkeypatch):
+    "A report's latency takes most of a second a model."
+    monkeypatch.setattr("distill_nb.evaluate.latency", lambda model: Latency(1., 1, 32, 1, 1, "cpu"))
+
+@pytest.fixture
+def teacher(tok, tmp_path):
+    "Folder of a tiny masked LM with a head and a tokenizer."
+    masked_lm().save_pretrained(tmp_path/"teacher")
+    tok.save_pretrained(tmp_path/"teacher")
+    return tmp_path/"teacher"
+
+def text(i): return " ".join(WORDS[5 + (i * 7 + j * (1 + i % 3)) % 8] for j in range(8 + i % 9))
+
+@pytest.fixture(scope="session")
+def corpus(): return Dataset.from_dict(dict(text=[text(i) + f" {i}" for i in range(400)]))
+
+FAST = dict(max_steps=2, per_device_train_batch_size=8, disable_tqdm=True, logging_steps=1, bf16=False, use_cpu=True)
+SHORT = dict(max_length=16)
+
+def run(corpus, teacher, **kw): return distil_words(corpus, teacher, **{**dict(text=SHORT, baseline=False, layers=2), **FAST, **kw})
+
+@pytest.mark.parametrize("kw", [
+    {}, dict(triple=dict(only_masked=True, T=3.)), dict(objective=HardWords() + 3*SoftWords()), dict(student=dict(kind="distilbert")),
+    dict(layers=[1, 3]), dict(layers=2, student=dict(how="last")), dict(text=dict(max_length=16, packed=True, choose="words")),
+    dict(text=dict(max_length=16, choose="rare")), dict(batch=30), dict(baseline=True)], ids=str)
+def test_the_recipe_in_its_variants(corpus, teacher, kw):
+    done = run(corpus, teacher, **kw)
+    names = ["teacher", "student, untrained"] + ["student, words alone"] * kw.get("baseline", 0) + ["student, distilled"]
+    assert [r["model"] for r in done.report.rows] == names
+    assert all(0 <= r["accuracy"] <= 1 and r["perplexity"] > 1 for r in done.report.rows)
+    assert (done.history.filter(regex="^loss") > 0).all().all() and list(done.history.index) == [1, 2]
+    assert done.student.num_parameters() < done.teacher.num_parameters()
+
+def test_streams_and_wholes(corpus, teacher):
+    done = run(corpus.to_iterable_dataset(), teacher)
+    assert done.history.index[-1] == 2
+    with pytest.raises(InputError, match="a stream without max_steps"): run(corpus.to_iterable_dataset(), teacher, max_steps=-1)
+
+def test_the_default_teacher_gets_a_head_from_what_is_not_measured(tmp_path, monkeypatch, corpus):
+    asked = []
+    def ready(source, task, steps, seed, texts):
+        asked.append((source, texts))
+        return load_masked_lm(), load_tokenizer()
+    monkeypatch.setattr(general, "ready_masked_lm", ready)
+    texts = Dataset.from_dict(dict(text=[f"the sum of all the values is here said for the time number {i}" for i in range(100)]))
+    done = distil_words(texts, layers=1, baseline=False, held_out=.1, text=SHORT, **FAST | dict(max_steps=1))
+    (source, fitted), held = asked[0], set(hold_out(texts, .1)[1]["text"]) | set(hold_out(read_corpus(), .1)[1]["text"])
+    assert source is None and len(fitted) > 20_000 and texts[0]["text"] in fitted and not held & set(fitted)
+    assert "all-MiniLM" in done.source
+
+def test_text_files(tmp_path, teacher, corpus):
+    (tmp_path/"mine.txt").write_text("\n".join(corpus["text"]))
+    done = run(tmp_path/"mine.txt", teacher)
+    assert done.report.task == "mine"
+
+def test_it_learns(corpus, teacher):
+    "Distilled on a corpus that has a pattern, with a teacher that knows it."
+    big, tok = word_teacher(teacher, [])
+    data = word_data(two_sides(corpus, .1), tok, **SHORT)
+    how = {**PAPER, **FAST, "max_steps": 60, "learning_rate": 1e-2, "per_device_train_batch_size": 32}
+    fit_words(big, data.rows, data.collate, **how)
+    before = word_scores(word_student(big, tok, 2), data.batches)
+    student = word_student(big, tok, 2)
+    fit_words(student, data.rows, data.collate, triple_loss(student, big), big, **how)
+    after, theirs = word_scores(student, data.batches), word_scores(big, data.batches)
+    assert theirs["perplexity"] < 9 and after["perplexity"] < before["perplexity"]
+
+def test_a_saved_student_is_an_ordinary_masked_lm(corpus, teacher, tmp_path):
+    "In a process where distill_nb cannot be imported."
+    done = run(corpus, teacher)
+    out = done.save(tmp_path/"student")
+    card = (out/"README.md").read_text()
+    assert "pipeline_tag: fill-mask" in card and "`teacher`" in card and str(tmp_path) not in card and "5*SoftWords(T=2)" in card
+    assert json.loads((out/"report.json").read_text())["task"] == "a data set"
+    code = f"""
+import sys; sys.modules["distill_nb"] = None
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+m, t = AutoModelForMaskedLM.from_pretrained({str(out)!r}), AutoTokenizer.from_pretrained({str(out)!r})
+print(m.config.num_hidden_layers, m(**t("good [MASK]", return_tensors="pt")).logits.shape[-1])"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == ["2", "13"]
+    with pytest.raises(InputError, match="is not empty"): done.save(out)
+    done.save(out, overwrite=True)
+
+class Always(HideWords):
+    "Hides the same words of a row in every epoch, so that two runs can be compared."
+    left = None
+    def choose(self, ids, n_tokens, words=None): return (ids * 7 + torch.arange(ids.shape[1])) % 4 == 0
+    def __call__(self, rows):
+        if self.left == 0: raise KeyboardInterrupt
+        if self.left: self.left -= 1
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return super().__call__(rows)
+
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_a_killed_run_ends_where_the_whole_one_does(tok, corpus, teacher, tmp_path, accumulated):
+    big, _ = word_teacher(teacher, [])
+    data = word_data(two_sides(corpus), tok, **SHORT)
+    def train(folder, stop=None):
+        student, collate = word_student(big, tok, 2), Always(tok)
+        collate.left = stop
+        return fit_words(student, data.rows, collate, triple_loss(student, big), big, tmp_path/folder, **PAPER | FAST | dict(
+            max_steps=6, save_steps=2, gradient_accumulation_steps=accumulated))
+    with pytest.raises(KeyboardInterrupt): train("a", 5 * accumulated)
+    (tmp_path/"a"/"checkpoint-5").mkdir() # what a kill while saving would leave
+    whole, resumed = train("b"), train("a")
+    vec = lambda d: nn.utils.parameters_to_vector(d.student.parameters()).detach()
+    torch.testing.assert_close(vec(resumed), vec(whole), rtol=1e-5, atol=1e-7)
+    assert resumed.state.global_step == 6 and (resumed.history().index == whole.history().index).all()
+    with pytest.raises(InputError, match="made by other models"):
+        fit_words(word_student(big, tok, 3), data.rows, Always(tok), folder=tmp_path/"a", **PAPER | FAST)
+
+def test_folders_that_are_not_a_runs(tmp_path):
+    (tmp_path/"file").write_text("")
+    with pytest.raises(InputError, match="is a file"): last_checkpoint(tmp_path/"file", "n")
+    with pytest.raises(InputError, match="made by other models"): last_checkpoint(tmp_path, "n")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+def test_accumulated_batches(monkeypatch):
+    assert accumulate(4000, 50) == dict(per_device_train_batch_size=50, gradient_accumulation_steps=80)
+    assert accumulate(100, 32)["gradient_accumulation_steps"] == 4 and accumulate(None, 8)["gradient_accumulation_steps"] == 1
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert accumulate(4000, 50)["gradient_accumulation_steps"] == 20
+
+def test_evaluation_during_training(tok, corpus, teacher, tmp_path):
+    "The loss at hidden words, from which the best checkpoint can be taken."
+    data = word_data(two_sides(corpus, .1), tok, **SHORT)
+    student = masked_lm(1)
+    d = fit_words(student, data.rows, Always(tok), folder=tmp_path/"run", **PAPER | FAST | dict(
+        max_steps=4, eval_strategy="steps", eval_steps=2, save_steps=2, load_best_model_at_end=True, metric_for_best_model="loss"))
+    losses = [l["eval_loss"] for l in d.state.log_history if "eval_loss" in l]
+    assert len(losses) == 2 and d.state.best_metric == min(losses)
+    batch = Always(tok)([data.rows["validation"][i] for i in range(len(data.rows["validation"]))])
+    assert losses[-1] == pytest.approx(torch.tensor(word_scores(student, [batch])["perplexity"]).log().item(), rel=.1)
+
+def test_scores_ask_every_model_the_same(tok, corpus):
+    rows = [dict(input_ids=[2, *range(5, 13), 3])] * 70
+    a, b = [word_batches(rows, HideWords(tok), at_most=50, size=20) for _ in range(2)]
+    assert [len(x["labels"]) for x in a] == [20, 20, 10] and all(torch.equal(x["labels"], y["labels"]) for x, y in zip(a, b))
+    state = torch.get_rng_state()
+    word_batches(rows, HideWords(tok))
+    assert torch.equal(torch.get_rng_state(), state)
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "electra", "modernbert", "deberta-v2", "mobilebert", "xlm-roberta"])
+def test_families(family, tok, corpus):
+    big = build(family, AutoModelForMaskedLM)
+    student = word_student(big, tok, 2)
+    data = word_data(two_sides(corpus), tok, **SHORT)
+    run = fit_words(student, data.rows, data.collate, triple_loss(student, big), big, **PAPER | FAST)
+    assert (run.history().filter(regex="^loss").iloc[0] >= 0).all()
+    assert ("SoftTargets" in repr(run.objective)) == (family == "mobilebert")
+
+def test_bad_input(tok, corpus, teacher, tmp_path):
+    big, _ = word_teacher(teacher, [])
+    masked_lm().bert.save_pretrained(tmp_path/"headless")
+    tok.save_pretrained(tmp_path/"headless")
+    other = make_tokenizer()
+    other.add_tokens(["more"])
+    larger = masked_lm(vocab_size=14)
+    larger.save_pretrained(tmp_path/"larger"), other.save_pretrained(tmp_path/"larger")
+    masked_lm(hidden_size=8).save_pretrained(tmp_path/"narrow"), tok.save_pretrained(tmp_path/"narrow")
+    for message, call in {
+            "whose head is freshly initialised": lambda: run(corpus, tmp_path/"headless"),
+            "14 words, the teacher's tokenizer has 13": lambda: run(corpus, teacher, student=dict(kind=tmp_path/"larger")),
+            "a student of width 8, a teacher of 16": lambda: run(corpus, teacher, student=dict(kind=tmp_path/"narrow")),
+            "9 student layers": lambda: run(corpus, teacher, layers=9),
+            "choose='nouns'": lambda: run(corpus, teacher, text=dict(choose="nouns")),
+            "no held-out text": lambda: run(corpus.select(range(2)), teacher),
+            "held-out share 1": lambda: run(corpus, teacher, held_out=1),
+            "max_length=4": lambda: run(corpus, teacher, text=dict(max_length=4)),
+            "no sequence of 12 tokens": lambda: run(Dataset.from_dict(dict(text=["good"] * 3 + [f"bad {i}" for i in range(400)])), teacher),
+            "nowhere": lambda: run(tmp_path/"nowhere", teacher),
+            "T=0": lambda: run(corpus, teacher, triple=dict(T=0)),
+            "learning_rate=0": lambda: run(corpus, teacher, learning_rate=0)}.items():
+        with pytest.raises(InputError, match=message): call()
+
+def test_names_of_corpora(tmp_path):
+    (tmp_path/"wiki.txt").touch()
+    assert [corpus_name(c) for c in (None, tmp_path/"wiki.txt", "owner/name")] == ["docstrings", "wiki", "owner/name"]
+
+@pytest.mark.parametrize("choose", ["tokens", "words", "rare"])
+def test_collators(tok, corpus, choose):
+    data = word_data(two_sides(corpus), tok, choose=choose, **SHORT)
+    collate = word_collator(tok, data.rows["train"], choose)
+    assert (collate.weights is not None) == (choose == "rare") and collate.whole_words == (choose == "words")
