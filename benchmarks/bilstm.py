@@ -88,10 +88,22 @@ def one_seed(task, seed, o, curve):
         yield dict(model="student", learns=learns, seed=seed, texts=texts, parameters=student.num_parameters(), objective=repr(objective),
                    seconds=time.time() - start, **score(student, rows, tok))
 
+def longer(tasks, o):
+    "Students of the true labels of all texts with `o.longer` steps, to see whether they only lack time."
+    for task in (t for t in tasks if t.name in o.curve):
+        tok, teacher, n = load_tokenizer(), load_teacher(task=task), counts(task, o)[0] # its embeddings were not tuned either
+        rows = tokenize(hide_labels(task, n, n), tok, o.max_length)
+        for seed in o.seeds:
+            torch.manual_seed(seed)
+            student = lstm_student(teacher, tok, **o.student)
+            fit(student, rows, tok, HardTargets(), name=f"seed {seed}: {o.longer} steps", seed=seed, max_steps=o.longer, eval_strategy="no",
+                learning_rate=o.learning_rate, logging_steps=10**6)
+            yield dict(task=task.name, seed=seed, texts=n, steps=o.longer, **score(student, rows, tok))
+
 def write(file, task, o, results):
     "Everything so far as JSON."
     n, labelled = counts(task, o)
-    settings = {k: v for k, v in vars(o).items() if k not in ("task", "curve", "speed", "labelled")} | dict(name=task.name, labelled=labelled)
+    settings = {k: v for k, v in vars(o).items() if k not in ("task", "curve", "speed", "longer", "labelled")} | dict(name=task.name, labelled=labelled)
     data = dict(settings=settings, train=n, test=len(task["test"]), classes=len(task.labels), corpus=corpus_versions(), machine=machine(),
                 words=dict(labelled=bag_of_words(hide_labels(task, labelled, n)), all=bag_of_words(hide_labels(task, n, n))), results=results)
     file.write_text(json.dumps(data, indent=1) + "\n")
@@ -100,6 +112,7 @@ if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--task", action="append", default=[], metavar="NAME=SOURCE", help="may be given several times")
     p.add_argument("--speed", action="store_true", help="time the models too: nbs/results/bilstm-speed.json")
+    p.add_argument("--longer", type=int, metavar="STEPS", help="instead: curve's tasks, true labels, so many steps: nbs/results/bilstm-longer.json")
     p.add_argument("--curve", nargs="*", default=["bshift"], help="tasks with a curve over the number of texts")
     p.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     p.add_argument("--texts", type=int, default=12000, help="most texts")
@@ -116,7 +129,8 @@ if __name__ == "__main__":
     if o.speed: Path("nbs/results/bilstm-speed.json").write_text(json.dumps(dict(machine=machine(), results=speed(o)), indent=1) + "\n")
     tasks, begin = [read_task(*t.split("=", 1)) for t in o.task], time.time()
     results = {task.name: [] for task in tasks}
-    for seed in o.seeds:
+    if o.longer: Path("nbs/results/bilstm-longer.json").write_text(json.dumps(dict(results=list(longer(tasks, o))), indent=1) + "\n")
+    for seed in o.seeds if not o.longer else ():
         for task in tasks:
             for row in one_seed(task, seed, o, task.name in o.curve):
                 results[task.name].append(row)
