@@ -162,7 +162,7 @@ def pull_of(terms, shares, z_s, z_t, y):
             pull.index_add_(0, at, g)
     return torch.stack(losses), pull
 
-# %% ../nbs/31_vocabulary.ipynb #673a5822
+# %% ../nbs/31_vocabulary.ipynb #b25d14ad
 @dataclass
 class Sweep:
     "A pass over the rows of two models' words: what it compares, and in what chunks."
@@ -197,13 +197,14 @@ class Sweep:
         if top != 1: grads = [x if x is None else x.mul_(top) for x in grads]
         return total, grads
 
-    def pull(self, words, rows, shares):
-        "`pull_of` for some rows of both models."
-        z_t = None if self.teacher is None else self.logits(self.teacher, rows)
-        y = None if self.y is None else self.y[rows]
-        return pull_of(self.terms, shares, self.logits(words, rows), z_t, y)
+# %% ../nbs/31_vocabulary.ipynb #59843880
+@patch
+def pull(self:Sweep, words, rows, shares):
+    "`pull_of` for some rows of both models."
+    z_t = None if self.teacher is None else self.logits(self.teacher, rows)
+    y = None if self.y is None else self.y[rows]
+    return pull_of(self.terms, shares, self.logits(words, rows), z_t, y)
 
-# %% ../nbs/31_vocabulary.ipynb #ecdc87d7
 @patch
 def multiply(self:Sweep, pull, words, rows, d_states, d_weight, d_bias):
     "Add what the pull of some rows gives to the gradients that are needed."
