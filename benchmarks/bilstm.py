@@ -1,21 +1,20 @@
 """A teacher in a BiLSTM: `python benchmarks/bilstm.py --task TREC=FOLDER --task SST-2=FOLDER --task bshift=bshift`.
 
-One teacher per seed and task, fine-tuned on the labels that it gets; its answers to all texts are computed once and stored. Equal BiLSTMs
+One teacher per seed and task, fine-tuned on the labels that it gets; its answers to all texts are cached. Equal BiLSTMs
 take the same number of steps on the same labelled texts: on the labels, on the answers by KL and by squared error; then with the texts that
 have no label for the others, by KL, by squared error, and, as an upper control, with their true labels. For the tasks of `--curve` also
-over the number of texts, with answers and with labels. `--speed` times models of these sizes. Writes nbs/results/bilstm-TASK.json after every seed, which
-nbs/results/bilstm.ipynb reads. A folder with TREC.train.all and TREC.test.all is read as it was published: a class and a question a line.
+over the number of texts, with answers and with labels. `--speed` times models of these sizes; `--longer 3200` asks whether the labels only
+lack steps. Writes nbs/results/bilstm-TASK.json after every seed, which nbs/results/bilstm.ipynb reads. A folder with TREC.train.all and TREC.test.all is read as it was published: a class and a question a line.
 """
 import argparse, json, statistics, time
 from pathlib import Path
 import datasets, pandas as pd, torch
-from torch import nn
 from transformers import BertConfig, BertForSequenceClassification
-from transformers.modeling_outputs import SequenceClassifierOutput
 from distill_nb.bilstm import lstm_student
+from distill_nb.cache import cache_teacher
 from distill_nb.data import corpus_versions, load_task, make_task, tokenize
 from distill_nb.demo import bag_of_words, hide_labels
-from distill_nb.evaluate import latency, machine, predict
+from distill_nb.evaluate import latency, machine
 from distill_nb.losses import HardTargets, LogitMSE, SoftTargets
 from distill_nb.recipes import fit, freeze_embeddings, score
 from distill_nb.teacher import load_teacher, load_tokenizer
@@ -30,14 +29,6 @@ def read_task(name, source):
         task = make_task(name, {s: pd.DataFrame(rows, columns=["label", "text"]) for s, rows in lines.items()})
     task.name = name
     return task
-
-class Stored(nn.Module):
-    "Stands in for a teacher: its answers, looked up by the column `row`."
-    def __init__(self, logits, config):
-        super().__init__()
-        self.logits, self.config = logits, config
-
-    def forward(self, row, output_hidden_states=False): return SequenceClassifierOutput(logits=self.logits[row])
 
 def counts(task, o):
     "Number of texts and of those whose label teacher and baseline see, half of them at most."
@@ -77,14 +68,12 @@ def one_seed(task, seed, o, curve):
     fit(freeze_embeddings(teacher), known, tok, name="teacher", max_steps=o.teacher, per_device_train_batch_size=16, **common)
     yield dict(model="teacher", seed=seed, texts=labelled, parameters=teacher.num_parameters(), seconds=time.time() - start,
                **score(teacher, rows, tok))
-    with torch.autocast("cpu", torch.bfloat16, enabled=fast_bf16()): answers = predict(teacher, rows["train"], tok)
-    stored = Stored(answers, teacher.config)
-    train = rows["train"].add_column("row", list(range(n)))
+    train = cache_teacher(teacher, rows["train"], tok, bf16=fast_bf16())
     for learns, objective, texts in plans(o, n, labelled, curve):
         torch.manual_seed(seed)
         student, start = lstm_student(teacher, tok, **o.student), time.time()
-        fit(student, {"train": train.select(range(texts)), "validation": rows["validation"]}, tok, objective, stored,
-            f"seed {seed}: {texts} texts, {learns}", max_steps=o.steps, learning_rate=o.learning_rate, **common)
+        fit(student, {"train": train.select(range(texts)), "validation": rows["validation"]}, tok, objective, teacher,
+            f"seed {seed}: {texts} texts, {learns}", max_steps=o.steps, learning_rate=o.learning_rate, cache=False, **common)
         yield dict(model="student", learns=learns, seed=seed, texts=texts, parameters=student.num_parameters(), objective=repr(objective),
                    seconds=time.time() - start, **score(student, rows, tok))
 
