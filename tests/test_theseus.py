@@ -445,5 +445,5 @@ def test_recipe_is_repeatable(headless):
 
 @pytest.mark.parametrize("layers, message", [(4, "4 successor blocks"), (0, "0 student layers|0 successor"), ([3, 1], "ascending")])
 def test_recipe_refuses_before_the_teacher_is_tuned(headless, layers, message, monkeypatch):
-    monkeypatch.setattr("distill_nb.theseus_student.fit_and_report", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr("distill_nb.recipes.fit", lambda *a, **k: 1 / 0)
     with pytest.raises(InputError, match=message): distil_theseus(toy(), headless, layers=layers, **QUICK)
