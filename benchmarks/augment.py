@@ -4,14 +4,16 @@ Ours asks many gaps in a batch and runs the head at the masks alone; the plain w
 pass per word at batch 1, all logits, the vocabulary sorted. Both take turns on the same model and sentences, and their
 candidates are compared. Writes nbs/results/augment-DEVICE.json, which nbs/results/augment.ipynb reads.
 """
-import argparse, json, random, time
+import argparse, json, math, random, time
 from pathlib import Path
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertForMaskedLM
 from distill_nb.augment import Augmenter, draw, may_go, split_words
 from distill_nb.data import docstrings
 from distill_nb.evaluate import machine
+from distill_nb.packing import PackedLinear
 from distill_nb.teacher import load_tokenizer
 
 MODELS = {"BERT-base": BertConfig(), "2 layers, 128 wide": BertConfig(hidden_size=128, num_hidden_layers=2,
@@ -49,9 +51,13 @@ def timed(f, *args, device="cpu"):
     if device == "cuda": torch.cuda.synchronize()
     return time.perf_counter() - start, out
 
+def product_flops(x, weight, *args, out_shape=None, **kwargs): return 2 * math.prod(x) * weight[0]
+
+PRODUCTS = {torch.ops.mkldnn._linear_pointwise: product_flops}  # the packed ones, which torch's counter does not know
+
 def work(f, *args):
     "Floating-point operations of the matrix products in a call."
-    with FlopCounterMode(display=False) as count: f(*args)
+    with FlopCounterMode(display=False, custom_mapping=PRODUCTS) as count: f(*args)
     return count.get_total_flops()
 
 def measure(name, o, texts):
@@ -64,23 +70,31 @@ def measure(name, o, texts):
     plain(slow, texts[:2])
     for fast in ways.values(): fast.candidates(texts)
     flops = dict(plain_flops=work(plain, slow, texts), flops=work(batched, ways[False], texts))
-    rounds = [(timed(plain, slow, texts, device=o.device), {k: timed(batched, w, texts, device=o.device) for k, w in ways.items()})
-              for _ in range(o.repeats)]
+    rounds = []
+    for _ in range(o.repeats):
+        rounds.append({"plain": timed(plain, slow, texts, device=o.device)})
+        for bf16, way in ways.items():
+            with way.at_work():
+                way.candidates(texts[:2])  # packs the weights, as is done once per data set
+                rounds[-1][bf16] = timed(batched, way, texts, device=o.device)
+    speed = lambda k: len(texts) / min(r[k][0] for r in rounds)
     for bf16, way in ways.items():
-        theirs, ours = rounds[0][0][1], single(rounds[0][1][bf16][1], way, texts)
+        theirs, ours = rounds[0]["plain"][1], single(rounds[0][bf16][1], way, texts)
         pairs = [(a.get(i), b.get(i)) for a, b in zip(theirs, ours) for i in a.keys() | b.keys()]
-        ratios = sorted(p[0] / q[bf16][0] for p, q in rounds)
+        ratios = sorted(r["plain"][0] / r[bf16][0] for r in rounds)
         yield dict(model=name, bf16=bf16, sentences=len(texts), gaps=len(pairs), same=sum(a == b for a, b in pairs),
                    overlap=sum(len({*a} & {*b}) / max(len(a), 1) for a, b in pairs) / len(pairs), ratios=ratios,
-                   plain=len(texts) / min(p[0] for p, _ in rounds), ours=len(texts) / min(q[bf16][0] for _, q in rounds), **flops)
+                   plain=speed("plain"), ours=speed(bf16), **flops)
 
 def peak(n=2048, device="cpu"):
-    "Matrix products of this machine in GFLOP/s by precision, best of five: what no way can pass."
+    "GFLOP/s of this machine's matrix products by precision, plain and packed, best of nine: what no way can pass."
     found = {}
     for dtype in (torch.float32, torch.bfloat16):
-        a = torch.randn(n, n, dtype=dtype, device=device)
-        a @ a
-        found[str(dtype).removeprefix("torch.")] = 2 * n**3 / min(timed(torch.matmul, a, a, device=device)[0] for _ in range(5)) / 1e9
+        layer, x = nn.Linear(n, n, dtype=dtype, device=device), torch.randn(n, n, dtype=dtype, device=device)
+        ways = [layer, PackedLinear(layer)] if device == "cpu" else [layer]
+        with torch.no_grad():
+            took = [timed(way, x, device=device)[0] for _ in range(10) for way in ways][len(ways):]
+        found[str(dtype).removeprefix("torch.")] = 2 * n**3 / min(took) / 1e9
     return found
 
 def drawing(augmenter, texts):
@@ -93,8 +107,8 @@ def drawing(augmenter, texts):
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--sentences", type=int, default=64)
-    p.add_argument("--repeats", type=int, default=3)
-    p.add_argument("--batch-tokens", type=int, default=2048)
+    p.add_argument("--repeats", type=int, default=5)
+    p.add_argument("--batch-tokens", type=int, help="per forward pass (default: by the model's width)")
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     o = p.parse_args()
     texts = [t for t in docstrings().sentence if 10 <= len(t.split()) <= 16][::97][:o.sentences]

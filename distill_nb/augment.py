@@ -8,7 +8,7 @@ __all__ = ['STOP_WORDS', 'CJK', 'PART', 'PER_TASK', 'WRITE', 'split_words', 'may
 
 # %% ../nbs/22_augment.ipynb #af3d926a
 import random, re
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from .cache import in_turn
 from .data import UNLABELLED, Task, glue_key
 from .errors import expect
 from .masked_lm import check_head, masked_logits
+from .packing import packed
 from .train import whole_file
 from .wordvectors import (WordVectors, embedding_vectors, piece_means,
                                     token_words)
@@ -101,7 +102,7 @@ class Augmenter:
     n_candidates:int=15 # per word
     n:int=30 # new texts per text, at most
     seed:int=0
-    batch_tokens:int=2048 # per forward pass; changes nothing but the speed
+    batch_tokens:int=None # per forward pass, for speed alone; None: by the model's width
     max_length:int=512 # tokens
     bf16:bool=False
     reference:bool=False # keep special tokens among the candidates
@@ -111,7 +112,7 @@ class Augmenter:
         expect(0 <= self.p <= 1, f"p={self.p}", "a probability")
         for name in "n_candidates", "n", "batch_tokens":
             n = getattr(self, name)
-            expect(n > 0, f"{name}={n}", "1 or more")
+            expect(n is None or n > 0, f"{name}={n}", "1 or more")
         kind = type(self.tokenizer).__name__
         expect(self.tokenizer.mask_token_id is not None, f"{kind} without a mask token",
                "one that has it",
@@ -173,12 +174,14 @@ def _ask(self:Augmenter, text, first, ids, words):
 def batches(lengths:list, most:int, share:float=.8)->list:
     """Indices in groups, longest first: `most` tokens when padded, one row at least.
 
-    In a group none is shorter than `share` of its longest."""
+    In a group none is shorter than `share` of its longest; once it is half full,
+    none is shorter at all."""
     groups = []
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         group = groups[-1] if groups else []
         longest = lengths[group[0]] if group else 0
-        fits = (len(group) + 1) * longest <= most and lengths[i] >= share * longest
+        least = longest if 2 * len(group) * longest >= most else share * longest
+        fits = (len(group) + 1) * longest <= most and lengths[i] >= least
         if group and fits: group.append(i)
         else: groups.append([i])
     return groups
@@ -188,13 +191,27 @@ def batches(lengths:list, most:int, share:float=.8)->list:
 def answers(self:Augmenter, gaps:list)->list:
     "Per gap the words of the best `n_candidates` tokens."
     out, n = [None] * len(gaps), min(self.n_candidates, len(self.words))
-    on_cpu = self.model.device.type == "cpu"
-    with freed_memory_kept() if on_cpu else nullcontext():
-        for group in batches([len(g.ids) for g in gaps], self.batch_tokens):
+    with self.at_work():
+        for group in batches([len(g.ids) for g in gaps], self._most()):
             best = self._logits([gaps[i] for i in group]).topk(n).indices
             for i, row in zip(group, best.tolist()):
                 out[i] = [self.words[t] for t in row if self.words[t]]
     return out
+
+@patch
+def _most(self:Augmenter):
+    "Tokens per forward pass: on a CPU a block's widest states then fit its cache."
+    at_once = 3 * 2**18 if self.model.device.type == "cpu" else 2**24
+    return self.batch_tokens or max(at_once // self.model.config.hidden_size, 1)
+
+@patch
+def at_work(self:Augmenter):
+    "A context for asking much: the weights are packed or rounded once, memory is kept."
+    inside, device = ExitStack(), self.model.device.type
+    inside.enter_context(torch.autocast(device, torch.bfloat16, enabled=self.bf16))
+    inside.enter_context(packed(self.model))
+    if device == "cpu": inside.enter_context(freed_memory_kept())
+    return inside
 
 # %% ../nbs/22_augment.ipynb #92262747
 @patch
@@ -212,8 +229,7 @@ def _logits(self:Augmenter, gaps):
     mask[range(len(gaps)), [g.at for g in gaps]] = True
     device = self.model.device
     batch = {k: v.to(device) for k, v in batch.items()}
-    with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
-        return masked_logits(self.model, batch, mask.to(device))
+    return masked_logits(self.model, batch, mask.to(device))
 
 # %% ../nbs/22_augment.ipynb #d734359b
 @patch
@@ -283,7 +299,8 @@ def _files(plain, augmenter, home, per_file):
     home.mkdir(parents=True, exist_ok=True)
     starts = list(range(0, len(plain), per_file))
     files = {s: home/f"{s:09}.parquet" for s in starts}
-    with tqdm(total=len(plain), unit="rows", disable=None) as bar:
+    bar = tqdm(total=len(plain), unit="rows", disable=None)
+    with bar, augmenter.at_work():
         for start in in_turn(starts):
             rows = range(start, min(start + per_file, len(plain)))
             if not files[start].exists():

@@ -25,6 +25,7 @@ from .capture import Outputs, trace, unwrap
 from .errors import InputError, expect
 from .evaluate import batches_by_length, evaluating
 from .losses import SoftTargets, as_objective, depth
+from .packing import packed
 
 # %% ../nbs/29_cache.ipynb #0036ca5a
 LOGITS, STATES = "teacher_logits", "teacher_states"
@@ -187,7 +188,8 @@ def _all_answers(question, parts, files):
     def answer(columns):
         bar.update(len(columns["input_ids"]))
         return ask(question, columns)
-    with evaluating(question.teacher), freed_memory_kept(), bar:
+    teacher = question.teacher
+    with evaluating(teacher), packed(teacher), freed_memory_kept(), bar:
         for i in in_turn([*range(len(parts))]):
             done[i] = _answered(question, parts[i], files[i], answer)
     return [done[i] for i in range(len(parts))]

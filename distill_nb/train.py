@@ -25,6 +25,7 @@ from .capture import check_parts, trace
 from .errors import expect
 from .evaluate import evaluating, metrics
 from .losses import HardTargets, as_objective, count, depth
+from .packing import packed
 from .teacher import quiet
 
 # %% ../nbs/19_train.ipynb #022cc1b6
@@ -101,9 +102,10 @@ class Distiller(Trainer):
         elif teacher: teacher.eval().to(args.device)
 
     def train(self, *args, **kwargs):
-        "Trainer's; on a CPU the memory of a step is kept for the next one."
-        on_cpu = self.args.device.type == "cpu"
-        with freed_memory_kept() if on_cpu else nullcontext():
+        "Trainer's; on a CPU a step's memory is kept and the teacher's weights packed."
+        on_cpu, asked = self.args.device.type == "cpu", not self.cached and self.teacher
+        with (freed_memory_kept() if on_cpu else nullcontext(),
+              packed(self.teacher) if asked else nullcontext()):
             return super().train(*args, **kwargs)
 
 def prediction_metrics(p):

@@ -15,11 +15,11 @@ from fastcore.basics import patch
 from torch.autograd.function import once_differentiable
 from .capture import READERS
 from .errors import expect
-from .evaluate import evaluating
 from .logits import _check_temperature
 from .losses import Term, known_labels
-from .masked_lm import head_only_at
+from .masked_lm import head_only_at, same_numbers
 from .objective import check_unit, unit_mask, widen
+from .packing import product_dtype
 
 # %% ../nbs/31_vocabulary.ipynb #cd8bf8c1
 @dataclass
@@ -52,27 +52,21 @@ def decoder_aside(decoder):
         del decoder.forward
         if own is not None: decoder.forward = own
 
-@torch.no_grad()
-def _same_words(model):
-    "Do states and decoder give the model's own logits?"
-    decoder = getattr(model, "get_output_embeddings", lambda: None)()
-    if not isinstance(decoder, torch.nn.Linear): return False
-    ids = torch.arange(6, device=model.device).view(2, 3)
-    inputs = dict(input_ids=ids, attention_mask=torch.ones_like(ids))
-    with evaluating(model), torch.autocast(model.device.type, enabled=False):
-        plain = model(**inputs).logits
-        try:
-            with decoder_aside(decoder): states = model(**inputs).logits
-            made = F.linear(states, decoder.weight, decoder.bias)
-        except Exception: return False # whatever it is, logits are left
-    low = plain.dtype in (torch.bfloat16, torch.float16)
-    return made.shape == plain.shape and torch.allclose(
-        made, plain, atol=.1 if low else 1e-4)
+def _decoded(model, decoder):
+    "The model's logits from its states and its decoder."
+    def logits(**inputs):
+        with decoder_aside(decoder): states = model(**inputs).logits
+        return F.linear(states, decoder.weight, decoder.bias)
+    return logits
 
 def has_words(model)->bool:
     "Does the model's head end in its decoder? Tried once, then remembered."
-    if not hasattr(model, "_words"): model._words = _same_words(model)
-    return model._words
+    if not hasattr(model, "_has_words"):
+        decoder = getattr(model, "get_output_embeddings", lambda: None)()
+        plain = lambda **x: model(**x).logits
+        model._has_words = isinstance(decoder, torch.nn.Linear) and same_numbers(
+            model, plain, _decoded(model, decoder))
+    return model._has_words
 
 # %% ../nbs/31_vocabulary.ipynb #65371de0
 class WordReader:
@@ -238,11 +232,6 @@ class WordLosses(torch.autograd.Function):
 # %% ../nbs/31_vocabulary.ipynb #4a7fe56f
 CHUNK = 3 * 2**21 # logits at a time: 24 MB of them in float32
 
-def _dtype(x):
-    "What products of `x` are computed in: autocast's dtype where that is on."
-    on = torch.is_autocast_enabled(x.device.type)
-    return torch.get_autocast_dtype(x.device.type) if on else x.dtype
-
 def word_losses(terms, scales, s, t, batch)->list:
     "Losses of terms on words times their scales, from one sweep over both models."
     masks = [unit_mask(batch, term.unit).bool() for term in terms]
@@ -256,12 +245,12 @@ def word_losses(terms, scales, s, t, batch)->list:
         V = len(mine.weight), len(big.weight)
         expect(V[0] == V[1], f"student with {V[0]} words, teacher with {V[1]}",
                "one vocabulary", "Make the student with init_student")
-        low = big.weight.detach().to(_dtype(states)) # once, and not for each chunk
+        low = big.weight.detach().to(product_dtype(states)) # once, and not for each chunk
         big = Words(big.at(some).detach(), low, big.bias)
     y = batch["labels"][some] if batch.get("labels") is not None else None
     chunk = min((term.chunk for term in terms if term.chunk), default=None)
     sweep = Sweep(big, terms, y, chunk or max(1, CHUNK // len(mine.weight)),
-                  _dtype(states))
+                  product_dtype(states))
     with torch.autocast(states.device.type, enabled=False):
         return list(WordLosses.apply(states, mine.weight, mine.bias, shares, sweep))
 
