@@ -102,7 +102,7 @@ class Augmenter:
     n_candidates:int=15 # per word
     n:int=30 # new texts per text, at most
     seed:int=0
-    batch_tokens:int=None # per forward pass, for speed alone; None: by the model's width
+    batch_tokens:int=None # per forward pass, for speed; None: by the model's width
     max_length:int=512 # tokens
     bf16:bool=False
     reference:bool=False # keep special tokens among the candidates
@@ -186,18 +186,7 @@ def batches(lengths:list, most:int, share:float=.8)->list:
         else: groups.append([i])
     return groups
 
-@patch
-@torch.inference_mode()
-def answers(self:Augmenter, gaps:list)->list:
-    "Per gap the words of the best `n_candidates` tokens."
-    out, n = [None] * len(gaps), min(self.n_candidates, len(self.words))
-    with self.at_work():
-        for group in batches([len(g.ids) for g in gaps], self._most()):
-            best = self._logits([gaps[i] for i in group]).topk(n).indices
-            for i, row in zip(group, best.tolist()):
-                out[i] = [self.words[t] for t in row if self.words[t]]
-    return out
-
+# %% ../nbs/22_augment.ipynb #c0ebf8f1
 @patch
 def _most(self:Augmenter):
     "Tokens per forward pass: on a CPU a block's widest states then fit its cache."
@@ -212,6 +201,18 @@ def at_work(self:Augmenter):
     inside.enter_context(packed(self.model))
     if device == "cpu": inside.enter_context(freed_memory_kept())
     return inside
+
+@patch
+@torch.inference_mode()
+def answers(self:Augmenter, gaps:list)->list:
+    "Per gap the words of the best `n_candidates` tokens."
+    out, n = [None] * len(gaps), min(self.n_candidates, len(self.words))
+    with self.at_work():
+        for group in batches([len(g.ids) for g in gaps], self._most()):
+            best = self._logits([gaps[i] for i in group]).topk(n).indices
+            for i, row in zip(group, best.tolist()):
+                out[i] = [self.words[t] for t in row if self.words[t]]
+    return out
 
 # %% ../nbs/22_augment.ipynb #92262747
 @patch

@@ -42,7 +42,7 @@ class PackedLinear:
 @cache
 def can_pack(dtype)->bool:
     "Does this torch multiply with packed weights, and right? Tried once."
-    x = torch.arange(24, dtype=dtype).view(3, 8) / 8 # exact in bf16, and so are the sums
+    x = torch.arange(24, dtype=dtype).view(3, 8) / 8 # exact in bf16, as are sums
     with torch.no_grad():
         layer = nn.Linear(8, 8).to(dtype)
         layer.weight.copy_(torch.eye(8) + 1)
@@ -54,7 +54,7 @@ def can_pack(dtype)->bool:
 # %% ../nbs/41_packing.ipynb #3e91e686
 @contextmanager
 def packed(model):
-    """Inside, a model on a CPU multiplies with packed weights where it needs no gradient.
+    """Inside, a model on a CPU uses packed weights wherever it needs no gradient.
 
     Its weights must not change there. Elsewhere than on a CPU nothing happens."""
     on_cpu = model.device.type == "cpu"

@@ -245,7 +245,7 @@ def word_losses(terms, scales, s, t, batch)->list:
         V = len(mine.weight), len(big.weight)
         expect(V[0] == V[1], f"student with {V[0]} words, teacher with {V[1]}",
                "one vocabulary", "Make the student with init_student")
-        low = big.weight.detach().to(product_dtype(states)) # once, and not for each chunk
+        low = big.weight.detach().to(product_dtype(states)) # once, not per chunk
         big = Words(big.at(some).detach(), low, big.bias)
     y = batch["labels"][some] if batch.get("labels") is not None else None
     chunk = min((term.chunk for term in terms if term.chunk), default=None)
