@@ -83,7 +83,7 @@ def run_augment(o):
     from distill_nb.augment import augment, check_table, save_table
     quiet_libraries()
     out, task = check_table(o.out, o.overwrite), read_task(o)
-    more = augment(task, make_augmenter(o, task), o.labels)
+    more = augment(task, make_augmenter(o, task, o.max_length), o.labels)
     save_table(more, out)
     print(f"{len(task['train']):,} texts became {len(more['train']):,}: {out}")
 

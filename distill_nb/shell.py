@@ -61,6 +61,7 @@ TINYBERT = NEW_TEXTS | dict(
     layers=(4, "blocks of the student"),
     width=(312, "of the student"),
     inner=(1200, "inner width of the student"),
+    max_length=(0, "longest text in tokens, 0: the paper's 64, and 128 for pairs"),
     inside_epochs=(0., "of the first stage, 0: the paper's for the task"),
     answers_epochs=(0., "of the second stage, 0: the paper's"),
     corpus=(None, "unlabelled text for general distillation before the stages"),
@@ -127,7 +128,7 @@ def by_layers(o):
                        o.max_length, **common(o))
 
 # %% ../nbs/40_shell.ipynb #c11a0003
-def make_augmenter(o, task):
+def make_augmenter(o, task, max_length):
     "The `Augmenter` that the options ask for; a masked-LM head is fitted if need be."
     from distill_nb.augment import Augmenter, new_texts
     from distill_nb.masked_lm import ready_masked_lm
@@ -137,22 +138,22 @@ def make_augmenter(o, task):
     model, tokenizer = ready_masked_lm(o.masked_lm, task, o.fit_steps, o.seed)
     return Augmenter(model, tokenizer, vectors, o.p, o.candidates,
                      o.new or new_texts(task.name), o.seed, bf16=fast_bf16(),
-                     max_length=2 * o.max_length)
+                     max_length=2 * max_length)
 
 # %% ../nbs/40_shell.ipynb #5be1100d
 def by_stages(o):
     "A narrow student in TinyBERT's two stages, each kept in a folder beside --out."
     from distill_nb.corpus import read_corpus
-    from distill_nb.tinybert import tinybert, tinybert_stages
+    from distill_nb.tinybert import longest_text, tinybert, tinybert_stages
     expect(isinstance(o.layers, int), f"--layers {o.layers}", "a number for tinybert")
     task = shown_task(o)
-    stages = tinybert_stages(task)
+    stages, length = tinybert_stages(task), o.max_length or longest_text(task)
     for stage, n in zip(stages, (o.inside_epochs, o.answers_epochs)):
         if n: stage.settings["num_train_epochs"] = n
     return tinybert(
-        task, o.teacher, f"{o.out}-stages", make_augmenter(o, task) if o.augment else
-        None, o.labels, stages, read_corpus(o.corpus)["text"] if o.corpus else None,
-        o.max_length, seed=o.seed,
+        task, o.teacher, f"{o.out}-stages",
+        make_augmenter(o, task, length) if o.augment else None, o.labels, stages,
+        read_corpus(o.corpus)["text"] if o.corpus else None, length, seed=o.seed,
         per_device_train_batch_size=o.batch_size, teacher_settings=common(o),
         student=dict(n_layers=o.layers, hidden_size=o.width, intermediate_size=o.inner))
 

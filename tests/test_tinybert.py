@@ -9,7 +9,7 @@ from distill_nb.errors import InputError
 from distill_nb.losses import AttentionMSE, HiddenMSE, SoftTargets
 from distill_nb.masked_lm import load_masked_lm
 from distill_nb.teacher import load_teacher, load_tokenizer
-from distill_nb.tinybert import Stage, general_stage, load_stage, run_stages, tiny_student, tinybert, tinybert_stages
+from distill_nb.tinybert import Stage, general_stage, load_stage, longest_text, run_stages, tiny_student, tinybert, tinybert_stages
 import distill_nb.tinybert as module
 
 QUICK = dict(max_steps=2, eval_strategy="no", disable_tqdm=True)
@@ -156,3 +156,5 @@ def test_the_general_stage_serves_another_task(headless, tok, tmp_path, monkeypa
 @pytest.mark.parametrize("texts", [[], ["", "  "]])
 def test_general_distillation_needs_texts(tuned, tok, texts):
     with pytest.raises(InputError, match="no text for general distillation"): general_stage(load_teacher(tuned, toy()), texts, tok)
+
+def test_the_longest_text_is_the_papers(): assert [longest_text(task()) for task in (toy, scores, pairs)] == [64, 64, 128]
