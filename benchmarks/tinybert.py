@@ -4,7 +4,7 @@ One teacher per seed and task, fine-tuned on the labels that it gets. Narrow stu
 of steps: on labels alone, on the teacher's answers alone, in TinyBERT's two stages, the same with new texts, and with one part of the
 first stage left out each. Writes nbs/results/tinybert-TASK.json after every seed, which nbs/results/tinybert.ipynb reads.
 """
-import argparse, json, time
+import argparse, json, sys, time
 from pathlib import Path
 import datasets, torch
 from distill_nb.augment import Augmenter, augment, new_texts
@@ -50,6 +50,7 @@ def one_seed(task, rows, tok, seed, o, ablate):
     teacher = teachers["tuned"]
     yield dict(model="teacher", seed=seed, parameters=teacher.num_parameters(), **score(teacher, rows["task"], tok))
     for name, stages in plans(o, ablate):
+        if o.only and name not in o.only: continue
         torch.manual_seed(seed)
         student, start = tiny_student(teacher, 3, o.width, o.inner), time.time()
         for objective, steps, texts, who in stages:
@@ -70,10 +71,18 @@ def all_rows(task, tok, o):
     tasks = dict(task=task, new=more, docstrings=type(task)("docstrings", general, task.labels, task.metric))
     return {k: tokenize(t, tok, o.max_length) for k, t in tasks.items()}, len(more["train"])
 
+def kept(file, o, settings):
+    "Rows that the file holds and that are not made anew; none unless `--only` asks for some ways."
+    if not (o.only and file.is_file()): return []
+    old = json.loads(file.read_text())
+    if old["settings"] != settings: sys.exit(f"{file} was made with other settings: {old['settings']}")
+    return [row for row in old["results"] if row["model"] not in ("teacher", *o.only)]
+
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--task", action="append", required=True, metavar="NAME=SOURCE", help="may be given several times")
     p.add_argument("--ablate", nargs="*", default=["SST-2", "bshift"], help="tasks whose first stage is taken apart")
+    p.add_argument("--only", nargs="+", metavar="WAY", help="ways to train that are measured (default: all); the file keeps its others")
     p.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     p.add_argument("--texts", type=int, default=4000, help="most labelled texts")
     p.add_argument("--max-length", type=int, default=96)
@@ -93,13 +102,14 @@ if __name__ == "__main__":
         task = hide_labels(task, min(o.texts, len(task["train"])), min(o.texts, len(task["train"])))
         rows, with_new = all_rows(task, tok, o)
         print(name, round(time.time() - start), "s until", len(task["train"]), "texts became", with_new, flush=True)
-        results = []
+        file = Path(f"nbs/results/tinybert-{name}.json")
+        settings = {k: v for k, v in vars(o).items() if k not in ("task", "ablate", "only")} | dict(
+            name=name, student=dict(n_layers=3, hidden_size=o.width, intermediate_size=o.inner))
+        results = kept(file, o, settings)
         for seed in o.seeds:
             for row in one_seed(task, rows, tok, seed, o, name in o.ablate):
                 results.append(row)
                 print(name, round(time.time() - start), row, flush=True)
-            settings = {k: v for k, v in vars(o).items() if k not in ("task", "ablate")} | dict(
-                name=name, student=dict(n_layers=3, hidden_size=o.width, intermediate_size=o.inner))
             data = dict(settings=settings, train=len(task["train"]), with_new=with_new, test=len(task["test"]), metric=task.metric,
                         corpus=corpus_versions(), machine=machine(), results=results)
-            Path(f"nbs/results/tinybert-{name}.json").write_text(json.dumps(data, indent=1) + "\n")
+            file.write_text(json.dumps(data, indent=1) + "\n")
