@@ -13,7 +13,7 @@ from transformers import BertConfig, BertForMaskedLM
 from distill_nb.augment import Augmenter, draw, may_go, split_words
 from distill_nb.data import docstrings
 from distill_nb.evaluate import machine
-from distill_nb.packing import PackedLinear
+from distill_nb.packing import PackedLinear, packed
 from distill_nb.teacher import load_tokenizer
 
 MODELS = {"BERT-base": BertConfig(), "2 layers, 128 wide": BertConfig(hidden_size=128, num_hidden_layers=2,
@@ -74,7 +74,7 @@ def measure(name, o, texts):
     for _ in range(o.repeats):
         rounds.append({"plain": timed(plain, slow, texts, device=o.device)})
         for bf16, way in ways.items():
-            with way.at_work():
+            with packed(model):
                 way.candidates(texts[:2])  # packs the weights, as is done once per data set
                 rounds[-1][bf16] = timed(batched, way, texts, device=o.device)
     speed = lambda k: len(texts) / min(r[k][0] for r in rounds)

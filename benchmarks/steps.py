@@ -26,6 +26,7 @@ from distill_nb.capture import trace
 from distill_nb.data import load_task, tokenize
 from distill_nb.evaluate import machine
 from distill_nb.losses import AttentionMSE, CosineHidden, HardTargets, HiddenMSE, Relations, SoftTargets, as_objective
+from distill_nb.packing import packed
 from distill_nb.student import init_student
 from distill_nb.teacher import load_tokenizer
 from distill_nb.train import Distiller, fast_bf16, show_bar, training_args
@@ -281,6 +282,9 @@ def options(o):
         full = Pair(o, o.config, shape(*o.student), False)
         compare("float32", full.step(full.bare(batch)))
         del full
+    quick = Pair(o, o.config, shape(*o.student), bf16)
+    with packed(quick.teacher): compare("teacher packed, as in a Distiller", quick.step(quick.bare(batch)))
+    del quick
     eager = Pair(o, o.config, shape(*o.student), bf16)
     eager.teacher.set_attn_implementation("eager")
     compare("eager teacher", eager.step(eager.bare(batch)))

@@ -8,7 +8,7 @@ __all__ = ['STOP_WORDS', 'CJK', 'PART', 'PER_TASK', 'WRITE', 'split_words', 'may
 
 # %% ../nbs/22_augment.ipynb #af3d926a
 import random, re
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -194,20 +194,13 @@ def _most(self:Augmenter):
     return self.batch_tokens or max(at_once // self.model.config.hidden_size, 1)
 
 @patch
-def at_work(self:Augmenter):
-    "A context for asking much: the weights are packed or rounded once, memory is kept."
-    inside, device = ExitStack(), self.model.device.type
-    inside.enter_context(torch.autocast(device, torch.bfloat16, enabled=self.bf16))
-    inside.enter_context(packed(self.model))
-    if device == "cpu": inside.enter_context(freed_memory_kept())
-    return inside
-
-@patch
 @torch.inference_mode()
 def answers(self:Augmenter, gaps:list)->list:
     "Per gap the words of the best `n_candidates` tokens."
     out, n = [None] * len(gaps), min(self.n_candidates, len(self.words))
-    with self.at_work():
+    device = self.model.device.type
+    with (torch.autocast(device, torch.bfloat16, enabled=self.bf16), packed(self.model),
+          freed_memory_kept() if device == "cpu" else nullcontext()):
         for group in batches([len(g.ids) for g in gaps], self._most()):
             best = self._logits([gaps[i] for i in group]).topk(n).indices
             for i, row in zip(group, best.tolist()):
@@ -301,7 +294,7 @@ def _files(plain, augmenter, home, per_file):
     starts = list(range(0, len(plain), per_file))
     files = {s: home/f"{s:09}.parquet" for s in starts}
     bar = tqdm(total=len(plain), unit="rows", disable=None)
-    with bar, augmenter.at_work():
+    with bar, packed(augmenter.model):
         for start in in_turn(starts):
             rows = range(start, min(start + per_file, len(plain)))
             if not files[start].exists():

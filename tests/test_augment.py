@@ -283,3 +283,11 @@ def test_perplexity_is_repeatable_and_refuses_nothing(lm, tok):
     texts = ["the good film", "a dull book"] * 20
     assert perplexity(lm, tok, texts) == perplexity(lm, tok, texts) > 1
     with pytest.raises(InputError, match="3 texts"): fit_head(lm, tok, ["a", "b", "", "c"])
+
+def test_vectors_are_compared_in_full_precision(aug, lm, tok, monkeypatch, tmp_path):
+    "bf16 is for the model's products; a task's new texts are those of single rows."
+    seen = []
+    monkeypatch.setattr(type(aug.known), "nearest", lambda self, words, *rest: (seen.append(torch.is_autocast_enabled("cpu")), [[] for _ in words])[1])
+    rows = pd.DataFrame(dict(text=[f"{w} film {i}" for i in range(8) for w in ("good", "unharbour")], label=["a", "b"] * 8))
+    augment(make_task("toy", dict(train=rows)), replace(aug, bf16=True), folder=tmp_path)
+    assert seen and not any(seen)
