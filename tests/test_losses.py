@@ -207,7 +207,7 @@ def test_sum_weights_and_names():
     (as_objective(HardTargets()), {"logits"}, False),
     (HardTargets() + SoftTargets(), {"logits"}, True),
     (as_objective(CosineHidden()), {"hidden_states"}, True),
-    (5*SoftTargets(T=2) + 2*HardTargets() + CosineHidden(), {"logits", "hidden_states"}, True)], ids=repr)
+    (5*SoftTargets(T=2) + 2*HardTargets() + CosineHidden(), {"logits", "hidden_states"}, True)], ids=lambda x: repr(sorted(x)) if isinstance(x, set) else repr(x))
 def test_needs_are_the_union(objective, needs, teacher):
     assert (objective.needs, objective.needs_teacher) == (needs, teacher)
     assert as_objective(objective) is objective
