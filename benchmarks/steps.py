@@ -21,7 +21,7 @@ from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassificatio
 from augment import peak
 from losses import STUDENT, make_batch
 from distill_nb.allocator import freed_memory_kept
-from distill_nb.cache import LOGITS, cache_teacher
+from distill_nb.cache import cache_teacher
 from distill_nb.capture import trace
 from distill_nb.data import load_task, tokenize
 from distill_nb.evaluate import machine

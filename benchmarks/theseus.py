@@ -8,8 +8,7 @@ starts as costs without any training. Writes nbs/results/theseus-TASK.json after
 import argparse, json, time
 from pathlib import Path
 import datasets, torch
-from distill_nb.data import corpus_versions, load_task, tokenize
-from distill_nb.demo import hide_labels
+from distill_nb.data import corpus_versions, tokenize
 from distill_nb.evaluate import machine
 from distill_nb.losses import SoftTargets
 from distill_nb.recipes import fit, freeze_embeddings, score
@@ -18,6 +17,7 @@ from distill_nb.teacher import load_teacher, load_tokenizer
 from distill_nb.theseus import ConstantSchedule, LinearSchedule, choosing, theseus
 from distill_nb.theseus_student import replace_blocks
 from distill_nb.tree import n_blocks
+from tasks import named_tasks
 
 # the better one of 1e-4 and 3e-4, tried once on SST-2 with seed 7; replacing at 1e-4 stayed at chance, tried with seed 0
 LEARNING_RATES = {"teacher": 1e-4, "labels alone": 1e-4, "logits": 3e-4, "replacing": 3e-4, "post-training": 1e-4}
@@ -71,10 +71,8 @@ if __name__ == "__main__":
     o = p.parse_args()
     datasets.disable_progress_bars()
     tok, start = load_tokenizer(), time.time()
-    for name, source in (t.split("=", 1) for t in o.task):
-        task = load_task(source)
-        task.name = name
-        task = hide_labels(task, min(o.texts, len(task["train"])), min(o.texts, len(task["train"])))
+    for task in named_tasks(o.task, o.texts):
+        name = task.name
         rows, results = tokenize(task, tok, o.max_length), []
         for seed in o.seeds:
             for row in one_seed(task, rows, tok, seed, o):

@@ -9,7 +9,6 @@ from pathlib import Path
 import datasets, torch
 from distill_nb.augment import Augmenter, augment, new_texts
 from distill_nb.data import corpus_versions, docstrings, load_task, tokenize
-from distill_nb.demo import hide_labels
 from distill_nb.evaluate import machine
 from distill_nb.losses import AttentionMSE, HardTargets, HiddenMSE, SoftTargets
 from distill_nb.masked_lm import ready_masked_lm
@@ -17,6 +16,7 @@ from distill_nb.recipes import fit, freeze_embeddings, score
 from distill_nb.teacher import load_teacher, load_tokenizer
 from distill_nb.tinybert import tiny_student
 from distill_nb.train import fast_bf16
+from tasks import named_tasks
 
 class EmbeddingMSE(HiddenMSE):
     "The embeddings' part of HiddenMSE."
@@ -96,10 +96,8 @@ if __name__ == "__main__":
     o = p.parse_args()
     datasets.disable_progress_bars()
     tok, start = load_tokenizer(), time.time()
-    for name, source in (t.split("=", 1) for t in o.task):
-        task = load_task(source)
-        task.name = name
-        task = hide_labels(task, min(o.texts, len(task["train"])), min(o.texts, len(task["train"])))
+    for task in named_tasks(o.task, o.texts):
+        name = task.name
         rows, with_new = all_rows(task, tok, o)
         print(name, round(time.time() - start), "s until", len(task["train"]), "texts became", with_new, flush=True)
         file = Path(f"nbs/results/tinybert-{name}.json")

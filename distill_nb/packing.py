@@ -57,9 +57,9 @@ def packed(model):
     """Inside, a model on a CPU uses packed weights wherever it needs no gradient.
 
     Its weights must not change there. Elsewhere than on a CPU nothing happens."""
-    on_cpu = model.device.type == "cpu"
-    layers = [m for m in model.base_model.modules() if type(m) is nn.Linear and on_cpu]
-    layers = [m for m in layers if "forward" not in vars(m)] # packed already, or hooked
+    inside = model.base_model.modules() if model.device.type == "cpu" else ()
+    layers = [m for m in inside if type(m) is nn.Linear
+              and "forward" not in vars(m)] # else packed already, or hooked
     for layer in layers: layer.forward = PackedLinear(layer)
     try: yield
     finally:
