@@ -228,7 +228,7 @@ def counted(teacher, student, bs, seq, words):
     with torch.device("meta"): models = [make(c, words) for c in (teacher, student)]
     for m in models: m.set_attn_implementation("eager")
     pair = Pair.__new__(Pair)
-    pair.words, total = words, 0
+    pair.words = words
     batch = batch_of(bs, seq, o, words, min(c.vocab_size for c in (teacher, student)))
     ids = batch["input_ids"].to("meta")
     n = int((batch["labels"] != -100).sum())

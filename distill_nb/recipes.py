@@ -48,12 +48,13 @@ def fit(
     "Train `model` and return its Distiller."
     train = rows["train"] if objective else with_labels(rows["train"])
     torch.manual_seed(seed) # a term's own parameters are drawn before Trainer seeds
+    objective = objective or HardTargets()
     with nullcontext(Path(out)/name) if out else TemporaryDirectory() as folder:
         args = training_args(folder, seed=seed, **settings)
         if cache and teacher and worth_caching(objective, train, args):
             teacher = teacher.to(args.device)
             train = cache_teacher(teacher, train, tokenizer, bf16=args.bf16)
-        run = Distiller(model, teacher, objective or HardTargets(), args,
+        run = Distiller(model, teacher, objective, args,
                         train_dataset=train, eval_dataset=rows["validation"],
                         processing_class=tokenizer,
                         callbacks=[copy.copy(c) for c in callbacks])

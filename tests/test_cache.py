@@ -310,3 +310,10 @@ def test_inference_tensors_are_no_use_in_the_step(tok):
     x, seen = torch.ones(3, requires_grad=True), None
     with torch.inference_mode(): seen = torch.ones(3)
     with pytest.raises(RuntimeError, match="Inference tensors cannot be saved"): torch.nn.functional.mse_loss(x, seen)
+
+def test_fit_with_a_teacher_and_no_objective_learns_labels(tok, tmp_path, asked):
+    "The teacher is not asked, and not in the way."
+    teacher, data = bert(), rows(tok)
+    run = fit(init_student(teacher, [0]), {"train": data, "validation": data}, tok, teacher=teacher, max_steps=2, eval_strategy="no",
+              disable_tqdm=True)
+    assert run.state.global_step == 2 and repr(run.objective) == repr(1*HardTargets()) and not run.cached and asked() == 0
