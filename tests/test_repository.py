@@ -11,7 +11,7 @@ LIB = ROOT/"distill_nb"
 GENERATED = {p.name for p in LIB.glob("*.py")}
 ROOMS = ["errors", "files", "style", "allocator", "packing", "on_import", "theory", "tree", "student", "transfer", "beside", "distilbert", "narrow",
          "objective", "logits", "layermap", "hidden", "attention", "losses", "capture", "attention_maps", "data", "teacher", "evaluate",
-         "influence", "cache", "train", "masked_lm", "wordvectors", "augment", "recipes", "tinybert", "bilstm", "bilstm_student",
+         "influence", "cache", "saving", "train", "masked_lm", "wordvectors", "augment", "recipes", "tinybert", "bilstm", "bilstm_student",
          "theseus", "theseus_student", "corpus", "vocabulary", "general", "scale",
          "demo", "shell", "cli"]
 
