@@ -199,7 +199,7 @@ def working_folder(out):
     It may hold anything. If it is new and stays empty, it goes again."""
     with ExitStack() as stack: yield once(lambda: _take(out, stack))
 
-# %% ../nbs/42_files.ipynb #45be7685
+# %% ../nbs/42_files.ipynb #35780f95
 MARK, FIRST = ".distill_nb.json", "config.json"
 NEW, READY, OLD = (f".distill_nb-{name}" for name in ("new", "ready", "old"))
 
@@ -213,7 +213,7 @@ def _digest(file):
 
 def _listed(folder) -> dict:
     "Name -> digest of the files that a folder's mark lists."
-    try: files = json.loads((folder/MARK).read_text(encoding="utf-8"))["files"]
+    try: files = dict(json.loads((folder/MARK).read_text(encoding="utf-8"))["files"])
     except (OSError, ValueError, KeyError, TypeError): return {}
     return {name: d for name, d in files.items() if name == Path(name).name}
 

@@ -16,16 +16,16 @@ from distill_nb.files import (atomic_file, once, output_folder, real_path,
     whole_folder)
 from .teacher import quiet
 
-# %% ../nbs/44_saving.ipynb #fcaf250e
+# %% ../nbs/44_saving.ipynb #17b0f432
 def check_finite(model):
     "Refuse a model with weights that are NaN or infinite."
     bad = [name for name, w in model.state_dict().items()
            if w.is_floating_point() and not w.isfinite().all()]
-    expect(not bad, f"NaN or infinite numbers in {len(bad)} tensors of the model, first "
-           f"in {', '.join(bad[:2])}", "numbers", "The training diverged: try a lower "
+    expect(not bad, f"NaN or infinite numbers in {len(bad)} tensors of the model, "
+           f"first in {', '.join(bad[:2])}", "numbers", "The training diverged: try a lower "
            "learning rate")
 
-# %% ../nbs/44_saving.ipynb #c58f959d
+# %% ../nbs/44_saving.ipynb #45085642
 def honest_config(folder):
     "Drop what a teacher's configuration says and the student's must not."
     for name in "config.json", "tokenizer_config.json":
@@ -33,9 +33,9 @@ def honest_config(folder):
         if not file.is_file(): continue
         config = json.loads(file.read_text(encoding="utf-8"))
         config.pop("auto_map", None)
-        scores = len(config.get("id2label", [])) == 1
-        kind = config.get("problem_type")
-        if "id2label" in config and kind and scores != (kind == "regression"):
+        n = len(config.get("id2label", "01")) # two, the default, are not written
+        if config.get("problem_type") and (
+                (n == 1) != (config["problem_type"] == "regression")):
             config.pop("problem_type")
         text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False)
         file.write_text(text + "\n", encoding="utf-8")
@@ -151,7 +151,7 @@ def run_note(models, texts, objective, args, *without) -> str:
     return Hasher.hash([weights, texts, objective.key(), args.world_size,
                         what_counts(args, *without)])
 
-# %% ../nbs/44_saving.ipynb #2acecdc2
+# %% ../nbs/44_saving.ipynb #b98c3ee3
 def write_note(file, note:str):
     "Write a note, whole."
     with atomic_file(file) as new: new.write_text(json.dumps(dict(made_by=note)))
@@ -160,9 +160,9 @@ def check_note(file, note:str) -> bool:
     "Is this note there? Refuses another one, and a file that cannot be read."
     file, found = Path(file), None
     if not file.is_file(): return False
-    try: found = str(json.loads(file.read_text(encoding="utf-8"))["made_by"])
+    try: found = json.loads(file.read_text(encoding="utf-8"))["made_by"]
     except (ValueError, KeyError, TypeError): pass
-    expect(found, f"{file} cannot be read", "the note of a run",
+    expect(isinstance(found, str), f"{file} cannot be read", "the note of a run",
            f"Remove {file.parent} to make it again, or name another folder")
     expect(found == note, f"{file.parent} was made by other models, texts or settings",
            "this run's", "Name another folder, or remove it")

@@ -50,7 +50,8 @@ def check_options(o, options:dict):
             "1 to 4,095 characters", "Is a shell variable unset?")
         for some in allowed:
             words = "" if isinstance(some, Numbers) else ", ".join(filter(None, some))
-            expect(value in some, f"{flag} {value}", f"one of {words}" if words else f"{some}")
+            wanted = f"one of {words}" if words else f"{some}"
+            expect(value in some, f"{flag} {value}", wanted)
 
 # %% ../nbs/40_shell.ipynb #579aa650
 TASK = dict(
