@@ -161,8 +161,8 @@ class Signals:
 def interrupts():
     "Inside, `Signals` are listened to, unless the shell said that they be ignored."
     new, here = Signals(), threading.current_thread() is threading.main_thread()
-    old = {n: signal.getsignal(n) for n in new.kinds if here}
-    old, hook = {n: h for n, h in old.items() if h != signal.SIG_IGN}, sys.unraisablehook
+    old, hook = {n: signal.getsignal(n) for n in new.kinds if here}, sys.unraisablehook
+    old = {n: handler for n, handler in old.items() if handler != signal.SIG_IGN}
     for n in old: signal.signal(n, new.stop)
     sys.unraisablehook = new.lost
     try: yield new.got
