@@ -6,8 +6,8 @@
 __all__ = ['INSIDE', 'HELD', 'MARK', 'FIRST', 'NEW', 'READY', 'OLD', 'CLAIMED', 'writing', 'real_path', 'sync', 'atomic_file',
            'output_file', 'world', 'once', 'in_turn', 'working_folder', 'our_files', 'output_folder', 'whole_folder']
 
-# %% ../nbs/42_files.ipynb #615a7291
-import hashlib, json, os, secrets, shutil
+# %% ../nbs/42_files.ipynb #aec671a2
+import hashlib, json, os, re, secrets, shutil
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -31,7 +31,7 @@ def real_path(out) -> Path:
     expect(os.fspath(out).strip(), "an empty name", "a path", "Is a variable unset?")
     return Path(os.path.realpath(out))
 
-# %% ../nbs/42_files.ipynb #9cb7ad59
+# %% ../nbs/42_files.ipynb #5837fb4e
 def sync(path):
     "Wait until the bytes of a file, or the names in a folder, are on the disk."
     f = os.open(path, os.O_RDONLY)
@@ -62,8 +62,9 @@ def _clean(out):
             if _lock(f): left.unlink()
             os.close(f)
 
-def _short(out): return f"{out.stem[:40]}{out.suffix[-20:]}".translate(_PLAIN)
-_PLAIN = {ord(c): "_" for c in "*?[]"} # what `glob` reads as a pattern
+def _short(out):
+    "A shorter name of the same ending, without what `glob` reads as a pattern."
+    return re.sub(r"[*?\[\]]", "_", f"{out.stem[:40]}{out.suffix[-20:]}")
 
 # %% ../nbs/42_files.ipynb #5c59105e
 @contextmanager
@@ -251,7 +252,9 @@ def _settle(out):
         if left.is_dir(): shutil.rmtree(left, ignore_errors=True)
         else: left.unlink()
 
-# %% ../nbs/42_files.ipynb #95dab169
+# %% ../nbs/42_files.ipynb #d98652aa
+CLAIMED = [] # output folders that are open
+
 def _claim(out, overwrite):
     "Refuse a folder that holds anything but, with `overwrite`, files of ours."
     _settle(out)
@@ -279,8 +282,6 @@ def output_folder(out, overwrite=False):
             try: yield folder
             finally: CLAIMED.remove(folder)
         else: yield folder
-
-CLAIMED = [] # output folders that are open
 
 # %% ../nbs/42_files.ipynb #cf72f4d5
 @contextmanager

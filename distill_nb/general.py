@@ -31,7 +31,8 @@ from .masked_lm import (WordDistiller, check_head, load_masked_lm,
                                   ready_masked_lm, word_scores, word_term)
 from .student import init_student, pick_layers
 from .teacher import DEFAULT_TEACHER, load_tokenizer
-from .train import save_student, training_args
+from .saving import fenced, model_card, save_student
+from .train import training_args
 from .tree import n_blocks
 from .vocabulary import HardWords, SoftWords, has_words
 
@@ -152,7 +153,7 @@ def run_note(student, teacher, rows, collate, objective, args)->str:
     models = [m and m.state_dict() for m in (student, teacher)]
     hides = getattr(collate, "key", lambda: type(collate).__qualname__)()
     some = list(islice(rows, 1000))
-    return Hasher.hash([models, some, hides, getattr(objective, "key", lambda: repr(objective))(), what_counts(args)])
+    return Hasher.hash([models, some, hides, objective.key(), what_counts(args)])
 
 # %% ../nbs/32_general.ipynb #2a28699d
 def fit_words(

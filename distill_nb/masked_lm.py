@@ -25,7 +25,8 @@ from .evaluate import evaluating
 from .losses import HardTargets
 from .objective import known_labels
 from .teacher import default_teacher, load_pretrained, load_tokenizer
-from .train import Distiller, save_student, training_args
+from .saving import save_student
+from .train import Distiller, training_args
 from .vocabulary import HardWords, has_words, head_only_at, masked_logits
 
 # %% ../nbs/20_masked_lm.ipynb #78544658

@@ -9,10 +9,10 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 LIB = ROOT/"distill_nb"
 GENERATED = {p.name for p in LIB.glob("*.py")}
-ROOMS = ["errors", "files", "style", "allocator", "packing", "order", "on_import", "theory", "tree", "student", "transfer", "beside", "distilbert", "narrow",
+ROOMS = ["errors", "files", "style", "allocator", "packing", "order", "theory", "tree", "student", "transfer", "beside", "distilbert", "narrow",
          "objective", "logits", "layermap", "hidden", "attention", "losses", "capture", "attention_maps", "data", "teacher", "evaluate",
-         "influence", "cache", "train", "corpus", "vocabulary", "masked_lm", "wordvectors", "augment", "recipes", "tinybert", "bilstm", "bilstm_student",
-         "theseus", "theseus_student", "general", "scale",
+         "influence", "cache", "saving", "train", "corpus", "vocabulary", "masked_lm", "wordvectors", "augment", "recipes", "tinybert", "bilstm",
+         "bilstm_student", "theseus", "theseus_student", "general", "scale",
          "demo", "shell", "cli"]
 
 parser = ConfigParser(delimiters=["="])
