@@ -152,8 +152,7 @@ def holds_nan(model) -> bool:
 class StopAtNaN(TrainerCallback):
     "Before every optimizer step: was the loss a number?"
     def __init__(self, run): self.run = run
-    def on_train_begin(self, args, state, control, **kwargs):
-        self.run.step_loss, self.run.misses = 0., 0
+    def on_train_begin(self, args, state, control, **kwargs): self.run.begin()
     def on_pre_optimizer_step(self, args, state, control, **kwargs):
         self.run.check_loss()
 
@@ -172,7 +171,6 @@ class OrderedTrainer(Trainer):
     A collator with `row_seeds = True` may draw about each row, see `row_generators`."""
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.step_loss, self.misses = 0., 0
         self.add_callback(StopAtNaN(self))
 
     def train(self, *args, **kwargs):
@@ -236,6 +234,11 @@ def _get_train_sampler(self:OrderedTrainer, train_dataset=None):
     return Order(rows, lengths, batch, world, grouped, shuffle=how != "sequential")
 
 # %% ../nbs/43_order.ipynb #4a10c034
+@patch
+def begin(self:OrderedTrainer):
+    "At the start of every training: what was summed up before is forgotten."
+    self.step_loss, self.misses = 0., 0
+
 @patch
 def training_step(self:OrderedTrainer, *args, **kwargs):
     loss = Trainer.training_step(self, *args, **kwargs)
