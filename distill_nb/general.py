@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PAPER', 'PAPER_BATCH', 'SILENT', 'NOTE', 'SAVING', 'CARD', 'CHOOSE', 'triple_loss', 'word_teacher', 'word_student',
-           'accumulate', 'what_counts', 'is_whole', 'last_checkpoint', 'run_note', 'fit_words', 'DistilledWords',
-           'word_collator', 'two_sides', 'head_texts', 'WordData', 'word_data', 'corpus_name', 'distil_words']
+           'accumulate', 'what_counts', 'last_checkpoint', 'run_note', 'fit_words', 'DistilledWords', 'word_collator',
+           'two_sides', 'head_texts', 'WordData', 'word_data', 'corpus_name', 'distil_words']
 
 # %% ../nbs/32_general.ipynb #a2988aea
 import json, math, os, shutil, time
@@ -13,12 +13,9 @@ from dataclasses import MISSING, dataclass, fields
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from zipfile import BadZipFile, ZipFile
 import pandas as pd
 from datasets import IterableDataset
 from datasets.fingerprint import Hasher
-from safetensors import SafetensorError, safe_open
-from transformers.trainer_utils import get_last_checkpoint
 from .corpus import (HideWords, count_tokens, hold_out, rare_weights,
                                read_corpus, sequences, word_batches)
 from .distilbert import to_distilbert
@@ -32,7 +29,7 @@ from .masked_lm import (WordDistiller, check_head, load_masked_lm,
 from .student import init_student, pick_layers
 from .teacher import DEFAULT_TEACHER, load_tokenizer
 from .saving import fenced, model_card, save_student
-from .train import training_args
+from .train import is_whole, last_whole, training_args
 from .tree import n_blocks
 from .vocabulary import HardWords, SoftWords, has_words
 
@@ -107,22 +104,6 @@ def what_counts(args)->dict:
 # %% ../nbs/32_general.ipynb #92bf032c
 NOTE = "run.json"
 
-def _read(file):
-    "Raise where a file of a checkpoint was cut off."
-    if file.suffix == ".json": json.loads(file.read_text(encoding="utf-8"))
-    if file.suffix == ".safetensors": safe_open(file, "pt").keys()
-    if file.suffix in (".pt", ".pth", ".bin"): ZipFile(file).close()
-
-def is_whole(checkpoint)->bool:
-    "Is everything there with which a run goes on, and no file of it cut off?"
-    names = [p.name for p in Path(checkpoint).iterdir()]
-    state = any(n.startswith(("optimizer", "global_step")) for n in names)
-    if not state or "trainer_state.json" not in names: return False
-    try:
-        for file in Path(checkpoint).rglob("*"): _read(file)
-    except (OSError, ValueError, BadZipFile, SafetensorError): return False
-    return True
-
 def _claim(folder, note):
     file = folder/NOTE
     expect(not folder.is_file(), f"{folder} is a file", "a folder for checkpoints")
@@ -137,9 +118,9 @@ def _claim(folder, note):
            "this run's checkpoints", "Name another folder, or remove it")
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_file(file) as new: new.write_text(json.dumps(dict(made_by=note)))
-    for part in folder.glob("checkpoint-*"): # Trainer counts what bears that name
+    for part in folder.glob("checkpoint-*"): # else Trainer counts it among those to keep
         if not is_whole(part): shutil.move(part, folder/f"broken-{part.name}")
-    return get_last_checkpoint(folder)
+    return last_whole(folder)
 
 def last_checkpoint(folder, note:str):
     "Claim `folder` for the run of this note; its last whole checkpoint, or None."
