@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['DEFAULT_TEACHER', 'PACKAGE', 'SHA256', 'sha256', 'check_files', 'default_teacher', 'quiet', 'load_pretrained',
-           'head_config', 'check_labels', 'load_tokenizer', 'load_teacher', 'learn_characters', 'match_labels']
+           'head_names', 'head_config', 'check_labels', 'load_tokenizer', 'load_teacher', 'learn_characters',
+           'match_labels']
 
 # %% ../nbs/17_teacher.ipynb #c25b2193
 import hashlib, warnings
@@ -88,7 +89,7 @@ def load_pretrained(cls, source, **kwargs):
             "names work.") from e
 
 # %% ../nbs/17_teacher.ipynb #e5ac0891
-def _head_names(config):
+def head_names(config):
     "Class names of a head by id; None if it has only placeholders (LABEL_0, ...)."
     names = [str(config.id2label[i]) for i in range(config.num_labels)]
     placeholders = [f"LABEL_{i}" for i in range(len(names))]
@@ -104,7 +105,7 @@ def head_config(task:Task) -> dict:
 # %% ../nbs/17_teacher.ipynb #4242d330
 def check_labels(config, task:Task):
     "Refuse a trained head whose classes are not the task's."
-    n, names = config.num_labels, _head_names(config)
+    n, names = config.num_labels, head_names(config)
     want = f"the classes {task.labels}" if task.labels else "one output (regression)"
     expect(n == task.n_outputs, f"the teacher's head has {n} outputs", want,
            "Fine-tune it on this task first")
@@ -170,4 +171,4 @@ def relabel(self:Task, names:list) -> Task:
 # %% ../nbs/17_teacher.ipynb #04959d43
 def match_labels(task:Task, teacher) -> Task:
     "The task in the order of the teacher's classes, if its head knows and names them."
-    return task.relabel(_head_names(teacher.config)) if teacher.knows_task else task
+    return task.relabel(head_names(teacher.config)) if teacher.knows_task else task
