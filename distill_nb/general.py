@@ -137,6 +137,9 @@ def fit_words(
         args = training_args(home, seed=seed, **settings)
         begun = folder and last_checkpoint(home, words_note(
             student, teacher, rows["train"], collate, objective, args))
+        step = int(begun.name.split("-")[1]) if begun else 0
+        expect(not 0 < args.max_steps < step, f"max_steps={args.max_steps}, and {begun}",
+               f"{step} or more", "Name another folder for a shorter run")
         run = WordDistiller(
             student, teacher, objective, args, train_dataset=rows["train"],
             eval_dataset=rows.get("validation"), data_collator=collate)

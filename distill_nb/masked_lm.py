@@ -22,6 +22,7 @@ from .corpus import HideWords, word_batches
 from .data import Task, docstrings
 from .errors import expect
 from .evaluate import evaluating
+from .files import once
 from .losses import HardTargets
 from .objective import known_labels
 from .teacher import default_teacher, load_pretrained, load_tokenizer
@@ -156,9 +157,10 @@ def ready_masked_lm(source, task:Task=None, steps:int=400, seed:int=0, folder=No
     if texts is None:
         texts = [t for side in task.sides for t in task["train"][side]]
         texts += docstrings().sentence.tolist()
-    name = Hasher.hash([model.base_model.state_dict(), texts, steps, seed])
+    weights = sorted(model.base_model.state_dict().items())
+    name = Hasher.hash([weights, texts, steps, seed, "hidden by row"])
     home = Path(folder or datasets.config.HF_DATASETS_CACHE)/"distill_nb-masked-lm"/name
-    if not (home/"config.json").exists():
+    if not once(lambda: (home/"config.json").exists()): # written last
         fitted = fit_head(model, tokenizer, texts, seed=seed, max_steps=steps)
         warnings.warn("the masked-LM head was fresh and was fitted on "
                       f"{len(texts):,} texts: perplexity {fitted.before:,.0f}, "
