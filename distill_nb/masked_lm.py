@@ -76,6 +76,12 @@ def perplexity(model, tokenizer, texts, seed:int=0)->float:
 # %% ../nbs/20_masked_lm.ipynb #606fb2f8
 class WordDistiller(Distiller):
     "A Distiller whose evaluation is the cross entropy per hidden word."
+    def seeded(self, rows, training=True):
+        "Runs of all seeds are asked for the same words."
+        view = super().seeded(rows, training)
+        if not training: view.seed = 0
+        return view
+
     @torch.no_grad()
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         "Weighs each row's loss by its hidden words; there may be none."
