@@ -21,6 +21,7 @@ from .capture import trace
 from .data import Task, UNLABELLED, tokenize
 from .errors import expect
 from .style import figure, palette
+from .teacher import check_tokenizer_fits, match_labels
 
 # %% ../nbs/18_evaluate.ipynb #bc41aee5
 def class_metrics(pred, y) -> dict:
@@ -88,7 +89,9 @@ def evaluate(
     max_length=128, # tokens
     batch_size=64,
 ) -> dict:
-    "Metrics of `model` on one split of `task`."
+    "Metrics of `model` on one split of `task`, whose classes are matched by name."
+    check_tokenizer_fits(tokenizer, model, max_length)
+    task = match_labels(task, model)
     rows = tokenize(task, tokenizer, max_length)[split]
     return metrics(predict(model, rows, tokenizer, batch_size), rows["labels"])
 

@@ -21,8 +21,8 @@ from .losses import (CosineHidden, HardTargets, LogitMSE, SoftTargets,
                                known_labels)
 from .influence import choose_layers, some_batches
 from .student import init_student
-from .teacher import (DEFAULT_TEACHER, learn_characters, load_teacher,
-                                load_tokenizer, match_labels)
+from .teacher import (DEFAULT_TEACHER, check_tokenizer_fits,
+    learn_characters, load_teacher, load_tokenizer, match_labels)
 from .train import Distiller, model_card, save_student, training_args
 from .tree import n_blocks
 
@@ -161,6 +161,7 @@ def set_up(task:Task, teacher=None, max_length=128, seed=0) -> Setup:
     "The `Setup` for a task and a teacher's folder or Hub name (None: the default one)."
     torch.manual_seed(seed) # a new head is drawn
     tok, big = load_tokenizer(teacher), load_teacher(teacher, task)
+    check_tokenizer_fits(tok, big, max_length)
     learn_characters(tok, big, task)
     task = match_labels(task, big)
     return Setup(task, big, tok, tokenize(task, tok, max_length),

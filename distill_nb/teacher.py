@@ -166,7 +166,7 @@ def check_arrived(model, info:dict):
     found = sorted(info["unexpected_keys"])
     lost, stray = lost_tensors(model, info["missing_keys"]), stray_tensors(model, found)
     has = f", and holds {_named(found)}" if found else ""
-    do = "Do the names begin as the model's do, and is the config.json this file's?"
+    do = "Compare the names' beginnings, and take the config.json of these weights"
     expect(not lost, f"the file lacks {len(lost)} tensors of the encoder "
            f"({_named(lost)}){has}", "all but the head's", do)
     expect(not stray, f"the file holds {len(stray)} tensors ({_named(stray)}) for which "
