@@ -268,7 +268,7 @@ BAD_FILES = {
     "empty": (csv(""), {}, "the file is empty"),
     "header only": (csv("text,label\n"), {}, "the file has no rows"),
     "not utf-8": (csv("text,label\nça va,1\n".encode("latin-1")), {}, "Save it as UTF-8"),
-    "ragged": (csv('text,label\n"open,1\nb,2,3,4\n'), {}, "cannot be read"),
+    "ragged": (csv('text,label\n"open,1\nb,2,3,4\n'), {}, "line 2: unexpected end of data"),
     "no text column": (csv("review,label\n" + ROWS), {}, "no column 'text' for text: expected one of 'review', 'label'.*--text"),
     "no label column": (csv("text,mood\n" + ROWS), {}, "no column 'label' for label.*--label"),
     "no pair column": (csv("text,label\n" + ROWS), dict(pair="b"), "no column 'b' for pair.*--pair"),
