@@ -123,6 +123,8 @@ def check_config(said:dict):
     for name in "attn_implementation", "_attn_implementation":
         expect(said.get(name) in (None, "sdpa", "eager"), f"{name} {said.get(name)!r}",
                "'sdpa' or 'eager'", "Remove it from config.json: no code is fetched")
+    classes = said.get("architectures") or []
+    expect(isinstance(classes, list), f"architectures {classes!r}", "a list of names")
     for path, n in _numbers(said):
         expect(math.isfinite(n), f"{path}={n} in config.json", "a finite number")
         most = LARGEST.get(path.rpartition(".")[2], n)
@@ -285,8 +287,9 @@ def load_teacher(source=None, task:Task=None) -> PreTrainedModel:
     trained head has other labels than the task."""
     source, auto = source or default_teacher(), AutoModelForSequenceClassification
     model, info = load_pretrained(auto, source, output_loading_info=True)
-    made_for = (model.config.architectures or ["ForSequenceClassification"])[0]
-    knows_task = not info["missing_keys"] and made_for.endswith("SequenceClassification")
+    made_for = str((model.config.architectures or ["SequenceClassification"])[0])
+    own = made_for.endswith("SequenceClassification") # a tagger's head may fit too
+    knows_task = own and not info["missing_keys"]
     if task is not None and knows_task: check_labels(model.config, task)
     elif task is not None: model = load_pretrained(
         auto, source, ignore_mismatched_sizes=True, **head_config(task)) # a new head
