@@ -21,9 +21,10 @@ from .losses import (CosineHidden, HardTargets, LogitMSE, SoftTargets,
                                known_labels)
 from .influence import choose_layers, some_batches
 from .student import init_student
+from .saving import fenced, model_card, save_student
 from .teacher import (DEFAULT_TEACHER, check_tokenizer_fits,
     learn_characters, load_teacher, load_tokenizer, match_labels)
-from .train import Distiller, model_card, save_student, training_args
+from .train import Distiller, training_args
 from .tree import n_blocks
 
 # %% ../nbs/23_recipes.ipynb #0ac97ccf
