@@ -236,7 +236,7 @@ def test_a_fresh_head_is_refused(tok, lm, tmp_path):
 
 @pytest.mark.parametrize("lines, message", [
     ("cat 1 2\ndog 1\n", "line 2: 1 numbers: expected 2"), ("cat 1 2\ndog 1 2 3\n", "line 2: 3 numbers"), ("", "no word"),
-    ("cat one two\n", "line 1"), ("cat 1\n", "line 1: 1 numbers: expected two or more")])
+    ("cat one two\n", "line 1"), ("cat 1\n", "line 1: 1 numbers")])
 def test_vector_files_that_are_refused(tmp_path, lines, message):
     (tmp_path/"v.txt").write_text(lines)
     with pytest.raises(InputError, match=message): read_vectors(tmp_path/"v.txt")
