@@ -24,7 +24,8 @@ from .student import init_student
 from .saving import fenced, model_card, save_student
 from .teacher import (DEFAULT_TEACHER, check_tokenizer_fits,
     learn_characters, load_teacher, load_tokenizer, match_labels)
-from .train import Distiller, training_args
+from .train import (Distiller, check_precision, own_precision,
+                              training_args)
 from .tree import n_blocks
 
 # %% ../nbs/23_recipes.ipynb #0ac97ccf
@@ -51,9 +52,11 @@ def fit(
     torch.manual_seed(seed) # a term's own parameters are drawn before Trainer seeds
     objective = objective or HardTargets()
     with nullcontext(Path(out)/name) if out else TemporaryDirectory() as folder:
-        args = training_args(folder, seed=seed, **settings)
+        args = training_args(folder, seed=seed,
+                             **own_precision(settings, model, teacher))
         if cache and teacher and worth_caching(objective, train, args):
             teacher = teacher.to(args.device)
+            check_precision(teacher, args, trained=False)
             train = cache_teacher(teacher, train, tokenizer, bf16=args.bf16)
         run = Distiller(model, teacher, objective, args,
                         train_dataset=train, eval_dataset=rows["validation"],

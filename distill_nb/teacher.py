@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['DEFAULT_TEACHER', 'PACKAGE', 'SHA256', 'POINTER', 'OURS', 'LARGEST', 'FRESH', 'SPARE', 'PLACES', 'sha256',
            'check_files', 'default_teacher', 'quiet', 'check_config', 'check_source', 'lost_tensors', 'stray_tensors',
-           'check_arrived', 'check_numbers', 'check_first_answer', 'load_pretrained', 'head_names', 'head_config',
-           'check_labels', 'load_tokenizer', 'load_teacher', 'longest', 'check_tokenizer_fits', 'learn_characters',
-           'match_labels']
+           'check_arrived', 'check_numbers', 'few_tokens', 'check_first_answer', 'load_pretrained', 'head_names',
+           'head_config', 'check_labels', 'load_tokenizer', 'load_teacher', 'longest', 'check_tokenizer_fits',
+           'learn_characters', 'match_labels']
 
 # %% ../nbs/17_teacher.ipynb #c25b2193
 import hashlib, logging, math, warnings
@@ -185,12 +185,16 @@ def check_numbers(model):
            "Take a checkpoint from before the training went astray")
 
 # %% ../nbs/17_teacher.ipynb #30a51041
+def few_tokens(model)->dict:
+    "A batch of a few tokens that the model has, where the model is."
+    batch = {k: x.to(model.device) for k, x in model.dummy_inputs.items()}
+    batch["input_ids"] %= model.get_input_embeddings().weight.shape[0]
+    return batch
+
 @torch.no_grad()
 def check_first_answer(model):
     "Refuse a model, just loaded, that cannot answer a few tokens with numbers."
-    batch = dict(model.dummy_inputs)
-    batch["input_ids"] %= model.get_input_embeddings().weight.shape[0]
-    z = model(**batch)[0]
+    z = model(**few_tokens(model))[0]
     expect(z.isfinite().all(), "it answers a few tokens with NaN or infinity",
            "numbers", "Look at its config.json")
 
