@@ -24,7 +24,8 @@ from .data import Task, UNLABELLED, tokenize
 from .errors import expect
 from .style import figure, palette
 from .tables import one_line
-from .teacher import head_names, longest
+from .teacher import (check_tokenizer_fits, head_names, longest,
+                                match_labels)
 
 # %% ../nbs/18_evaluate.ipynb #bc41aee5
 def class_metrics(
@@ -142,7 +143,8 @@ def evaluate(
     batch_size=64,
 ) -> dict:
     "Metrics of `model` on one split of `task`, whose classes are matched by name."
-    some = as_head(pick_split(task, split), model.config)
+    check_tokenizer_fits(tokenizer, model)
+    some = match_labels(as_head(pick_split(task, split), model.config), model)
     rows, most = tokenize(some, tokenizer, max_length)[split], longest(model)
     n = max(rows["length"])
     expect(most is None or n <= most, f"a text of {n} tokens", f"at most {most}, the "

@@ -173,8 +173,8 @@ def set_up(task:Task, teacher=None, max_length=128, seed=0) -> Setup:
     "The `Setup` for a task and a teacher's folder or Hub name (None: the default one)."
     torch.manual_seed(seed) # a new head is drawn
     tok, big = load_tokenizer(teacher), load_teacher(teacher, task)
-    learn_characters(tok, big, task)
     check_tokenizer_fits(tok, big, max_length)
+    learn_characters(tok, big, task)
     task = match_labels(task, big)
     return Setup(task, big, tok, tokenize(task, tok, max_length),
                  Report(task.name, task.metric), str(teacher or DEFAULT_TEACHER))

@@ -94,7 +94,7 @@ BAD_TASKS = {
     "one class": (lambda d: write(d/"o.csv", "review,mood\n" + "".join(f"film {i},good\n" for i in range(20))),
                   "every label is 'good'"),
     "other labels": (lambda d: write(d/"l.csv", "review,mood\n" + "".join(f"film {i},{i % 3}\n" for i in range(30))),
-                     "the teacher's head has"),
+                     "the head has"),
     "few texts": (lambda d: write(d/"f.csv", "review,mood\ngood,good\nbad,bad\n"), "2 different texts"),
     "no text": (lambda d: write(d/"t.csv", "review,mood\n" + ",good\n" * 20), "no row with text"),
     "unknown ending": (lambda d: write(d/"x.xlsx", "zip"), "'.xlsx'"),
