@@ -139,11 +139,12 @@ def score(model, rows, tokenizer, split="test") -> dict:
     return metrics(predict(model, rows[split], tokenizer), rows[split]["labels"])
 
 def fit_and_report(name, model, report, rows, tokenizer, freeze=False, **how):
-    "`fit` a model and add its row to the report, with the seconds it took."
+    "`fit` a model and add its row to the report, with the steps and seconds it took."
     if freeze: freeze_embeddings(model)
     start = time.time()
     run = fit(model, rows, tokenizer, name=name, **how)
-    report.add(name, score(model, rows, tokenizer), model, time.time() - start)
+    report.add(name, score(model, rows, tokenizer), model, time.time() - start,
+               run.state.global_step)
     return run
 
 # %% ../nbs/23_recipes.ipynb #5e7a0002
@@ -162,10 +163,18 @@ class Setup:
         return fit_and_report(name, model, self.report, self.rows, self.tokenizer,
                               **how)
 
-    def score(self, name, model, seconds=None):
+    def fit_baseline(self, model, steps, name="student, labels alone", **how):
+        """Train without the teacher for `steps`, those of the distilled student.
+
+        Its row stands above the student's, which was trained first."""
+        run = self.fit(name, model, **how | dict(max_steps=steps))
+        self.report.rows.insert(-1, self.report.rows.pop())
+        return run
+
+    def score(self, name, model, seconds=None, steps=None):
         "A row of the report for a model as it is."
         found = score(model, self.rows, self.tokenizer)
-        self.report.add(name, found, model, seconds)
+        self.report.add(name, found, model, seconds, steps)
 
     def tune_teacher(self, **how):
         "The teacher's row; unless it knows the task it is fine-tuned first."
@@ -174,6 +183,8 @@ class Setup:
         check_teacher(self.report.rows[0], self.task)
 
     def done(self, student, history, objective) -> Distilled:
+        "The result; the times of all models are taken now, by turns."
+        self.report.time()
         return Distilled(self.task, student, self.teacher, self.tokenizer, self.report,
                          history, objective, self.source)
 
@@ -211,8 +222,8 @@ def distil_task(
     if baseline and big.knows_task:
         at.report.note += ", the baseline starts from the tuned teacher too"
     at.tune_teacher(**{**plan, **(teacher_settings or {})})
-    if baseline: at.fit("student, labels alone", fresh, **plan)
     objective = objective or default_objective(at.task)
     run = at.fit("student, distilled", init_student(big, keep), teacher=big,
                  objective=objective, **plan)
+    if baseline: at.fit_baseline(fresh, run.state.global_step, **plan)
     return at.done(run.student, run.history(), objective)
