@@ -113,6 +113,7 @@ def _tell_names(names, where):
     if kept: warnings.warn(f"{where}: {kept} is a class, written like the others. "
                            "Empty the field of a row without a label")
 
+# %% ../nbs/46_labels.ipynb #69d2faea
 def read_labels(
     y, # a Series of labels as text
     where="", # what the messages begin with
@@ -128,8 +129,9 @@ def read_labels(
     if scores: return y
     new = {old: n for old, n in spellings(names - known).items()
            if not known or n in known}
-    merged = ", ".join(f"{old!r} is {n!r}" for old, n in [*new.items()][:5] if n in names)
-    if merged: warnings.warn(f"{where}: labels are compared as numbers: {merged}")
+    merged = [f"{old!r} is {n!r}" for old, n in new.items() if n in names]
+    if merged: warnings.warn(
+        f"{where}: labels are compared as numbers: {', '.join(merged[:5])}")
     y = y.map(lambda v: new.get(v, v))
     if known: return y
     y = _drop(y, hidden_names({*y} - {""}), where)
