@@ -337,7 +337,7 @@ def make_task(
     df, keys = _clean(frames, name)
     y = df["label"] = read_labels(df.label, name, labels,
                                   kind and kind == "regression")
-    scores = not labels and is_score({*y} - {""})
+    scores = not labels and is_score({*y.unique()} - {""})
     kind = kind or ("regression" if scores else "classification")
     _check(metric, METRICS[kind], f"metric of a {kind}")
     if kind == "regression": df["label"], labels = _scores(y, name), None

@@ -45,7 +45,7 @@ def _records(text, sep, where, **quoting):
                             **quoting), 1
     try:
         for row in rows:
-            if any(map(str.strip, row)): yield line, row
+            if "".join(row).strip(): yield line, row
             line = rows.line_num + 1
     except csv.Error as e:
         expect(False, f"{where}, line {line}: {e}", "one quote before a field and one "
@@ -57,9 +57,10 @@ def parse(text:str, sep=",", where="", **quoting) -> list:
     for line, row in _records(text, sep, where, **quoting):
         n = len(table[0]) if table else 1
         while len(row) > n and not row[-1].strip(): row.pop() # a separator at the end
-        expect(not table or len(row) == n, f"{where}, line {line}: {len(row)} fields",
-               f"{n}, as in the header", f"Quote texts that hold {sep!r} or line breaks"
-               "; row names need a name in the header too")
+        if table and len(row) != n: expect(
+            False, f"{where}, line {line}: {len(row)} fields", f"{n}, as in the header",
+            f"Quote texts that hold {sep!r} or line breaks; row names need a name in "
+            "the header too")
         table.append(row)
     return table
 
