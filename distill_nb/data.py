@@ -257,7 +257,7 @@ def _scores(y, name):
 # %% ../nbs/16_data.ipynb #34dcaace
 def _tell_copies(frames, keys, name):
     "Say how many texts of the source's other splits are in its train split too."
-    for s in set(frames) - {"train"}:
+    for s in [s for s in frames if s != "train"]:
         n = len(frames[s][keys].drop_duplicates().merge(
             frames["train"][keys].drop_duplicates()))
         if n: warnings.warn(f"{name}: {n:,} texts of {s} are in train too: "
@@ -345,8 +345,8 @@ def make_task(
     parts = dict(list(df.groupby("split", sort=False)))
     if hold_out: parts = _with_splits(parts, keys, name)
     if hold_out and labels:
-        own = {"train", *frames} & {*parts}
-        _tell_lacking({s: parts[s] for s in own}, labels, name)
+        own = [s for s in HELD_OUT if s in frames and s in parts]
+        _tell_lacking({s: parts[s] for s in ("train", *own)}, labels, name)
     splits = DatasetDict({
         s: Dataset.from_pandas(parts[s][[*keys, "label"]], preserve_index=False)
         for s in ("train", "validation", "test") if s in parts})
