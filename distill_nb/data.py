@@ -6,9 +6,9 @@
 __all__ = ['LIBRARIES', 'SKIPPED', 'RECIPE', 'PROSE', 'UNLABELLED', 'HELD_OUT', 'METRICS', 'NAMES', 'EMBEDDED', 'SPLITS', 'GLUE',
            'HUB_COLUMNS', 'text_hash', 'first_sentence', 'definitions', 'read_docstrings', 'package_roots',
            'python_files', 'package_files', 'corpus_versions', 'end_with_parent', 'read_slice', 'read_slices',
-           'docstrings', 'is_prose', 'split_frame', 'Task', 'make_task', 'shift', 'bshift', 'docnames', 'libraries',
-           'embedded_task', 'split_files', 'read_files', 'Glue', 'glue_key', 'read_glue', 'read_hub', 'load_task',
-           'unknown_share', 'tokenize']
+           'docstrings', 'is_prose', 'split_frame', 'Task', 'TooFew', 'make_task', 'shift', 'bshift', 'docnames',
+           'libraries', 'embedded_task', 'split_files', 'read_files', 'Glue', 'glue_key', 'read_glue', 'read_hub',
+           'load_task', 'unknown_share', 'tokenize']
 
 # %% ../nbs/16_data.ipynb #907f6984
 import ast, csv, hashlib, html, inspect, os, platform, re, sys, sysconfig, warnings
@@ -24,9 +24,10 @@ import numpy as np
 import pandas as pd
 from datasets import Dataset, DatasetDict
 from fastcore.basics import patch
-from .errors import expect
+from .errors import InputError, expect
 from .labels import as_text, class_names, is_score, read_labels
-from .tables import READERS, pick_columns, read_table, some_names
+from .tables import (READERS, one_line, pick_columns, read_table,
+                               some_names)
 
 # %% ../nbs/16_data.ipynb #90f1a2c8
 def text_hash(*parts, salt:str="") -> int:
@@ -69,7 +70,7 @@ LIBRARIES = ["torch", "transformers", "datasets", "numpy", "pandas", "matplotlib
 SKIPPED = {"site-packages", "test", "tests", "testing", "models", "idlelib"}
 
 def package_roots(package:str) -> list:
-    "Folders of a package, several for a namespace, or the file of a module; [] if none."
+    "Folders of a package (a namespace has several), or the file of a module, or []."
     if package == "python": return [Path(sysconfig.get_paths()["stdlib"])]
     spec = find_spec(package)
     if spec is None: return []
@@ -79,7 +80,8 @@ def python_files(root) -> list:
     "(names below `root`, file) of Python files in a folder or a zip, or of one file."
     root = Path(root)
     if root.is_file(): return [((root.name,), root)]
-    if root.is_dir(): return [(f.relative_to(root).parts, f) for f in root.rglob("*.py")]
+    if root.is_dir():
+        return [(f.relative_to(root).parts, f) for f in root.rglob("*.py")]
     archive = next((p for p in root.parents if p.is_file()), None)
     if archive is None: return []
     inside = root.relative_to(archive).as_posix() + "/"
@@ -112,14 +114,16 @@ def end_with_parent():
     def watch(parent):
         parent.join()
         os._exit(1)
-    if parent := parent_process(): Thread(target=watch, args=[parent], daemon=True).start()
+    parent = parent_process()
+    if parent: Thread(target=watch, args=[parent], daemon=True).start()
 
 def read_slice(part:str) -> list:
     "The rows of one slice, 'package==version#i/n'."
     package, i, n = re.fullmatch(r"(\w+)==.*#(\d+)/(\d+)", part).groups()
     rows = []
     for file in package_files(package)[int(i)::int(n)]:
-        text, where = file.read_bytes().decode("utf-8", "replace"), f"{package}/{file.name}"
+        text = file.read_bytes().decode("utf-8", "replace")
+        where = f"{package}/{file.name}"
         rows += [dict(package=package, file=where, name=name, sentence=sentence)
                  for name, sentence in read_docstrings(text)]
     return rows
@@ -214,7 +218,9 @@ def _headline(task):
     return f"{task.kind} of {'pairs' if task.is_pair else 'texts'}, by {task.metric}"
 
 @patch
-def __repr__(self:Task): return f"{self.name}: {_headline(self)}\n{self.table()}"
+def __repr__(self:Task):
+    table = self.table().rename(columns=one_line)
+    return f"{one_line(self.name)}: {_headline(self)}\n{table}"
 
 @patch
 def _repr_html_(self:Task):
@@ -251,7 +257,7 @@ def _scores(y, name):
 # %% ../nbs/16_data.ipynb #34dcaace
 def _tell_copies(frames, keys, name):
     "Say how many texts of the source's other splits are in its train split too."
-    for s in set(frames) - {"train"}:
+    for s in [s for s in frames if s != "train"]:
         n = len(frames[s][keys].drop_duplicates().merge(
             frames["train"][keys].drop_duplicates()))
         if n: warnings.warn(f"{name}: {n:,} texts of {s} are in train too: "
@@ -266,6 +272,8 @@ def _tell_lacking(parts, labels, name):
 
 # %% ../nbs/16_data.ipynb #9cc422fe
 HELD_OUT = dict(validation=.1, test=.1)
+
+class TooFew(InputError): "Too few labelled texts to hold some out."
 
 def _with_labels(frames, name):
     "The splits that have a label; says which one is left out."
@@ -290,8 +298,8 @@ def _hold_out(train, keys, lacking, name):
     if not lacking: return {}
     known = _known(train["label"])
     n = len(train[known].drop_duplicates(keys))
-    expect(n >= 10, f"{name}: {n} different texts with a label",
-           "at least 10, to hold some out")
+    if n < 10: raise TooFew(f"{name}: {n} different texts with a label: "
+                            "expected at least 10, to hold some out.")
     parts = split_frame(train[known], keys, lacking)
     held = pd.MultiIndex.from_frame(pd.concat([parts[s][keys] for s in lacking]))
     spare = train[~known & ~pd.MultiIndex.from_frame(train[keys]).isin(held)]
@@ -315,6 +323,7 @@ def _check(kind, allowed, what):
     expect(kind is None or kind in allowed, f"{what}={kind!r}",
            " or ".join(map(repr, allowed)))
 
+# %% ../nbs/16_data.ipynb #eba71f08
 def make_task(
     name:str,
     frames:dict, # split -> frame with the columns text, (pair,) label
@@ -328,7 +337,7 @@ def make_task(
     df, keys = _clean(frames, name)
     y = df["label"] = read_labels(df.label, name, labels,
                                   kind and kind == "regression")
-    scores = not labels and is_score({*y} - {""})
+    scores = not labels and is_score({*y.unique()} - {""})
     kind = kind or ("regression" if scores else "classification")
     _check(metric, METRICS[kind], f"metric of a {kind}")
     if kind == "regression": df["label"], labels = _scores(y, name), None
@@ -336,7 +345,8 @@ def make_task(
     parts = dict(list(df.groupby("split", sort=False)))
     if hold_out: parts = _with_splits(parts, keys, name)
     if hold_out and labels:
-        _tell_lacking({s: parts[s] for s in {"train", *frames} & {*parts}}, labels, name)
+        own = [s for s in HELD_OUT if s in frames and s in parts]
+        _tell_lacking({s: parts[s] for s in ("train", *own)}, labels, name)
     splits = DatasetDict({
         s: Dataset.from_pandas(parts[s][[*keys, "label"]], preserve_index=False)
         for s in ("train", "validation", "test") if s in parts})
@@ -564,7 +574,7 @@ def tokenize(task:Task, tokenizer, max_length=128) -> DatasetDict:
     names = {name: rows.column_names for name, rows in task.splits.items()}
     out = DatasetDict({n: rows.map(encode, batched=True, remove_columns=names[n])
                        for n, rows in task.splits.items()})
-    share = unknown_share(out["train"], tokenizer)
+    share = unknown_share(next(iter(out.values())), tokenizer)
     if share > .1: warnings.warn(
         f"{share:.0%} of the tokens of {task.name!r} are unknown to this tokenizer: "
         "name a teacher that was trained on texts of this language")
