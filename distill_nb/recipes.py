@@ -23,9 +23,10 @@ from .losses import (CosineHidden, HardTargets, LogitMSE, SoftTargets,
                                as_objective, known_labels)
 from .influence import choose_layers, some_batches
 from .student import init_student
-from .teacher import (DEFAULT_TEACHER, learn_characters, load_teacher,
-                                load_tokenizer, match_labels)
-from .saving import fenced, model_card, save_student
+from .teacher import (DEFAULT_TEACHER, check_tokenizer_fits,
+                                learn_characters, load_teacher, load_tokenizer,
+                                match_labels)
+from .saving import save_result
 from .train import Distiller, check_pair, place, training_args
 from .tree import n_blocks
 
@@ -120,15 +121,9 @@ class Distilled:
     objective:object
     source:str=DEFAULT_TEACHER # where the teacher came from
 
-    def save(self, out, overwrite=False) -> Path:
-        "Save student, tokenizer, model card and report to the folder `out`."
-        results = f"```\n{self.report!r}\n```"
-        source = Path(self.source).name if Path(self.source).is_dir() else self.source
-        card = model_card(Path(out).name, self.student, source, self.task,
-                          self.objective, results)
-        out = save_student(self.student, self.tokenizer, out, card, overwrite)
-        self.report.save(out/"report.json")
-        return out
+    def save(self, out, overwrite=False, also=None) -> Path:
+        "Save student, tokenizer, model card and report to `out`; see `save_student`."
+        return save_result(self, self.task, out, overwrite, also)
 
 # %% ../nbs/23_recipes.ipynb #7a95e01d
 def score(model, rows, tokenizer, split="test") -> dict:
@@ -136,11 +131,12 @@ def score(model, rows, tokenizer, split="test") -> dict:
     return metrics(predict(model, rows[split], tokenizer), rows[split]["labels"])
 
 def fit_and_report(name, model, report, rows, tokenizer, freeze=False, **how):
-    "`fit` a model and add its row to the report, with the seconds it took."
+    "`fit` a model and add its row to the report, with the steps and seconds it took."
     if freeze: freeze_embeddings(model)
     start = time.time()
     run = fit(model, rows, tokenizer, name=name, **how)
-    report.add(name, score(model, rows, tokenizer), model, time.time() - start)
+    report.add(name, score(model, rows, tokenizer), model, time.time() - start,
+               run.state.global_step)
     return run
 
 # %% ../nbs/23_recipes.ipynb #5e7a0002
@@ -159,10 +155,18 @@ class Setup:
         return fit_and_report(name, model, self.report, self.rows, self.tokenizer,
                               **how)
 
-    def score(self, name, model, seconds=None):
+    def fit_baseline(self, model, steps, name="student, labels alone", **how):
+        """Train without the teacher for `steps`, those of the distilled student.
+
+        Its row stands above the student's, which was trained first."""
+        run = self.fit(name, model, **how | dict(max_steps=steps))
+        self.report.rows.insert(-1, self.report.rows.pop())
+        return run
+
+    def score(self, name, model, seconds=None, steps=None):
         "A row of the report for a model as it is."
         found = score(model, self.rows, self.tokenizer)
-        self.report.add(name, found, model, seconds)
+        self.report.add(name, found, model, seconds, steps)
 
     def tune_teacher(self, **how):
         "The teacher's row; unless it knows the task it is fine-tuned first."
@@ -171,6 +175,8 @@ class Setup:
         check_teacher(self.report.rows[0], self.task)
 
     def done(self, student, history, objective) -> Distilled:
+        "The result; the times of all models are taken now, by turns."
+        self.report.time()
         return Distilled(self.task, student, self.teacher, self.tokenizer, self.report,
                          history, objective, self.source)
 
@@ -179,6 +185,7 @@ def set_up(task:Task, teacher=None, max_length=128, seed=0) -> Setup:
     "The `Setup` for a task and a teacher's folder or Hub name (None: the default one)."
     torch.manual_seed(seed) # a new head is drawn
     tok, big = load_tokenizer(teacher), load_teacher(teacher, task)
+    check_tokenizer_fits(tok, big, max_length)
     learn_characters(tok, big, task)
     task = match_labels(task, big)
     return Setup(task, big, tok, tokenize(task, tok, max_length),
@@ -207,8 +214,8 @@ def distil_task(
     if baseline and big.knows_task:
         at.report.note += ", the baseline starts from the tuned teacher too"
     at.tune_teacher(**{**plan, **(teacher_settings or {})})
-    if baseline: at.fit("student, labels alone", fresh, **plan)
     objective = objective or default_objective(at.task)
     run = at.fit("student, distilled", init_student(big, keep), teacher=big,
                  objective=objective, **plan)
+    if baseline: at.fit_baseline(fresh, run.state.global_step, **plan)
     return at.done(run.student, run.history(), objective)
