@@ -1,12 +1,10 @@
 "Two epochs in one of several processes: the rows of every batch and the draws about them, to argv[1]-RANK.json. argv: out, kind, rows, processes"
 import json, os, sys
 import torch
-from datasets import Dataset
 from conftest import make_tokenizer
-from test_order import Draws, lengths, small_bert
+from test_order import Draws, small_bert
 from test_train import PLAIN, rows, sharp
 from distill_nb.losses import HardTargets, SoftTargets
-from distill_nb.order import OrderedTrainer
 from distill_nb.theseus import ConstantSchedule, Replacing, find_slots, theseus
 from distill_nb.train import Distiller, training_args
 
