@@ -446,7 +446,7 @@ def test_model_cards_and_the_hub(tok, tmp_path, monkeypatch):
     d.create_model_card(model_name="small")
     assert "small" in (tmp_path/"out"/"README.md").read_text()
 
-@pytest.mark.parametrize("name", ["share", "teacher", "batch", "self", "needs"])
+@pytest.mark.parametrize("name", ["share", "teacher", "batch", "needs"])
 def test_a_column_may_have_any_name(tok, tmp_path, name):
     assert distiller(tok, tmp_path, rows(tok).add_column(name, [1.] * 32)).train().global_step == 1
 
