@@ -20,6 +20,7 @@ from distill_nb.losses import (AttentionKL, AttentionMSE, ClsMSE, CosineHidden, 
 from distill_nb.student import init_student
 from distill_nb.saving import save_student
 from distill_nb.recipes import fit
+from families import EXTRA, build
 from distill_nb.train import (Distiller, check_pair, fast_bf16, is_whole, label_losses, last_whole, load_all, moved, place,
                               training_args)
 
@@ -609,3 +610,19 @@ def test_adapters_are_saved_and_resumed(tok, tmp_path):
     whole = train(tok, tmp_path/"a", new(), sharp(), OBJECTIVES["all"], **settings)
     resumed = train(tok, tmp_path/"b", new(), sharp(), OBJECTIVES["all"], resume=str(tmp_path/"a/checkpoint-2"), **settings)
     assert weights(whole.student).equal(weights(resumed.student)) and not weights(whole.student).equal(weights(new()))
+
+@pytest.mark.parametrize("family", EXTRA)
+def test_every_familys_checkpoint_is_loaded_whole(tok, tmp_path, family):
+    "Names in the file are the model's own, tied weights are there once, buffers too: a strict load finds each tensor."
+    for head in AutoModelForSequenceClassification, transformers.AutoModelForMaskedLM:
+        try: model = build(family, head)
+        except ValueError: continue # no such head
+        run = Distiller(model, None, HardTargets(), training_args(tmp_path, **PLAIN))
+        run.save_model(tmp_path/"out")
+        other = build(family, head)
+        with torch.no_grad():
+            for p in other.parameters(): p.zero_()
+        load_all(other, tmp_path/"out"/"model.safetensors")
+        assert weights(other).equal(weights(model))
+        again, info = head.from_pretrained(tmp_path/"out", output_loading_info=True) # and is an ordinary model
+        assert not info["missing_keys"] and not info["unexpected_keys"] and weights(again).equal(weights(model))
