@@ -6,9 +6,9 @@
 __all__ = ['LIBRARIES', 'SKIPPED', 'RECIPE', 'PROSE', 'UNLABELLED', 'HELD_OUT', 'METRICS', 'NAMES', 'EMBEDDED', 'SPLITS', 'GLUE',
            'HUB_COLUMNS', 'text_hash', 'first_sentence', 'definitions', 'read_docstrings', 'package_roots',
            'python_files', 'package_files', 'corpus_versions', 'end_with_parent', 'read_slice', 'read_slices',
-           'docstrings', 'is_prose', 'split_frame', 'Task', 'make_task', 'shift', 'bshift', 'docnames', 'libraries',
-           'embedded_task', 'split_files', 'read_files', 'Glue', 'glue_key', 'read_glue', 'read_hub', 'load_task',
-           'unknown_share', 'tokenize']
+           'docstrings', 'is_prose', 'split_frame', 'Task', 'TooFew', 'make_task', 'shift', 'bshift', 'docnames',
+           'libraries', 'embedded_task', 'split_files', 'read_files', 'Glue', 'glue_key', 'read_glue', 'read_hub',
+           'load_task', 'unknown_share', 'tokenize']
 
 # %% ../nbs/16_data.ipynb #907f6984
 import ast, csv, hashlib, html, inspect, os, platform, re, sys, sysconfig, warnings
@@ -24,9 +24,10 @@ import numpy as np
 import pandas as pd
 from datasets import Dataset, DatasetDict
 from fastcore.basics import patch
-from .errors import expect
+from .errors import InputError, expect
 from .labels import as_text, class_names, is_score, read_labels
-from .tables import READERS, pick_columns, read_table, some_names
+from .tables import (READERS, one_line, pick_columns, read_table,
+                               some_names)
 
 # %% ../nbs/16_data.ipynb #90f1a2c8
 def text_hash(*parts, salt:str="") -> int:
@@ -214,7 +215,9 @@ def _headline(task):
     return f"{task.kind} of {'pairs' if task.is_pair else 'texts'}, by {task.metric}"
 
 @patch
-def __repr__(self:Task): return f"{self.name}: {_headline(self)}\n{self.table()}"
+def __repr__(self:Task):
+    table = self.table().rename(columns=one_line)
+    return f"{one_line(self.name)}: {_headline(self)}\n{table}"
 
 @patch
 def _repr_html_(self:Task):
@@ -267,6 +270,8 @@ def _tell_lacking(parts, labels, name):
 # %% ../nbs/16_data.ipynb #9cc422fe
 HELD_OUT = dict(validation=.1, test=.1)
 
+class TooFew(InputError): "Too few labelled texts to hold some out."
+
 def _with_labels(frames, name):
     "The splits that have a label; says which one is left out."
     empty = [s for s, f in frames.items() if not _known(f["label"]).any()]
@@ -290,8 +295,8 @@ def _hold_out(train, keys, lacking, name):
     if not lacking: return {}
     known = _known(train["label"])
     n = len(train[known].drop_duplicates(keys))
-    expect(n >= 10, f"{name}: {n} different texts with a label",
-           "at least 10, to hold some out")
+    if n < 10: raise TooFew(f"{name}: {n} different texts with a label: "
+                            "expected at least 10, to hold some out.")
     parts = split_frame(train[known], keys, lacking)
     held = pd.MultiIndex.from_frame(pd.concat([parts[s][keys] for s in lacking]))
     spare = train[~known & ~pd.MultiIndex.from_frame(train[keys]).isin(held)]
@@ -564,7 +569,7 @@ def tokenize(task:Task, tokenizer, max_length=128) -> DatasetDict:
     names = {name: rows.column_names for name, rows in task.splits.items()}
     out = DatasetDict({n: rows.map(encode, batched=True, remove_columns=names[n])
                        for n, rows in task.splits.items()})
-    share = unknown_share(out["train"], tokenizer)
+    share = unknown_share(next(iter(out.values())), tokenizer)
     if share > .1: warnings.warn(
         f"{share:.0%} of the tokens of {task.name!r} are unknown to this tokenizer: "
         "name a teacher that was trained on texts of this language")

@@ -39,7 +39,7 @@ def are_numbers(names) -> bool:
 
 def is_score(names) -> bool:
     "Are these labels numbers of which one has a fraction?"
-    return are_numbers(names) and any(float(n) % 1 for n in names)
+    return are_numbers(names) and any(float(n) % 1 > 0 for n in names)
 
 def are_codes(names) -> bool:
     "Are these digits of equal length that begin with a zero somewhere, as '007'?"
