@@ -1,7 +1,7 @@
 """What the terms of TinyBERT's first stage cost over the bare step: `python benchmarks/losses.py --repeats 24`.
 
 The bare step is the teacher's forward pass without gradients, the student's forward and backward pass on its logits, and
-AdamW, all under SDPA, with the memory of a step kept for the next. Every objective takes the same step with `trace` and
+AdamW, all under SDPA. Every objective takes the same step with `trace` and
 its own losses. It alternates with the bare step, so that each ratio compares neighbours in time; the memory is the peak
 of a process that runs one variant. Writes nbs/results/losses-cpu.json (or what `--out` names), which
 nbs/results/losses.ipynb reads; rows of objectives that were not asked for stay in it.
@@ -11,7 +11,6 @@ from itertools import product
 from pathlib import Path
 import torch
 from transformers import BertConfig, BertForSequenceClassification
-from distill_nb.allocator import freed_memory_kept
 from distill_nb.capture import trace
 from distill_nb.evaluate import machine
 from distill_nb.losses import AttentionKL, AttentionMSE, HiddenMSE, Relations, SoftTargets, as_objective
@@ -91,8 +90,7 @@ def peak(o, name, bf16):
 def peak_here(o):
     o.objectives = [] if o.peak == "bare" else [o.peak]
     step = list(Bench(o, False, o.bf16).steps.values())[-1]
-    with freed_memory_kept():
-        for _ in range(3): step()
+    for _ in range(3): step()
     if o.device == "cuda": return torch.cuda.max_memory_allocated() / 1e6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
@@ -112,12 +110,11 @@ if __name__ == "__main__":
     # first, while this process is small: a child's peak starts from its parent's size
     peaks = {(name, bf16): peak(o, name, bf16) for name in ["bare", *o.objectives] for bf16 in (False, True)}
     rows = []
-    with freed_memory_kept():  # as in a Distiller, for the bare step too
-        for bf16, ragged in product((False, True), repeat=2):
-            for row in measure(o, ragged, bf16):
-                if not ragged: row["peak_mb"] = peaks[row["objective"], bf16]
-                rows.append(row)
-                print(row, flush=True)
+    for bf16, ragged in product((False, True), repeat=2):
+        for row in measure(o, ragged, bf16):
+            if not ragged: row["peak_mb"] = peaks[row["objective"], bf16]
+            rows.append(row)
+            print(row, flush=True)
     settings = dict(batch=o.batch, seq=o.seq, teacher="BERT-base", student=STUDENT)
     out = Path(o.out or f"nbs/results/losses-{o.device}.json")
     if out.is_file():

@@ -12,7 +12,6 @@ stay in it. The weights are random. `--teacher 4 128 --student 2 128 --quick` is
 attention losses adds, and their memory, is benchmarks/losses.py.
 """
 import argparse, json, os, random, statistics, subprocess, sys, time
-from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 import datasets, torch
@@ -20,7 +19,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, BertConfig, Trainer, TrainerCallback
 from augment import peak
 from losses import STUDENT, make_batch
-from distill_nb.allocator import freed_memory_kept
 from distill_nb.cache import cache_teacher
 from distill_nb.capture import trace
 from distill_nb.data import load_task, tokenize
@@ -130,8 +128,7 @@ def steps(o):
         for bf16 in (False, True):
             pair = Pair(o, o.config, student, bf16, words)
             batch = batch_of(o.batch, o.seq, o, words)
-            with freed_memory_kept():
-                times = by_turns(o, {"floor": pair.step(pair.bare(batch)), name: pair.distil(batch, objective(pair))}, o.repeats)
+            times = by_turns(o, {"floor": pair.step(pair.bare(batch)), name: pair.distil(batch, objective(pair))}, o.repeats)
             rows.append(dict(objective=name, bf16=bf16, floor=statistics.median(times["floor"]), seconds=statistics.median(times[name]),
                              ratio=ratios(times, name, "floor"), target=TARGETS[name][bf16], repeats=o.repeats))
             print(rows[-1], flush=True)
@@ -181,7 +178,7 @@ def trainer_way(o, kind, rows, tok, *models, **kw):
                          eval_strategy="no", disable_tqdm=True, use_cpu=o.device == "cpu")
     clock = Clock(o)
     run = kind(*models, args=args, train_dataset=rows, processing_class=tok, callbacks=[clock], **kw)
-    with freed_memory_kept(): show_bar(run, "epoch").train()
+    show_bar(run, "epoch").train()
     return clock.seconds()
 
 def epoch(o):
@@ -255,7 +252,7 @@ def growth(o):
             pair = Pair(o, *configs, bf16, words)
             batch = batch_of(at["batch"], at["length"], o, words, at["vocabulary"])
             objective = objectives(o)["triple, masked"][1](pair) if words else SoftTargets(T=2)
-            with freed_memory_kept(): times = by_turns(o, dict(step=pair.distil(batch, objective)), min(o.repeats, 3))["step"]
+            times = by_turns(o, dict(step=pair.distil(batch, objective)), min(o.repeats, 3))["step"]
             s, tokens = statistics.median(times), at["batch"] * at["length"]
             flops = counted(*configs, at["batch"], at["length"], words)
             rows.append(dict(axis=axis, value=value, seconds=s, tokens_per_s=tokens / s, flops=flops, flops_per_s=flops / s))
@@ -270,9 +267,8 @@ def options(o):
     pair = Pair(o, o.config, shape(*o.student), bf16)
     batch = batch_of(o.batch, 16, o) # about SST-2's length
     rows = []
-    def compare(name, way, default="default", repeats=o.repeats, kept=True, **more):
-        with freed_memory_kept() if kept else nullcontext():
-            times = by_turns(o, {default: base, name: way}, repeats)
+    def compare(name, way, default="default", repeats=o.repeats, **more):
+        times = by_turns(o, {default: base, name: way}, repeats)
         rows.append(dict(option=name, ratio=ratios(times, name, default), seconds=statistics.median(times[name]), **more))
         print(rows[-1], flush=True)
     base = pair.step(pair.bare(batch))
@@ -283,7 +279,7 @@ def options(o):
         compare("float32", full.step(full.bare(batch)))
         del full
     quick = Pair(o, o.config, shape(*o.student), bf16)
-    with packed(quick.teacher): compare("teacher packed, as in a Distiller", quick.step(quick.bare(batch)))
+    with packed(quick.teacher): compare("teacher packed", quick.step(quick.bare(batch)))
     del quick
     eager = Pair(o, o.config, shape(*o.student), bf16)
     eager.teacher.set_attn_implementation("eager")
@@ -299,7 +295,7 @@ def options(o):
             fast = Pair(o, o.config, shape(*o.student), bf16)
             fast.teacher, fast.student = [torch.compile(m) for m in (fast.teacher, fast.student)]
             step = fast.step(fast.bare(batch))
-            with freed_memory_kept(): took = timed(o, step)
+            took = timed(o, step)
             compare("torch.compile", step, compile_seconds=took)
         except Exception as e: rows.append(dict(option="torch.compile", failed=f"{type(e).__name__}: {str(e)[:200]}"))
     return dict(batch=o.batch, seq=16, bf16=bf16, rows=rows)

@@ -3,8 +3,7 @@
 The floors are bare steps: the teacher's forward pass without gradients, the student's forward and backward pass on the sum of
 its logits, and AdamW; with logits at every token, or with the head at hidden words only. `reference` is what DistilBERT's code
 does in plain torch: all logits of both models, rows selected, three losses. Ours are the recipe's terms through `trace`. All
-ways take turns on the same student in one process, so that each ratio compares neighbours in time, with the memory of a step
-kept for the next; the memory is the peak of a process that takes one way alone, once more without torch's and the models'
+ways take turns on the same student in one process, so that each ratio compares neighbours in time; the memory is the peak of a process that takes one way alone, once more without torch's and the models'
 share. TinyBERT's general distillation at 32 x 64 is measured for its memory. Writes nbs/results/words-step-DEVICE.json.
 """
 import argparse, json, resource, statistics, subprocess, sys, time
@@ -12,7 +11,6 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from transformers import BertConfig, BertForMaskedLM
-from distill_nb.allocator import freed_memory_kept
 from distill_nb.capture import trace
 from distill_nb.evaluate import machine
 from distill_nb.general import triple_loss
@@ -124,8 +122,7 @@ def peak_here(o):
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     bench = (TinyBench if o.peak == "TinyBERT" else Bench)(o, o.bf16)
     before = now()
-    with freed_memory_kept():
-        for _ in range(3): bench.step(o.peak)
+    for _ in range(3): bench.step(o.peak)
     return now(), before
 
 if __name__ == "__main__":
@@ -146,9 +143,8 @@ if __name__ == "__main__":
     tiny = [dict(bf16=bf16, batch=32, seq=64, **peak(o, "TinyBERT", bf16, batch=32, seq=64)) for bf16 in (False, True)]
     rows, settings = [], dict(batch=o.batch, seq=o.seq, teacher="BERT-base", layers=o.layers, share=.15)
     out = Path(o.out or f"nbs/results/words-step-{o.device}.json")
-    with freed_memory_kept():  # as in a Distiller, for every way
-        for bf16 in (False, True):
-            for row in measure(o, bf16):
-                rows.append(row | peaks[row["way"], bf16])
-                print(rows[-1], flush=True)
-            out.write_text(json.dumps(dict(settings=settings, machine=machine(), results=rows, tinybert=tiny), indent=1) + "\n")
+    for bf16 in (False, True):
+        for row in measure(o, bf16):
+            rows.append(row | peaks[row["way"], bf16])
+            print(rows[-1], flush=True)
+        out.write_text(json.dumps(dict(settings=settings, machine=machine(), results=rows, tinybert=tiny), indent=1) + "\n")

@@ -4,14 +4,17 @@
 
 # %% auto #0
 __all__ = ['EVALUATE', 'AUGMENT', 'DEMO', 'add_options', 'quiet_libraries', 'run_demo', 'task_of', 'run_evaluate', 'run_augment',
-           'run_train', 'recipe_of', 'parser', 'main']
+           'run_train', 'recipe_of', 'parser', 'interrupts', 'what_is_kept', 'main']
 
 # %% ../nbs/34_cli.ipynb #a79dc1c3
-import argparse, json, sys, warnings
+import argparse, json, os, signal, sys, threading, time, warnings
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from . import __version__
 from .errors import InputError, expect
-from .shell import (NEW_TEXTS, RECIPES, TASK, layer_list, make_augmenter,
-                              read_task)
+from .files import MARK, output_file, output_folder, world
+from .shell import (NEW_TEXTS, RECIPES, SEED, TASK, beside,
+    check_options, layer_list, make_augmenter, read_task, say)
 
 # %% ../nbs/34_cli.ipynb #30a0b4c0
 EVALUATE = dict(
@@ -20,17 +23,17 @@ EVALUATE = dict(
     json=(False, "print numbers as JSON"))
 AUGMENT = dict(
     out=(None, "a tsv, csv, jsonl or parquet file for the training texts and new ones"),
-    seed=(0, "of everything drawn"),
+    seed=(0, "of everything drawn", SEED),
     overwrite=(False, "replace the file"))
 DEMO = dict(
     out=("demo", "folder for student, report and plots"),
-    seed=(0, "of everything drawn"),
-    overwrite=(False, "replace the model in --out"))
+    seed=(0, "of everything drawn", SEED),
+    overwrite=(False, "replace the student in --out"))
 
 # %% ../nbs/34_cli.ipynb #7911d8e2
 def add_options(parser, options:dict, required=()):
     "Add `--name` for each of name -> (default, help)."
-    for name, (default, text) in options.items():
+    for name, (default, text, *_) in options.items():
         flag = f"--{name.replace('_', '-')}"
         if default is False:
             parser.add_argument(flag, action="store_true", help=text)
@@ -53,10 +56,11 @@ def quiet_libraries():
 
 def run_demo(o):
     "`distill_nb demo`."
-    from distill_nb.demo import demo
-    quiet_libraries()
-    done = demo(o.out, o.seed, overwrite=o.overwrite)
-    print(f"\n{done.report}\n\nStudent: {o.out}/ (an ordinary Hugging Face model)\n"
+    with output_folder(o.out, o.overwrite):
+        from distill_nb.demo import demo
+        quiet_libraries()
+        done = demo(o.out, o.seed, overwrite=o.overwrite, say=say)
+    say(f"\n{done.report}\n\nStudent: {o.out}/ (an ordinary Hugging Face model)\n"
           f"Plots:   {o.out}/scores.png, {o.out}/training.png\n"
           "This was one seed; the results page has the spread over several.")
 
@@ -98,21 +102,21 @@ def run_augment(o):
     "`distill_nb augment`."
     from distill_nb.augment import augment, check_table, save_table
     quiet_libraries()
-    out, task = check_table(o.out, o.overwrite), read_task(o)
+    out, _ = check_table(o.out, o.overwrite), output_file(o.out, o.overwrite)
+    task = read_task(o)
     more = augment(task, make_augmenter(o, task, o.max_length), o.labels)
     save_table(more, out)
-    print(f"{len(task['train']):,} texts became {len(more['train']):,}: {out}")
+    say(f"{len(task['train']):,} texts became {len(more['train']):,}: {out}")
 
 # %% ../nbs/34_cli.ipynb #c11a0004
 def run_train(o):
     "`distill_nb train`."
-    from distill_nb.train import claim_folder
-    quiet_libraries()
-    out = claim_folder(o.out, o.overwrite)
-    done = RECIPES[o.recipe][0](o)
-    done.save(out, o.overwrite)
-    done.report.plot(out/"scores.png")
-    print(f"\n{done.report}\n\nStudent: {out}/")
+    with output_folder(o.out, o.overwrite): # tried, and held to the end
+        quiet_libraries()
+        done = RECIPES[o.recipe][0](o)
+        plot = lambda folder: done.report.plot(folder/"scores.png")
+        done.save(o.out, o.overwrite, also=plot)
+    say(f"\n{done.report}\n\nStudent: {o.out}/")
 
 # %% ../nbs/34_cli.ipynb #ceeb563c
 def recipe_of(argv) -> str:
@@ -133,7 +137,7 @@ def parser(recipe="layers") -> argparse.ArgumentParser:
     def command(name, text, run, options, required=()):
         p = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         add_options(p, options, required)
-        p.set_defaults(run=run)
+        p.set_defaults(run=run, options=options)
 
     told = "; ".join(f"{n}: {text}" for n, (_, text, *_) in RECIPES.items())
     which = dict(recipe=(recipe, f"{told}. Each has its own options: --recipe NAME -h"))
@@ -147,17 +151,63 @@ def parser(recipe="layers") -> argparse.ArgumentParser:
             TASK | EVALUATE, ("task", "model"))
     return top
 
+# %% ../nbs/34_cli.ipynb #83e2f9be
+@contextmanager
+def interrupts():
+    "SIGINT and SIGTERM raise KeyboardInterrupt; yields the list of those that came."
+    me, got, last = os.getpid(), [], [-9.]
+    def stop(number, frame):
+        if os.getpid() != me: # a worker: die as if there were no handler
+            signal.signal(number, signal.SIG_DFL)
+            return os.kill(os.getpid(), number)
+        got.append(number)
+        double, last[0] = time.monotonic() - last[0] < 1, time.monotonic()
+        if not double: raise KeyboardInterrupt # a shell and a scheduler send two
+    here = threading.current_thread() is threading.main_thread()
+    old = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    old = {n: h for n, h in old.items() if here and h is not signal.SIG_IGN}
+    for n in old: signal.signal(n, stop)
+    try: yield got
+    finally:
+        for n, handler in old.items(): signal.signal(n, handler)
+
+def what_is_kept(o, since:float) -> str:
+    "What a command that began at the time `since` leaves when it is interrupted."
+    out, found = getattr(o, "out", None), []
+    if not out: return "nothing was saved"
+    if o.command == "augment": return "texts that were made are in the cache, and " \
+        "the same command goes on there"
+    mark, stages = Path(out)/MARK, Path(beside(out, "stages"))
+    steps = Path(beside(out, "steps"))
+    if mark.is_file() and mark.stat().st_mtime >= since: found.append(f"{out}/")
+    done = sorted(p.parent.name for p in stages.glob("*/stage.json"))
+    if done: found.append(f"{', '.join(done)} in {stages}/")
+    if any(steps.glob("**/checkpoint-*")): found.append(f"checkpoints in {steps}/")
+    more = ", where the same command goes on" if found[-1:] != [f"{out}/"] else ""
+    return f"kept: {'; '.join(found)}{more}" if found else "nothing was saved"
+
 # %% ../nbs/34_cli.ipynb #0f8dd8ef
+def _end(problem, o, signals, since) -> int:
+    "The exit code for what ended a command, and one sentence where that is no fault."
+    if signals or isinstance(problem, KeyboardInterrupt):
+        text, code = f"interrupted; {what_is_kept(o, since)}", 128 + (signals or [2])[0]
+    elif isinstance(problem, InputError): text, code = f"{problem}", 2
+    elif isinstance(problem, BrokenPipeError): # nobody reads stderr any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        return 128 + 13
+    else: raise problem
+    if world()[0] == 0: print(f"distill_nb: {text}", file=sys.stderr)
+    return code
+
 def main(argv=None) -> int:
-    "Run a command; 0 when done, 2 for bad input, 130 when interrupted."
+    "Run a command; 0 when done, 2 for bad input, 130 or 143 when interrupted."
     argv = sys.argv[1:] if argv is None else list(argv)
-    try:
-        o = parser(recipe_of(argv)).parse_args(argv)
-        o.run(o)
-    except InputError as e:
-        print(f"distill_nb: {e}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("distill_nb: interrupted; nothing was saved", file=sys.stderr)
-        return 130
+    o, since = None, time.time()
+    heard = sys.stdout if world()[0] == 0 else open(os.devnull, "w")
+    with interrupts() as signals, redirect_stdout(heard): # under torchrun one tells
+        try:
+            o = parser(recipe_of(argv)).parse_args(argv)
+            check_options(o, o.options)
+            o.run(o)
+        except BaseException as e: return _end(e, o, signals, since)
     return 0

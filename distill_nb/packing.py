@@ -46,10 +46,9 @@ class PackedLinear:
             x.to(dtype), *self.weights[dtype], "none", [], "")
 
     def __call__(self, x):
-        dtype = product_dtype(x)
         plain = torch.is_grad_enabled() or self.layer.weight.is_inference()
-        if x.device.type == "cpu" and not plain and can_pack(dtype):
-            return self.multiply(x, dtype)
+        if x.device.type == "cpu" and not plain and can_pack(product_dtype(x)):
+            return self.multiply(x, product_dtype(x))
         return F.linear(x, self.layer.weight, self.layer.bias)
 
 # %% ../nbs/41_packing.ipynb #3a7492fe

@@ -23,7 +23,7 @@ from .losses import (CosineHidden, HardTargets, LogitMSE, SoftTargets,
                                as_objective, known_labels)
 from .influence import choose_layers, some_batches
 from .student import init_student
-from .saving import fenced, model_card, save_student
+from .saving import save_result
 from .teacher import (DEFAULT_TEACHER, check_tokenizer_fits,
     learn_characters, load_teacher, load_tokenizer, match_labels)
 from .train import (Distiller, check_pair, check_precision, own_precision,
@@ -123,15 +123,9 @@ class Distilled:
     objective:object
     source:str=DEFAULT_TEACHER # where the teacher came from
 
-    def save(self, out, overwrite=False) -> Path:
-        "Save student, tokenizer, model card and report to the folder `out`."
-        results = f"```\n{self.report!r}\n```"
-        source = Path(self.source).name if Path(self.source).is_dir() else self.source
-        card = model_card(Path(out).name, self.student, source, self.task,
-                          self.objective, results)
-        out = save_student(self.student, self.tokenizer, out, card, overwrite)
-        self.report.save(out/"report.json")
-        return out
+    def save(self, out, overwrite=False, also=None) -> Path:
+        "Save student, tokenizer, model card and report to `out`; see `save_student`."
+        return save_result(self, self.task, out, overwrite, also)
 
 # %% ../nbs/23_recipes.ipynb #7a95e01d
 def score(model, rows, tokenizer, split="test") -> dict:

@@ -23,6 +23,8 @@ class WordVectors:
 
     def __post_init__(self):
         self.index = {w: i for i, w in enumerate(self.words)}
+        bad = [self.words[i] for i in (~self.matrix.isfinite().all(1)).nonzero()]
+        expect(not bad, f"vectors of {bad[:3]}", "finite numbers", "Leave them out")
         self.matrix = F.normalize(self.matrix.float(), dim=-1)
 
     def __len__(self): return len(self.words)

@@ -17,7 +17,8 @@ from distill_nb.evaluate import Report, latency
 from distill_nb.losses import CosineHidden, HardTargets, LogitMSE, SoftTargets
 from distill_nb.recipes import fit, score
 from distill_nb.teacher import load_teacher
-from distill_nb.train import Distiller, save_student, training_args
+from distill_nb.saving import save_student
+from distill_nb.train import Distiller, training_args
 from distill_nb.wordvectors import WordVectors
 
 TINY = dict(vocab_size=40, embedding_size=6, hidden_size=5, head_size=7, skipped_token_ids=[0, 2, 3], sep_token_id=3)

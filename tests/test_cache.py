@@ -1,8 +1,8 @@
 "The teacher cache: found when nothing changed, missed when anything did, right after a kill, and as good as the live teacher."
-import os, re, signal, subprocess, sys, time
+import os, re, signal, subprocess, sys, tempfile, time
 from pathlib import Path
 import pytest, torch
-from datasets import Dataset, DatasetDict
+from datasets import Dataset, DatasetDict, concatenate_datasets
 from transformers import (AutoModelForMaskedLM, AutoModelForSequenceClassification, BertConfig, DataCollatorForTokenClassification)
 
 from conftest import WORDS, bert, make_tokenizer
@@ -147,19 +147,20 @@ def test_folders_that_cannot_be_used(tok, tmp_path, prepare, message):
     with pytest.raises(CacheError, match=message): cache_teacher(bert(), rows(tok), tok, folder=tmp_path/"c")
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
-def limited(folder, what, env=None):
-    "Run cache_teacher on 40 rows in a process that may write little, or that is nobody; its last line."
+def limited(folder, what):
+    "The last line of a process that caches 40 rows after `what`."
     code = f"""
 import os, resource, sys
 sys.path[:0] = [{str(HERE)!r}]
-from conftest import make_tokenizer
-from test_train import rows, sharp
+from conftest import bert, make_tokenizer
+from datasets import Dataset
 from distill_nb import cache
-tok = make_tokenizer(); data = rows(tok, 40); teacher = sharp()
+tok = make_tokenizer()
+data = Dataset.from_dict(dict(tok(["good film", "dull book"] * 20)))
 asked = []; plain = cache.ask
 cache.ask = lambda *a: (asked.append(1), plain(*a))[1]
 {what}
-try: cache.cache_teacher(teacher, data, tok, folder={str(folder)!r})
+try: cache.cache_teacher(bert(), data, tok, folder={str(folder)!r})
 except cache.CacheError as e: print(len(asked), "CacheError", e)
 else: print(len(asked), "fine")
 """
@@ -172,20 +173,26 @@ def test_a_full_disk_is_said_in_one_sentence(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == [NOTE]
 
 @pytest.mark.parametrize("filled", [False, True])
-def test_a_folder_that_nobody_may_write_to_is_found_before_anything_is_asked(tok, tmp_path, filled):
-    "What it holds is read all the same."
-    if os.getuid(): before = ""
-    else: before = "os.setgid(65534); os.setuid(65534)"
-    home = tmp_path/"c"
-    open_cache(home)
-    if filled: cache_teacher(sharp(), rows(tok, 40), tok, folder=home)
-    for p in (tmp_path, *tmp_path.parents):
-        if p.stat().st_mode & 0o5 != 0o5 and p.owner() == Path(home).owner() and p.is_relative_to(tmp_path.parent.parent): p.chmod(0o755)
-    home.chmod(0o555)
-    try: said = limited(home, before)
-    finally: home.chmod(0o755)
-    if filled: assert said == "0 fine", said
-    else: assert re.match("0 CacheError .* cannot be written .Permission denied", said), said
+def test_a_folder_that_cannot_be_written_is_found_before_anything_is_asked(tok, tmp_path, asked, filled, monkeypatch):
+    "What it holds is read all the same. Root may write anywhere, so the refusal is planted."
+    open_cache(tmp_path)
+    if filled: cache_teacher(sharp(), rows(tok, 40), tok, folder=tmp_path)
+    before = asked()
+    def refused(*args, **kw): raise PermissionError(13, "Permission denied")
+    monkeypatch.setattr(cache.tempfile, "TemporaryFile", refused)
+    if filled: cache_teacher(sharp(), rows(tok, 40), tok, folder=tmp_path)
+    else:
+        with pytest.raises(CacheError, match="cannot be written .Permission denied"): cache_teacher(sharp(), rows(tok, 40), tok, folder=tmp_path)
+    assert asked() == before
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder(tok, tmp_path, asked):
+    open_cache(tmp_path)
+    tmp_path.chmod(0o555)
+    try:
+        with pytest.raises(CacheError, match="cannot be written .Permission denied"): cache_teacher(sharp(), rows(tok, 40), tok, folder=tmp_path)
+    finally: tmp_path.chmod(0o755)
+    assert asked() == 0
 
 def test_an_error_of_the_teacher_is_not_the_disks(tok, tmp_path):
     teacher = bert()
@@ -253,9 +260,15 @@ def test_every_column_is_checked(name, x, fine):
 
 def named(*names): return bert(num_labels=len(names), id2label=dict(enumerate(names)), label2id={n: i for i, n in enumerate(names)})
 
+def in_parquet(d):
+    with tempfile.TemporaryDirectory() as home:
+        d.to_parquet(f"{home}/d.parquet")
+        return Dataset.from_parquet(f"{home}/d.parquet", cache_dir=home, keep_in_memory=True)
+
 @pytest.mark.parametrize("after", [lambda d: d, lambda d: d.select([3, 1]), lambda d: d.shuffle(seed=0), lambda d: d.filter(lambda r: r["labels"] == 1),
     lambda d: d.remove_columns("labels"), lambda d: d.map(lambda r: dict(twice=2 * r["labels"])), lambda d: d.with_format("torch"),
-    lambda d: d.to_iterable_dataset(), lambda d: DatasetDict(train=d)["train"], lambda d: d.train_test_split(.5)["train"]])
+    lambda d: d.to_iterable_dataset(), lambda d: DatasetDict(train=d)["train"],
+    lambda d: d.train_test_split(.5)["train"], lambda d: concatenate_datasets([d, d]), in_parquet])
 def test_the_classes_of_answers_go_along(tok, tmp_path, after):
     data = rows(tok)
     for names in (["bad", "good"], ["good", "bad"], ['odd "name"\n', "Classes of the teacher's answers: []"]):

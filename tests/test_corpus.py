@@ -127,7 +127,7 @@ def test_the_embedded_corpus_streams_too():
 
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("content, message", [
-    (b"", "no text"), (b"\n  \n\n", "no text"), (b"\x89PNG\r\n\0\0\0", "binary"), ("zwei Wörter".encode("utf-16"), "UTF-16"), ("字".encode("utf-16-le") * 9000, "t.txt"),
+    (b"", "no text"), (b"\n  \n\n", "no text"), (b"\x89PNG\r\n\0\0\0", "binary"), ("zwei Wörter".encode("utf-16"), "UTF-16"),
     ("fine\nGrüße".encode("latin-1"), "t.txt, line 2: invalid start byte")])
 def test_what_is_no_text_is_refused_and_leaves_nothing(home, tmp_path, content, message, streaming):
     (home/"t.txt").write_bytes(content)
@@ -294,7 +294,7 @@ def test_hidden_words_do_not_depend_on_company_or_past(tok, way, size):
 def test_the_share_is_kept_row_by_row(tok, way):
     rows = [dict(input_ids=[2, *[5 + (i * j) % 8 for j in range(40)], 3], words=[-1, *range(40), -1], row_seed=i) for i in range(500)]
     collate = collators(tok)[way]
-    assert (collate(rows)["labels"] >= 0).float().mean() == pytest.approx(.15, abs=.01)
+    assert (collate(rows)["labels"] >= 0).sum() == pytest.approx(.15 * 500 * (42 if way == 2 else 40), rel=.05)
     torch.manual_seed(1) # nothing is drawn from the global generator
     collate(rows)
     after = torch.rand(1)
@@ -333,10 +333,8 @@ def test_on_the_device_of_the_ids(tok):
     from torch._subclasses.fake_tensor import FakeTensorMode
     with FakeTensorMode(allow_non_fake_inputs=True):
         ids = torch.zeros(2, 5, dtype=torch.long, device="cuda")
-        for collate in collators(tok):
-            assert collate.choose(ids, torch.full((2, 1), 5, device="cuda"), ids).device.type == "cuda"
         drawn = ways(torch.rand(2, 5, 2, device="cuda"), 13)
-        assert {x.device.type for x in hide(ids, ids > 3, tok, *drawn)} == {"cuda"}
+        assert {x.device.type for x in (*drawn, *hide(ids, ids > 3, tok, *drawn))} == {"cuda"}
 
 def test_bad_collators(tok):
     for share in (0, 1, 1.5):

@@ -9,10 +9,10 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 LIB = ROOT/"distill_nb"
 GENERATED = {p.name for p in LIB.glob("*.py")}
-ROOMS = ["errors", "files", "style", "allocator", "packing", "order", "theory", "tree", "student", "transfer", "beside", "distilbert", "narrow",
-         "objective", "logits", "layermap", "hidden", "attention", "losses", "capture", "attention_maps", "tables", "labels", "data", "teacher", "evaluate",
-         "influence", "cache", "saving", "train", "corpus", "vocabulary", "masked_lm", "wordvectors", "augment", "recipes", "tinybert", "bilstm",
-         "bilstm_student", "theseus", "theseus_student", "general", "scale",
+ROOMS = ["errors", "files", "style", "packing", "order", "theory", "tree", "student", "transfer", "beside", "distilbert", "narrow",
+         "objective", "logits", "layermap", "hidden", "attention", "losses", "capture", "tables", "labels", "data", "teacher", "evaluate",
+         "attention_maps", "influence", "cache", "saving", "train", "corpus", "vocabulary", "masked_lm", "wordvectors", "augment", "recipes", "tinybert",
+         "bilstm", "bilstm_student", "theseus", "theseus_student", "general", "scale",
          "demo", "shell", "cli"]
 
 parser = ConfigParser(delimiters=["="])
