@@ -77,10 +77,10 @@ def lengths_of(rows, column="length", ids="input_ids") -> list|None:
 def deal(numbers:list, batch:int, world:int) -> list:
     """Numbers with gaps (-1), so that `world` processes get equally many batches.
 
-    No row comes twice and no batch is empty, if there are as many rows as processes."""
+    No row comes twice and no batch is empty; that takes batches of two rows or more."""
     together = batch * world
     left = len(numbers) % together
-    if not left or len(numbers) < world: return numbers
+    if not left or batch == 1 or len(numbers) < world: return numbers
     if left < world: left += together # not one for each: the last two rounds
     rounds = -(-left // together)
     last = torch.tensor(numbers[-left:]).tensor_split(rounds * world)
@@ -97,7 +97,8 @@ class Order(Sampler):
     def set_epoch(self, epoch): self.rows.set_epoch(epoch)
     def __len__(self):
         n, together = len(self.rows), self.batch * self.world
-        return n if self.world == 1 or n < self.world else -(-n // together) * together
+        plain = 1 in (self.batch, self.world) or n < self.world
+        return n if plain else -(-n // together) * together
 
     def numbers(self) -> list:
         if not self.shuffle: return [*range(len(self.rows))]

@@ -448,6 +448,7 @@ def _save(self:Distiller, output_dir=None, state_dict=None):
 # %% ../nbs/19_train.ipynb #19e00011
 def load_all(model, file):
     "Load a file's weights into a model: all of them, or it is refused."
+    expect(Path(file).is_file(), f"{file}: no such file", "a checkpoint of a Distiller")
     own, found = model.state_dict(keep_vars=True), load_file(file)
     there = {id(own[k]) for k in found if k in own} # a tied weight is in the file once
     wrong = [k for k, v in own.items() if k not in found and id(v) not in there]
@@ -475,15 +476,18 @@ def _load_best_model(self:Distiller):
 # %% ../nbs/19_train.ipynb #19e00014
 def is_whole(checkpoint) -> bool:
     "Did the writer of a checkpoint get to its end? Its state is written last."
-    folder = Path(checkpoint)
-    torch_files = [*folder.glob("*.pt"), *folder.glob("*.pth")]
+    files = {p.name: p for p in Path(checkpoint).glob("*")}
+    def some(*starts): return any(name.startswith(starts) for name in files)
     try:
-        step = json.loads((folder/"trainer_state.json").read_text())["global_step"]
-        for file in folder.glob("*.safetensors"): safe_open(file, "pt")
+        json.loads(files["trainer_state.json"].read_text())["global_step"]
+        for name, file in files.items():
+            if name.endswith(".safetensors"): safe_open(file, "pt")
     except (OSError, ValueError, KeyError, TypeError, SafetensorError): return False
-    steps = [*folder.glob("optimizer*"), *folder.glob("global_step*")] # or DeepSpeed's
-    optimised = bool(steps) or not (folder/"scheduler.pt").is_file()
-    return step >= 0 and optimised and all(map(zipfile.is_zipfile, torch_files))
+    sharded = some("global_step", "pytorch_model") # DeepSpeed's, FSDP's
+    optimised = some("optimizer", "global_step") or "scheduler.pt" not in files
+    zipped = [p for name, p in files.items() if name.endswith((".pt", ".pth"))]
+    return (sharded or some("model", "adapter_model")) and optimised and all(
+        map(zipfile.is_zipfile, zipped))
 
 def last_whole(folder) -> Path|None:
     "The last whole checkpoint in a folder, or None."

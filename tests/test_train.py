@@ -1,14 +1,17 @@
 "The Distiller: what it trains, what it leaves alone, what it saves, and that counting is right."
-import subprocess, sys
+import json, math, subprocess, sys
 from pathlib import Path
+from types import SimpleNamespace
 import pytest, torch
 from datasets import Dataset
 from safetensors.torch import load_file
 from torch import nn
-from transformers import (AutoModelForSequenceClassification, BertConfig, DataCollatorWithPadding,
-                          DebertaV2Config, DistilBertConfig)
+import transformers
+from transformers import (AutoModelForQuestionAnswering, AutoModelForSequenceClassification, BertConfig, DataCollatorWithPadding,
+                          DebertaV2Config, DistilBertConfig, TrainingArguments)
 
 from conftest import WORDS, bert
+from distill_nb.cache import cache_teacher
 from distill_nb.capture import trace
 from distill_nb.errors import InputError
 from distill_nb.evaluate import evaluating, predict
@@ -16,7 +19,9 @@ from distill_nb.losses import (AttentionKL, AttentionMSE, ClsMSE, CosineHidden, 
                                SoftTargets)
 from distill_nb.student import init_student
 from distill_nb.saving import save_student
-from distill_nb.train import Distiller, fast_bf16, training_args
+from distill_nb.recipes import fit
+from distill_nb.train import (Distiller, check_pair, fast_bf16, is_whole, label_losses, last_whole, load_all, moved, place,
+                              training_args)
 
 def sharp():
     "A teacher whose answers are far from uniform, else there is no gradient to compare."
@@ -253,3 +258,354 @@ def test_fast_by_default(tok, tmp_path):
     assert sum(int((b["attention_mask"] == 0).sum()) for b in batches) < .2 * sum(b["input_ids"].numel() for b in batches)
     t = d.ask_teacher(batches[0])
     assert not t.logits.requires_grad and not t.logits.is_inference() # autograd may have to keep them
+
+# Versions
+
+def test_bf16_is_asked_for_in_every_torch(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False) # as before torch 2.11
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert fast_bf16() is False and training_args("x", use_cpu=True).bf16 is False
+
+@pytest.mark.parametrize("name", ["all", "tinybert"])
+def test_accumulated_loss_is_logged_whole(tok, tmp_path, name):
+    "The loss that Trainer logs is not divided once more by the number of batches, in any version."
+    runs = [train(tok, tmp_path/str(n), init_student(bert(), [0, 3]), sharp(), OBJECTIVES[name], per_device_train_batch_size=32 // n,
+                  gradient_accumulation_steps=n) for n in (1, 4)]
+    for d in runs: assert d.history().filter(regex="^loss/").sum(axis=1).tolist() == pytest.approx(d.history()["loss"].tolist(), rel=1e-4)
+    assert runs[0].history()["loss"].tolist() == pytest.approx(runs[1].history()["loss"].tolist(), rel=1e-4)
+
+# Logs
+
+LOGGED = dict(max_steps=6, optim="adamw_torch", learning_rate=1e-3, save_strategy="steps", save_steps=1, logging_steps=3)
+
+def sums(d): return d.history().filter(regex="^loss/").sum(axis=1).tolist()
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 5])
+def test_terms_sum_to_the_loss_after_a_resume(tok, tmp_path, step):
+    new = lambda: (init_student(bert(), [0, 3]), sharp(), OBJECTIVES["all"])
+    train(tok, tmp_path/"a", *new(), **LOGGED)
+    d = train(tok, tmp_path/"b", *new(), resume=str(tmp_path/f"a/checkpoint-{step}"), **LOGGED)
+    assert sums(d) == pytest.approx(d.history()["loss"].tolist(), rel=1e-3)
+    for _ in range(2): # and in more trainings of one Distiller
+        d.train()
+        assert sums(d) == pytest.approx(d.history()["loss"].tolist(), rel=1e-3)
+
+ZERO = {"a copy": lambda: (init_student(bert(), range(4)), bert(), SoftTargets(T=2), {}),
+        "no label": lambda: (init_student(bert(), [0]), None, HardTargets(), dict(labels=lambda i: -100)),
+        "few labels": lambda: (init_student(bert(), [0]), None, HardTargets(), dict(labels=lambda i: -100 if i < 30 else 1)),
+        "weight 0": lambda: (init_student(bert(), [0]), bert(), 0*SoftTargets(T=2) + 0*CosineHidden(), {})}
+
+@pytest.mark.parametrize("case", ZERO)
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_loss_of_zero_is_ordinary(tok, tmp_path, case, accumulate):
+    student, teacher, objective, data = ZERO[case]()
+    d = train(tok, tmp_path, student, teacher, objective, rows(tok, **data), max_steps=8, logging_steps=1, per_device_train_batch_size=4,
+              gradient_accumulation_steps=accumulate)
+    assert d.state.global_step == 8 and d.history().notna().all(axis=None)
+    assert sums(d) == pytest.approx(d.history()["loss"].tolist(), abs=1e-5)
+
+# Evaluation
+
+@pytest.mark.parametrize("size", [1, 3, 8, 64])
+@pytest.mark.parametrize("known", [1, 5, 16, 64])
+def test_evaluation_loss_is_a_mean_over_labels(tok, tmp_path, size, known):
+    data = rows(tok, 64, labels=lambda i: i % 2 if (i * 7) % 64 < known else -100)
+    d = Distiller(sharp(), None, HardTargets(), training_args(tmp_path, **PLAIN | dict(per_device_eval_batch_size=size)),
+                  train_dataset=rows(tok), processing_class=tok, compute_metrics=None)
+    z, y = predict(d.student, data, tok), torch.tensor(data["labels"][:])
+    want = nn.functional.cross_entropy(z, y).item() # of the labels that are known
+    got = d.evaluate(data)
+    assert got["eval_loss"] == pytest.approx(want, rel=1e-4)
+    assert d.predict(data).metrics["test_loss"] == pytest.approx(want, rel=1e-4)
+    assert {f"eval_{k}_loss" for k in "ab"} <= d.evaluate(dict(a=data, b=data)).keys()
+
+def test_an_evaluation_without_labels_has_no_loss(tok, tmp_path):
+    d = Distiller(sharp(), None, HardTargets(), training_args(tmp_path, **PLAIN), train_dataset=rows(tok), processing_class=tok,
+                  compute_metrics=None)
+    assert math.isnan(d.evaluate(rows(tok, labels=lambda i: -100))["eval_loss"])
+    assert "eval_loss" not in d.evaluate(rows(tok).remove_columns("labels"))
+
+@pytest.mark.parametrize("z, y", [
+    (torch.randn(5, 3), torch.tensor([0, -100, 2, 1, -100])), (torch.randn(5, 1), torch.tensor([.5, math.nan, 1., 0., 2.])),
+    (torch.randn(5, 4, 7), torch.randint(7, (5, 4)).masked_fill(torch.eye(5, 4).bool(), -100))], ids=["classes", "scores", "words"])
+def test_losses_of_rows_add_up_to_the_term(z, y):
+    total, n = label_losses(z, y).sum(0)
+    from distill_nb.capture import Outputs
+    assert (total / n).item() == pytest.approx(HardTargets()(Outputs(logits=z), None, dict(labels=y)).item(), rel=1e-5)
+
+# An objective is a description
+
+@pytest.mark.parametrize("name", ["tinybert", "stretched"])
+def test_two_runs_with_one_objective_are_two_fresh_runs(tok, tmp_path, name):
+    objective = AttentionMSE() + HiddenMSE() if name == "tinybert" else 3*Stretched() + HardTargets()
+    new = narrow if name == "tinybert" else lambda: init_student(bert(), [0, 3])
+    said, runs = repr(objective), []
+    for n in range(3):
+        torch.manual_seed(n) # what was drawn before is nobody's business
+        runs.append(train(tok, tmp_path/str(n), new(), sharp(), objective, max_steps=5, optim="adamw_torch", learning_rate=1e-2))
+    assert all(weights(r.model).equal(weights(runs[0].model)) for r in runs)
+    assert repr(objective) == said and not any(p is q for p in objective.parameters() for q in runs[0].model.parameters())
+
+# Trainer's features
+
+def distiller(tok, tmp_path, data=None, args=None, student=None, **kwargs):
+    settings = {k: kwargs.pop(k) for k in [*kwargs] if hasattr(TrainingArguments, k) or k in TrainingArguments.__dataclass_fields__}
+    return Distiller(student or init_student(bert(), [0, 3]), sharp(), OBJECTIVES["all"], args or training_args(tmp_path, **PLAIN | settings),
+                     train_dataset=rows(tok) if data is None else data, processing_class=tok, **kwargs).show_bar("x")
+
+@pytest.mark.parametrize("settings, message", [
+    (dict(label_smoothing_factor=.1), "label_smoothing_factor=0.1"), (dict(use_liger_kernel=True), "use_liger_kernel=True"),
+    (dict(batch_eval_metrics=True), "batch_eval_metrics=True"), (dict(compute_loss_func=lambda *_, **k: 0), "compute_loss_func"),
+    (dict(load_best_model_at_end=True, eval_strategy="steps", save_strategy="steps"), "no eval_dataset"),
+    (dict(eval_on_start=True), "no eval_dataset"), (dict(resume_from_checkpoint=True), "no whole checkpoint")])
+def test_what_cannot_be_obeyed_is_refused(tok, tmp_path, settings, message):
+    with pytest.raises(InputError, match=message): distiller(tok, tmp_path, **settings).train()
+
+@pytest.mark.parametrize("settings", [
+    dict(neftune_noise_alpha=5.), dict(include_num_input_tokens_seen="all"), dict(auto_find_batch_size=True), dict(bf16_full_eval=True),
+    dict(eval_strategy="epoch"), dict(train_sampling_strategy="batch_rebalance"), dict(torch_empty_cache_steps=1), dict(ignore_data_skip=True)],
+    ids=lambda s: next(iter(s)))
+def test_what_can_be_obeyed_works(tok, tmp_path, settings):
+    if settings.get("train_sampling_strategy") and transformers.__version__ < "5.17": pytest.skip("not there yet")
+    d = distiller(tok, tmp_path, **settings)
+    d.train()
+    assert d.state.global_step == 1 and d.history()["loss"].notna().all()
+
+def test_noise_on_the_embeddings_changes_the_student_alone(tok, tmp_path):
+    losses = [distiller(tok, tmp_path, **more) for more in ({}, dict(neftune_noise_alpha=50.))]
+    for d in losses: d.train()
+    assert abs(losses[0].history().loss.iloc[0] - losses[1].history().loss.iloc[0]) > 1e-3
+    assert not losses[1].student.get_input_embeddings()._forward_hooks # taken off again
+
+@pytest.mark.parametrize("more", [{}, dict(group_by="length")], ids=["plain", "length"])
+def test_plain_arguments_keep_the_columns_that_are_read(tok, tmp_path, more):
+    "remove_unused_columns is on: what student and teacher read, the labels and a teacher's answers stay, other columns go."
+    plain = TrainingArguments(str(tmp_path), max_steps=2, disable_tqdm=True, use_cpu=True, report_to="none")
+    data = rows(tok).add_column("text", ["x"] * 32).add_column("length", [3] * 32)
+    d = distiller(tok, tmp_path, data, plain)
+    d.train()
+    batch = next(iter(d.get_train_dataloader()))
+    assert {"input_ids", "attention_mask", "labels"} <= {*batch} and not {"text", "length"} & {*batch}
+    held = cache_teacher(sharp(), rows(tok), tok, folder=tmp_path/"cache")
+    d = Distiller(init_student(bert(), [0]), sharp(), SoftTargets(T=2), plain, train_dataset=held, processing_class=tok)
+    d.show_bar("x").train()
+    assert d.cached and "teacher_logits" in next(iter(d.get_train_dataloader()))
+
+def test_without_arguments_or_evaluation_set(tok, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    d = Distiller(init_student(bert(), [0]), sharp(), SoftTargets(T=2), train_dataset=rows(tok, 8), processing_class=tok)
+    d.show_bar("x").train()
+    asked = training_args(tmp_path, use_cpu=True, bf16=False)
+    Distiller(init_student(bert(), [0]), sharp(), SoftTargets(T=2), asked, train_dataset=rows(tok, 8), processing_class=tok)
+    assert asked.eval_strategy == "epoch" # the caller's own is left alone
+    run = fit(init_student(bert(), [0]), dict(train=rows(tok, 8)), tok, num_train_epochs=1, disable_tqdm=True)
+    assert run.state.global_step == 1
+
+def test_model_init_makes_a_new_pair_for_every_training(tok, tmp_path):
+    made = []
+    def init():
+        made.append(narrow())
+        return made[-1]
+    d = Distiller(None, sharp(), AttentionMSE() + HiddenMSE(), training_args(tmp_path, **PLAIN | dict(max_steps=3)), model_init=init,
+                  train_dataset=rows(tok), processing_class=tok).show_bar("x")
+    found = []
+    for _ in range(2):
+        d.train()
+        assert d.student is made[-1] and d.model.student is d.student and d.model.objective is d.objective
+        found.append(weights(d.model))
+    assert found[0].equal(found[1]) and not found[0][:200].equal(weights(narrow())[:200])
+    with pytest.raises(InputError, match="student and model_init"): distiller(tok, tmp_path, model_init=init)
+    with pytest.raises(InputError, match="student and model_init"): Distiller(None, sharp(), SoftTargets())
+
+def test_a_search_over_settings_trains_anew_each_time(tok, tmp_path, monkeypatch):
+    "hyperparameter_search, with a back end of two trials: each gets a student and an objective of its own."
+    d = Distiller(None, sharp(), OBJECTIVES["all"], training_args(tmp_path, **PLAIN | dict(eval_strategy="steps", eval_steps=1)),
+                  model_init=lambda: init_student(bert(), [0]), train_dataset=rows(tok), eval_dataset=rows(tok, 8), processing_class=tok)
+    d.show_bar("x")
+    students, scores = [], []
+    for rate in (1e-9, 1.):
+        d.args.learning_rate = rate
+        d.train(trial=None)
+        students.append(d.student)
+        scores.append(d.evaluate()["eval_loss"])
+    assert students[0] is not students[1] and scores[0] != scores[1]
+
+def test_model_cards_and_the_hub(tok, tmp_path, monkeypatch):
+    "create_model_card, push_to_hub and a push at every save, against a hub of our own."
+    sent = []
+    hub = SimpleNamespace(create_repo=lambda name, **k: SimpleNamespace(repo_id=f"me/{name}"),
+                          upload_folder=lambda **k: sent.append(sorted(p.name for p in Path(k["folder_path"]).iterdir())) or SimpleNamespace(
+                              done=lambda: True, result=lambda: None, cancel=lambda: None))
+    from transformers import trainer as module
+    if hasattr(module, "hf_api"): monkeypatch.setattr(module, "hf_api", lambda: hub)
+    else: [monkeypatch.setattr(module, n, getattr(hub, n)) for n in ("create_repo", "upload_folder")]
+    d = distiller(tok, tmp_path/"out", push_to_hub=True, save_strategy="steps", save_steps=1)
+    d.train()
+    d.push_to_hub()
+    assert sent and {"README.md", "model.safetensors", "config.json"} <= {*sent[-1]}
+    d.create_model_card(model_name="small")
+    assert "small" in (tmp_path/"out"/"README.md").read_text()
+
+@pytest.mark.parametrize("name", ["share", "teacher", "batch", "needs"])
+def test_a_column_may_have_any_name(tok, tmp_path, name):
+    assert distiller(tok, tmp_path, rows(tok).add_column(name, [1.] * 32)).train().global_step == 1
+
+@pytest.mark.parametrize("teacher", [True, False])
+def test_cached_rows_may_stream(tok, tmp_path, teacher):
+    held = cache_teacher(sharp(), rows(tok), tok, folder=tmp_path/"cache").to_iterable_dataset()
+    d = train(tok, tmp_path, init_student(bert(), [0]), sharp() if teacher else None, SoftTargets(T=2), held, max_steps=5,
+              per_device_train_batch_size=8)
+    assert d.cached and d.state.global_step == 5
+
+# Pairs
+
+def named(names, layers=2): return bert(layers, id2label=dict(enumerate(names)), label2id={n: i for i, n in enumerate(names)})
+
+@pytest.mark.parametrize("student, teacher, fine", [
+    (["bad", "good"], ["bad", "good"], True), (["good", "bad"], ["bad", "good"], False), (["neg", "pos"], ["bad", "good"], False),
+    (["LABEL_0", "LABEL_1"], ["bad", "good"], True), (["bad", "good"], ["LABEL_0", "LABEL_1"], True), (list("abc"), list("bca"), False)])
+def test_classes_are_compared_by_name(student, teacher, fine):
+    pair = named(student), named(teacher)
+    if fine: check_pair(*pair, SoftTargets())
+    else:
+        with pytest.raises(InputError, match="student classes"): check_pair(*pair, SoftTargets())
+    check_pair(*pair, CosineHidden()) # reads no class
+
+def test_spare_rows_of_a_table_are_no_other_vocabulary(tok, tmp_path):
+    "Rows beyond the tokenizer's words are padding; without the tokenizer nobody knows."
+    wide = AutoModelForSequenceClassification.from_config(BertConfig(vocab_size=len(WORDS) + 3, hidden_size=16, num_hidden_layers=2,
+                                                                     num_attention_heads=2, intermediate_size=32))
+    assert train(tok, tmp_path, bert(2), wide, SoftTargets(T=2)).state.global_step == 1
+    assert train(tok, tmp_path, wide, bert(2), SoftTargets(T=2)).state.global_step == 1
+    for pair in ((bert(2), wide), (wide, bert(2))):
+        with pytest.raises(InputError, match="vocab_size"): check_pair(*pair, SoftTargets())
+
+def test_equal_vocabularies_are_equal_words(tok, tmp_path):
+    "A teacher from a folder whose tokenizer gives other ids to the words, with a table of the same size."
+    from tokenizers import Tokenizer, models
+    swapped = [*WORDS[:5], *reversed(WORDS[5:])]
+    bert().save_pretrained(tmp_path/"t")
+    Tokenizer(models.WordLevel({w: i for i, w in enumerate(swapped)}, "[UNK]")).save(str(tmp_path/"t"/"tokenizer.json"))
+    other = AutoModelForSequenceClassification.from_pretrained(tmp_path/"t")
+    with pytest.raises(InputError, match="8 words of the teacher"): train(tok, tmp_path/"x", bert(2), other, SoftTargets(T=2))
+    tok.save_pretrained(tmp_path/"t")
+    assert train(tok, tmp_path/"x", bert(2), other, SoftTargets(T=2)).state.global_step == 1
+    longer = tok.__class__.from_pretrained(tmp_path/"t")
+    longer.add_tokens(["new"]) # words that were added later are no contradiction
+    check_pair(bert(2), other, CosineHidden(), tokenizer=longer) if len(longer) <= 13 else None
+
+def turned(model, by=1):
+    "The same model with its classes in another order."
+    with torch.no_grad():
+        for p in (model.classifier.weight, model.classifier.bias): p.copy_(p.roll(by, 0))
+    return model
+
+@pytest.mark.parametrize("size", [.01, 1., 50.])
+@pytest.mark.parametrize("classes", [2, 3, 8])
+@pytest.mark.parametrize("shift", [0., 5.])
+def test_answers_are_compared_column_by_column(tok, tmp_path, classes, size, shift):
+    "Small or large logits, or all of them shifted: another order of the classes is found, the teacher itself is not refused."
+    def new():
+        teacher = bert(num_labels=classes)
+        with torch.no_grad():
+            teacher.classifier.weight.normal_(std=size, generator=torch.Generator().manual_seed(1))
+            teacher.classifier.bias.normal_(std=size, generator=torch.Generator().manual_seed(2)).add_(shift * size)
+        return teacher
+    for bf16 in (False, True):
+        held = cache_teacher(new(), rows(tok), tok, folder=tmp_path/f"{bf16}", bf16=bf16)
+        start = lambda t: Distiller(bert(2, num_labels=classes), t, SoftTargets(T=2), training_args(tmp_path/"x", **PLAIN), train_dataset=held,
+                                    processing_class=tok)
+        assert start(new()).cached
+        with pytest.raises(InputError, match="another teacher"): start(turned(new()))
+
+@pytest.mark.parametrize("case", ["head", "tuple"])
+def test_outputs_without_logits_are_refused(tok, tmp_path, case):
+    student, teacher = bert(2), bert(4)
+    if case == "head": student, teacher = [AutoModelForQuestionAnswering.from_config(m.config) for m in (student, teacher)]
+    else: teacher.config.return_dict = False
+    with pytest.raises(InputError, match="one set of logits|return_dict=False"): train(tok, tmp_path, student, teacher, SoftTargets(T=2))
+
+def test_a_teacher_that_cannot_be_moved_stays(tok, tmp_path):
+    "Quantised, or spread over several devices: `.to` would raise."
+    class Fixed(nn.Linear):
+        hf_device_map = {"": 0}
+        def to(self, *_): raise ValueError("cannot be moved")
+    assert not place(Fixed(1, 1).train(), "cpu").training
+    quantised = bert()
+    quantised.is_quantized = True
+    quantised.to = None # would raise
+    assert train(tok, tmp_path, bert(2), quantised, SoftTargets(T=2)).state.global_step == 1
+
+def test_one_gpu_of_several_is_used_with_a_word(tok, tmp_path):
+    args = training_args(tmp_path, **PLAIN)
+    args.n_gpu
+    args._n_gpu = 2
+    with pytest.warns(UserWarning, match="torchrun --nproc_per_node=2"): d = distiller(tok, tmp_path, args=args)
+    assert d.args.n_gpu == 1
+
+# Checkpoints
+
+@pytest.mark.parametrize("student", [lambda: bert(4), lambda: bert(1), lambda: bert(2, num_labels=3), lambda: narrow(),
+                                     lambda: AutoModelForSequenceClassification.from_config(DistilBertConfig(
+                                         vocab_size=len(WORDS), dim=16, n_layers=2, n_heads=2, hidden_dim=32))])
+def test_a_checkpoint_of_another_student_is_refused(tok, tmp_path, student):
+    settings = dict(max_steps=2, save_strategy="steps", save_steps=2, save_only_model=True)
+    train(tok, tmp_path/"a", bert(2), None, HardTargets(), **settings)
+    other = student()
+    before = weights(other)
+    with pytest.raises(InputError, match="tensors are others, such as"):
+        train(tok, tmp_path/"b", other, None, HardTargets(), resume=str(tmp_path/"a/checkpoint-2"), **settings)
+    assert weights(other).equal(before)
+
+def test_projections_are_resumed_or_refused(tok, tmp_path):
+    settings = dict(max_steps=4, save_strategy="steps", save_steps=2)
+    train(tok, tmp_path/"a", narrow(), sharp(), AttentionMSE() + HiddenMSE(), **settings)
+    (tmp_path/"a/checkpoint-2/objective.safetensors").unlink()
+    with pytest.raises(InputError, match="objective.safetensors"):
+        train(tok, tmp_path/"b", narrow(), sharp(), AttentionMSE() + HiddenMSE(), resume=str(tmp_path/"a/checkpoint-2"), **settings)
+
+BROKEN = ["trainer_state.json", "model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"]
+
+@pytest.mark.parametrize("file", BROKEN)
+@pytest.mark.parametrize("how", ["gone", "empty", "cut"])
+def test_a_checkpoint_that_breaks_off_is_passed_over(tok, tmp_path, file, how):
+    "Killed while it was written, or the disk was full: True goes on from the one before, its own name is refused."
+    settings = dict(max_steps=3, save_strategy="steps", save_steps=1, optim="adamw_torch", learning_rate=1e-2)
+    whole = train(tok, tmp_path, bert(2), None, HardTargets(), **settings)
+    part = tmp_path/"checkpoint-2"/file
+    data = part.read_bytes()
+    part.unlink() if how == "gone" else part.write_bytes(data[:len(data) // 2] if how == "cut" else b"")
+    for later in (tmp_path/"checkpoint-3").iterdir(): later.unlink()
+    if how == "gone" and file in ("scheduler.pt", "rng_state.pth"): return # written before the optimizer's, or not at all
+    assert not is_whole(part.parent) and last_whole(tmp_path).name == "checkpoint-1"
+    with pytest.raises(InputError, match="checkpoint-2: no whole checkpoint: expected one, such as .*checkpoint-1"):
+        train(tok, tmp_path, bert(2), None, HardTargets(), resume=str(part.parent), **settings)
+    resumed = train(tok, tmp_path, bert(2), None, HardTargets(), resume=True, **settings)
+    assert weights(resumed.student).equal(weights(whole.student))
+
+@pytest.mark.parametrize("how", ["argument", "setting", "fit"])
+def test_a_run_goes_on_however_it_is_asked(tok, tmp_path, how):
+    settings = dict(max_steps=4, save_strategy="steps", save_steps=2, optim="adamw_torch", learning_rate=1e-2)
+    whole, at = train(tok, tmp_path/"a", bert(2), None, HardTargets(), **settings), str(tmp_path/"a/checkpoint-2")
+    if how == "fit": d = fit(bert(2), dict(train=rows(tok)), tok, out=tmp_path, resume_from_checkpoint=at, **PLAIN | settings)
+    elif how == "setting": d = train(tok, tmp_path/"b", bert(2), None, HardTargets(), resume_from_checkpoint=at, **settings)
+    else: d = train(tok, tmp_path/"b", bert(2), None, HardTargets(), resume=at, **settings)
+    assert d._initial_global_step == 2 and weights(d.student).equal(weights(whole.student))
+
+def test_sharded_runs_resume_and_load_their_best(tmp_path):
+    script = Path(__file__).parent/"processes_fsdp.py"
+    run = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", script, tmp_path],
+                         capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[:3000]
+    found = json.loads((tmp_path/"found.json").read_text())
+    assert found["gap"] == 0 and found["best"]
+
+def test_adapters_are_saved_and_resumed(tok, tmp_path):
+    peft = pytest.importorskip("peft")
+    def new():
+        torch.manual_seed(1)
+        return peft.get_peft_model(bert(2), peft.LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query", "value"]))
+    settings = dict(max_steps=4, save_strategy="steps", save_steps=2, optim="adamw_torch", learning_rate=1e-2)
+    whole = train(tok, tmp_path/"a", new(), sharp(), OBJECTIVES["all"], **settings)
+    resumed = train(tok, tmp_path/"b", new(), sharp(), OBJECTIVES["all"], resume=str(tmp_path/"a/checkpoint-2"), **settings)
+    assert weights(whole.student).equal(weights(resumed.student)) and not weights(whole.student).equal(weights(new()))

@@ -1,0 +1,30 @@
+"FSDP2 on CPUs: a whole run, one resumed at its middle, and the best model loaded at the end. argv: out"
+import json, os, sys
+import torch
+from accelerate import PartialState
+from accelerate.utils import DistributedType
+from conftest import make_tokenizer
+from test_train import OBJECTIVES, PLAIN, bert, init_student, rows, sharp
+from distill_nb.train import Distiller, training_args
+
+out, found, tok = sys.argv[1], {}, make_tokenizer()
+
+def run(name, resume=None, **settings):
+    sharded = dict(version=2, transformer_layer_cls_to_wrap="BertLayer", state_dict_type="FULL_STATE_DICT")
+    args = training_args(f"{out}/{name}", **PLAIN | dict(
+        max_steps=4, save_strategy="steps", save_steps=2, per_device_train_batch_size=8, optim="adamw_torch", learning_rate=1e-2,
+        ddp_backend="gloo", fsdp=True, fsdp_config=sharded) | settings)
+    args.device
+    PartialState._shared_state["distributed_type"] = DistributedType.MULTI_XPU # accelerate refuses to shard over CPUs
+    d = Distiller(init_student(bert(), [0, 3]), sharp(), OBJECTIVES["all"], args, train_dataset=rows(tok), eval_dataset=rows(tok, 16),
+                  processing_class=tok)
+    d.show_bar("x").train(resume_from_checkpoint=resume)
+    return [p.full_tensor().detach().flatten() for p in d.student.parameters()], d
+
+whole, _ = run("whole")
+resumed, _ = run("resumed", f"{out}/whole/checkpoint-2")
+_, best = run("best", eval_strategy="steps", eval_steps=2, load_best_model_at_end=True, metric_for_best_model="loss")
+if best.is_world_process_zero():
+    json.dump(dict(gap=max(float((a - b).abs().max()) for a, b in zip(whole, resumed)), best=best.state.best_model_checkpoint), open(f"{out}/found.json", "w"))
+torch.distributed.barrier()
+os._exit(0)

@@ -1,0 +1,239 @@
+"Order of rows and draws about rows: functions of (seed, epoch, row), whatever was drawn, resumed, in whichever process or worker."
+import json, subprocess, sys
+from collections import Counter
+from pathlib import Path
+import datasets, pytest, torch
+from datasets import Dataset
+from torch.utils.data import DataLoader, IterableDataset
+from transformers import AutoModelForSequenceClassification, BertConfig, DataCollatorWithPadding, Trainer
+from conftest import WORDS, bert, make_tokenizer
+from distill_nb.errors import InputError
+from distill_nb.losses import CosineHidden, HardTargets, SoftTargets
+from distill_nb.order import (Order, OrderedTrainer, SeededRows, SeededStream, deal, lengths_of, row_generators, row_seed)
+from distill_nb.train import Distiller, training_args
+from test_train import OBJECTIVES, PLAIN, init_student, rows, sharp, weights
+
+def small_bert(dropout=0.):
+    "A student whose dropout draws from the global generator."
+    torch.manual_seed(0)
+    return AutoModelForSequenceClassification.from_config(BertConfig(
+        vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout))
+
+class Draws(DataCollatorWithPadding):
+    "Pads, and draws a number about each row; remembers both."
+    row_seeds = True
+    seen = None
+    def __call__(self, rows):
+        draws = [torch.randint(10**6, (), generator=g).item() for g in row_generators(rows)]
+        if self.seen is None: self.seen = []
+        self.seen.append([[r["idx"], d] for r, d in zip(rows, draws)])
+        batch = super().__call__([{k: v for k, v in r.items() if k not in ("idx", "row_seed")} for r in rows])
+        return batch | dict(idx=torch.tensor([r["idx"] for r in rows]), draws=torch.tensor(draws))
+
+def numbered(tok, n): return rows(tok, n).add_column("idx", list(range(n)))
+
+# Parts
+
+@pytest.mark.parametrize("world", [2, 3, 5])
+@pytest.mark.parametrize("batch", [2, 3, 8])
+def test_deal_gives_every_row_once_and_no_empty_batch(batch, world):
+    for n in range(world, 4 * batch * world + 3):
+        dealt = deal([*range(100, 100 + n)], batch, world)
+        batches = [dealt[i:i + batch] for i in range(0, len(dealt), batch)]
+        assert sorted(i for i in dealt if i >= 0) == [*range(100, 100 + n)]
+        assert len(dealt) % (batch * world) == 0 and all(any(i >= 0 for i in b) for b in batches)
+        assert len(batches) == -(-n // (batch * world)) * world # as many steps as before
+
+@pytest.mark.parametrize("n", [0, 1, 7, 64, 301])
+@pytest.mark.parametrize("how", ["random", "lengths", "sequential"])
+@pytest.mark.parametrize("world", [1, 2])
+def test_order_is_a_function_of_seed_and_epoch(n, how, world):
+    data = Dataset.from_dict(dict(input_ids=[[1] * (1 + i * 7 % 12) for i in range(n)]))
+    def order(seed, epoch):
+        o = Order(SeededRows(data, seed), lengths_of(data) if how == "lengths" else None, 4, world, shuffle=how != "sequential")
+        o.set_epoch(epoch)
+        torch.rand(3)
+        assert len([*o]) == len(o)
+        return [i for i in o if i >= 0]
+    assert order(0, 1) == order(0, 1) and sorted(order(0, 1)) == [*range(n)]
+    if how != "sequential" and n > 7: assert order(0, 1) != order(0, 2) != order(1, 2)
+    if how == "sequential": assert order(0, 1) == [*range(n)]
+    if how == "lengths" and n > 60:
+        dealt = [lengths_of(data)[i] for i in order(0, 0)]
+        assert sum(max(dealt[i:i + 4]) - min(dealt[i:i + 4]) for i in range(0, n, 4)) < n # at random: about twice that
+
+@pytest.mark.parametrize("data", [
+    [dict(input_ids=[1] * (i % 3 + 1)) for i in range(6)], Dataset.from_dict(dict(input_ids=[[1] * (i % 3 + 1) for i in range(6)])),
+    Dataset.from_dict(dict(input_ids=[[1]] * 6, length=[1, 2, 3] * 2)),
+    Dataset.from_dict(dict(input_ids=[[1] * (i % 3 + 1) for i in range(6)])).with_format("torch")], ids=["list", "data", "column", "torch"])
+def test_lengths_are_read_or_counted(data): assert list(map(int, lengths_of(data))) == [1, 2, 3] * 2
+
+def test_rows_without_lengths_are_shuffled_alike():
+    assert lengths_of([]) is None and lengths_of(["a"]) is None and lengths_of(Dataset.from_dict(dict(x=[1]))) is None
+
+def test_seeds_differ_and_travel():
+    assert len({row_seed(s, e, r) for s in range(3) for e in [*range(5), "evaluation"] for r in range(200)}) == 3600
+    torch.manual_seed(0)
+    a = [torch.rand(2, generator=g) for g in row_generators([{}, {"row_seed": 5}])]
+    b = [torch.rand(2, generator=g) for g in row_generators([{"row_seed": 5}, {}])]
+    assert a[1].equal(b[0]) and not a[0].equal(b[1]) # one without a seed draws one
+    torch.manual_seed(0)
+    assert torch.rand(2, generator=row_generators([{}])[0]).equal(a[0]) # from the global generator
+
+# Loaders
+
+def loaded(tok, collate, data, epochs=2, **settings):
+    "What every epoch's loader yields: row numbers and draws."
+    args = training_args(".", **PLAIN | dict(per_device_train_batch_size=4, seed=3) | settings)
+    loader = Distiller(small_bert(), None, HardTargets(), args, train_dataset=data, processing_class=tok,
+                       data_collator=collate).get_train_dataloader()
+    found = []
+    for epoch in range(epochs):
+        loader.set_epoch(epoch)
+        torch.rand(epoch + 1) # draws elsewhere
+        found.append([(b["idx"].tolist(), b["draws"].tolist()) for b in loader])
+    return found
+
+WORKERS = [dict(dataloader_num_workers=1), dict(dataloader_num_workers=2, dataloader_prefetch_factor=4),
+           dict(dataloader_num_workers=2, dataloader_persistent_workers=True)]
+
+@pytest.mark.parametrize("how", WORKERS, ids=["one", "prefetching", "persistent"])
+@pytest.mark.parametrize("strategy", ["group_by_length", "random", "sequential"])
+def test_workers_change_nothing(tok, strategy, how):
+    how = how | dict(train_sampling_strategy=strategy)
+    plain = loaded(tok, Draws(tok), numbered(tok, 22), train_sampling_strategy=strategy)
+    assert loaded(tok, Draws(tok), numbered(tok, 22), **how) == plain
+    draws = [dict(zip(sum((i for i, _ in e), []), sum((d for _, d in e), []))) for e in plain]
+    assert all(draws[0][i] != draws[1][i] for i in draws[0]) # anew in every epoch
+    assert draws[1] == {i: torch.randint(10**6, (), generator=torch.Generator().manual_seed(row_seed(3, 1, i))).item() for i in range(22)}
+
+@pytest.mark.parametrize("how", [{}, *WORKERS], ids=["none", "one", "prefetching", "persistent"])
+def test_streams_repeat_with_new_draws(tok, how):
+    "Twelve steps of four over ten rows: passes follow each other, each with its own draws, and end where they should."
+    data = numbered(tok, 10).map(lambda r, i: {"input_ids": [2, 5 + i % 8, 5 + i // 8, 3], "attention_mask": [1] * 4}, with_indices=True)
+    found = loaded(tok, Draws(tok), data.to_iterable_dataset(), 1, max_steps=12, **how)[0][:12]
+    assert sum((i for i, _ in found), []) == [i % 10 for i in range(48)]
+    draws = sum((d for _, d in found), [])
+    assert len(set(draws)) == 48 # every row, in every pass
+
+def test_a_stream_that_shuffles_does_it_anew(tok):
+    stream = numbered(tok, 30).to_iterable_dataset().shuffle(seed=1, buffer_size=8)
+    seen = [r["idx"] for r in SeededStream(stream, at_most=60)]
+    assert sorted(seen[:30]) == sorted(seen[30:]) == [*range(30)] and seen[:30] != seen[30:]
+    assert [r["idx"] for r in SeededStream(stream, at_most=60)] == seen
+
+def test_evaluation_is_the_same_every_time(tok, tmp_path):
+    "In the order of the rows, with the same draws, before, during and after a training, and after another one."
+    collate, found = Draws(tok), []
+    args = training_args(tmp_path, **PLAIN | dict(per_device_eval_batch_size=4, per_device_train_batch_size=4, max_steps=4))
+    run = Distiller(small_bert(.1), None, HardTargets(), args, train_dataset=numbered(tok, 16), processing_class=tok, data_collator=collate)
+    for turn in range(3):
+        for ask in run.evaluate, run.predict:
+            collate.seen = []
+            ask(numbered(tok, 10))
+            found.append([*collate.seen])
+        run.train()
+    assert all(f == found[0] for f in found) and [i for b in found[0] for i, _ in b] == [*range(10)]
+
+def test_predictions_belong_to_their_rows(tok, tmp_path):
+    run = Distiller(sharp(), None, HardTargets(), training_args(tmp_path, **PLAIN | dict(per_device_eval_batch_size=4)),
+                    train_dataset=rows(tok), processing_class=tok, compute_metrics=None)
+    data = rows(tok, 40)
+    one_by_one = [run.predict(data.select([i])).predictions[0].tolist() for i in range(0, 40, 7)]
+    got = run.predict(data)
+    assert got.label_ids.tolist() == data["labels"][:]
+    torch.testing.assert_close(torch.tensor(got.predictions[::7]), torch.tensor(one_by_one), rtol=1e-4, atol=1e-5)
+
+# Runs
+
+def whole_run(tok, out, resume=None, data=None, dropout=.1, **settings):
+    collate = Draws(tok)
+    args = training_args(out, **PLAIN | dict(max_steps=12, per_device_train_batch_size=4, save_strategy="steps", save_steps=1,
+                                             optim="adamw_torch", learning_rate=1e-2) | settings)
+    run = Distiller(small_bert(dropout), sharp(), SoftTargets(T=2) + CosineHidden(), args,
+                    train_dataset=numbered(tok, 18) if data is None else data, processing_class=tok, data_collator=collate)
+    run.show_bar("x").train(resume_from_checkpoint=resume)
+    return weights(run.student)
+
+@pytest.mark.parametrize("settings", [{}, dict(dataloader_num_workers=2), dict(gradient_accumulation_steps=2, max_steps=7),
+                                      dict(train_sampling_strategy="random"), dict(eval_strategy="steps", eval_steps=2),
+                                      dict(dataloader_drop_last=True), dict(stream=True), dict(stream=True, dataloader_num_workers=2)],
+                         ids=["plain", "workers", "windows", "random", "evaluated", "drop_last", "stream", "stream of workers"])
+def test_resumed_at_any_step_it_is_the_same_run(tok, tmp_path, settings):
+    "Five batches an epoch: inside the first, at its end, inside the second, at its end, inside the third. With dropout, to the bit."
+    settings = dict(settings)
+    data = numbered(tok, 18).to_iterable_dataset() if settings.pop("stream", False) else None
+    whole = whole_run(tok, tmp_path/"whole", data=data, **settings)
+    last = settings.get("max_steps", 12)
+    for step in (1, 3, 5, 6, 10, 11):
+        if step >= last: continue
+        torch.manual_seed(step) # another process has drawn something else
+        assert whole_run(tok, tmp_path/f"{step}", str(tmp_path/f"whole/checkpoint-{step}"), data, **settings | dict(save_strategy="no")).equal(whole), step
+
+def test_two_runs_with_one_seed_are_one(tok, tmp_path):
+    "The first run of a process is no other than the second; nor are two that were made before either was trained."
+    one, two = [whole_run(tok, tmp_path/n) for n in "ab"]
+    assert one.equal(two)
+    def made(out):
+        args = training_args(out, **PLAIN | dict(max_steps=4, per_device_train_batch_size=4))
+        return Distiller(small_bert(.1), sharp(), OBJECTIVES["all"], args, train_dataset=rows(tok), processing_class=tok).show_bar("x")
+    both = [made(tmp_path/n) for n in "cd"]
+    for run in both: run.train()
+    assert weights(both[0].student).equal(weights(both[1].student))
+
+def processes(tmp_path, kind, n, world):
+    out, script = tmp_path/f"{kind}-{world}", Path(__file__).parent/"processes_rows.py"
+    launch = ["-m", "torch.distributed.run", f"--nproc_per_node={world}", "--standalone"] if world > 1 else []
+    run = subprocess.run([sys.executable, *launch, script, out, kind, str(n), str(world)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[:3000]
+    return [json.loads(Path(f"{out}-{r}.json").read_text()) for r in range(world)]
+
+@pytest.mark.parametrize("kind, n", [("rows", 48), ("rows", 37), ("theseus", 37), ("stream", 48)])
+def test_two_processes_meet_every_row_once_an_epoch(tmp_path, kind, n):
+    "37 rows do not divide by two processes; dropout draws other numbers in each. The draws about a row are those of one process."
+    found, (alone,), steps = processes(tmp_path, kind, n, 2), processes(tmp_path, kind, n, 1), -(-n // 8)
+    for epoch in range(2):
+        met = [tuple(r) for rank in found for batch in rank["seen"][epoch * steps:(epoch + 1) * steps] for r in batch]
+        assert sorted(i for i, _ in met) == [*range(n)]
+        assert sorted(met) == sorted(tuple(r) for batch in alone["seen"][epoch * steps:(epoch + 1) * steps] for r in batch)
+    assert found[0]["coins"] == found[1]["coins"] == alone["coins"]
+
+# Numbers
+
+class NaNTerm(SoftTargets):
+    "Its loss is NaN from its third call on."
+    calls = 0
+    def forward(self, s, t, batch):
+        NaNTerm.calls += 1
+        return super().forward(s, t, batch) * (float("nan") if NaNTerm.calls > 2 else 1.)
+
+def broken(model, value):
+    with torch.no_grad(): next(model.parameters())[5] = value
+    return model
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("case, message", [("term", "step 3: .*lower learning_rate=1"), ("teacher", "step 1: .*The teacher's weights"),
+                                           ("student", "step 1: .*are all weights numbers")])
+def test_a_loss_that_is_no_number_stops_the_run(tok, tmp_path, case, message, value):
+    NaNTerm.calls, student, teacher = 0, init_student(bert(), [0, 3]), sharp()
+    if case == "teacher": broken(teacher, value)
+    if case == "student": broken(student, value)
+    term = NaNTerm() if case == "term" else CosineHidden()
+    args = training_args(tmp_path, **PLAIN | dict(max_steps=9, per_device_train_batch_size=8, save_strategy="steps", save_steps=1))
+    run = Distiller(student, teacher, term, args, train_dataset=rows(tok), processing_class=tok)
+    with pytest.raises(InputError, match=message): run.show_bar("x").train()
+    assert sorted(p.name for p in tmp_path.glob("checkpoint-*")) == ([f"checkpoint-{i}" for i in (1, 2)] if case == "term" else [])
+    if case == "term": assert all(p.isfinite().all() for p in student.parameters()) # the step was not taken
+
+def test_a_rate_that_is_too_high_ends_in_a_sentence_and_saves_nothing(tok, tmp_path):
+    args = training_args(tmp_path, **PLAIN | dict(max_steps=50, per_device_train_batch_size=8, learning_rate=1e30, save_strategy="epoch"))
+    run = Distiller(init_student(bert(), [0, 3]), sharp(), OBJECTIVES["all"], args, train_dataset=rows(tok), processing_class=tok)
+    with pytest.raises(InputError, match="lower learning_rate=1e[+]30"): run.show_bar("x").train()
+    assert not [*tmp_path.glob("checkpoint-*")]
+
+def test_weights_that_are_no_numbers_are_not_saved(tok, tmp_path):
+    run = Distiller(broken(bert(2), float("nan")), None, HardTargets(), training_args(tmp_path, **PLAIN), train_dataset=rows(tok),
+                    processing_class=tok)
+    with pytest.raises(InputError, match="weights that are NaN"): run.save_model(tmp_path/"out")
+    assert not (tmp_path/"out"/"model.safetensors").exists()
