@@ -66,7 +66,7 @@ def run_demo(o):
 
 # %% ../nbs/34_cli.ipynb #62fd50a8
 def task_of(o, model):
-    "The options' task with the classes of a model's head; all rows where six are given."
+    "The options' task with the classes of a model's head; all rows of a tiny file."
     from distill_nb.data import TooFew, load_task
     from distill_nb.evaluate import as_head
     from distill_nb.teacher import check_labels, head_names
