@@ -2,7 +2,8 @@
 
 Operators refuse to mix them with CPU tensors, as a GPU's do, and Trainer trains there: `pytest -p pretend_gpu tests/test_train.py`
 (with tests/ on PYTHONPATH) is what a GPU would say of mixed devices. It changes the whole process, so it has one of its own."""
-import copy, torch
+from contextlib import nullcontext
+import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -23,6 +24,10 @@ class Pretended(torch.Tensor):
     @classmethod
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None): return on_device(func, args, kwargs or {})
     def __repr__(self): return f"Pretended({self.real_})"
+    def __format__(self, spec): return self.real_.detach().__format__(spec)
+    def tolist(self): return self.real_.tolist()
+    def numpy(self, *args, **kwargs): raise TypeError("can't convert pretend:0 device type tensor to numpy: use Tensor.cpu() first")
+    def __array__(self, *args, **kwargs): return self.numpy()
     def data_ptr(self): return self.real_.data_ptr()
     def untyped_storage(self): return self.real_.untyped_storage()
     def __reduce_ex__(self, protocol): return Pretended, (self.real_.detach(), self.requires_grad)
@@ -64,22 +69,48 @@ def on_device(func, args, kwargs):
         if here and odd: raise RuntimeError(f"Expected all tensors to be on the same device, but {func} met pretend:0 and cpu")
         there = torch.device(to).type == "pretend" if to is not None else bool(here)
     args, kwargs = tree_map(real, (args, kwargs))
-    if to is not None: kwargs["device"] = "cpu"
+    if there and to is not None: kwargs["device"] = "cpu"
     kwargs.pop("pin_memory", None)
     with _disable_current_modes(): out = INSTEAD.get(name, func)(*args, **kwargs)
     same = {id(x.real_): x for x in here}
-    def wrap(x): return same.get(id(x)) or Pretended(x) if there and isinstance(x, torch.Tensor) else x
-    return tree_map(lambda x: (same[id(x)] if id(x) in same else Pretended(x)) if there and isinstance(x, torch.Tensor) else x, out)
+    def wrap(x): return x if not (there and isinstance(x, torch.Tensor)) else same[id(x)] if id(x) in same else Pretended(x)
+    return tree_map(wrap, out)
 
 class Pretend(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None): return on_device(func, args, kwargs or {})
 
+class Module:
+    "What torch asks of a device's module."
+    is_available = is_initialized = staticmethod(lambda: True)
+    current_device = staticmethod(lambda: 0)
+    device_count = staticmethod(lambda: 1)
+    _is_in_bad_fork = staticmethod(lambda: False)
+    manual_seed_all = staticmethod(lambda seed: None)
+    get_amp_supported_dtype = staticmethod(lambda: [torch.bfloat16, torch.float16])
+
+def keeping_ties(apply):
+    "Module._apply gives each place its own wrapper; a tensor that is at two places stays one, as on a GPU."
+    def _apply(module, fn, *args, **kwargs):
+        if _apply.inside: return apply(module, fn, *args, **kwargs)
+        _apply.inside, places = True, {}
+        for name, p in module.named_parameters(remove_duplicate=False): places.setdefault(id(p), []).append(name.rpartition("."))
+        try: apply(module, fn, *args, **kwargs)
+        finally: _apply.inside = False
+        for (first, _, name), *others in places.values():
+            p = getattr(module.get_submodule(first), name)
+            for at, _, other in others: setattr(module.get_submodule(at), other, p)
+        return module
+    _apply.inside = False
+    return _apply
+
 LIBRARY = []
 
 def begin():
-    "From here on the process has a device `pretend:0`, and Trainer takes it."
+    "From here on the process has a device `pretend:0`, and Trainer takes it unless it is told use_cpu."
+    from accelerate import PartialState
     from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
-    _setup_privateuseone_for_python_backend("pretend")
+    from transformers import TrainingArguments
+    _setup_privateuseone_for_python_backend("pretend", Module())
     def empty_strided(size, stride, dtype=None, layout=None, device=None, pin_memory=None):
         with _disable_current_modes(): return Pretended(torch.empty_strided(size, stride, dtype=dtype))
     def copy_from(src, dst, non_blocking=False):
@@ -88,16 +119,18 @@ def begin():
     LIBRARY.append(torch.library.Library("aten", "IMPL"))
     LIBRARY[0].impl("empty_strided", empty_strided, "PrivateUse1") # of torch.tensor(..., device=...)
     LIBRARY[0].impl("_copy_from", copy_from, "PrivateUse1")
-    mode = Pretend()
-    mode.__enter__()
-    return mode
+    Pretend().__enter__()
+    device, chosen = torch.device("pretend:0"), TrainingArguments.device.fget
+    def chosen_device(args):
+        own = chosen(args) # sets up what Trainer asks of its arguments
+        if args.use_cpu: return own
+        PartialState._shared_state["device"] = device
+        return device
+    TrainingArguments.device = property(chosen_device)
+    torch.inference_mode = lambda mode=True: torch.no_grad() if mode else nullcontext() # a wrapper cannot be an inference tensor
+    torch.accelerator.synchronize = lambda *args: None
+    torch.nn.Module._apply = keeping_ties(torch.nn.Module._apply)
+    torch.Tensor.pin_memory = lambda x, device=None: x
+    torch.cpu.get_capabilities = dict # no bf16 unless it is asked for
 
-def pytest_configure(config):
-    begin()
-    from accelerate import PartialState
-    from transformers import TrainingArguments
-    device = torch.device("pretend:0")
-    PartialState().device = device
-    PartialState._shared_state["device"] = device
-    TrainingArguments.device = property(lambda args: device)
-    TrainingArguments.n_gpu = property(lambda args: 1, lambda args, n: None)
+def pytest_configure(config): begin()
