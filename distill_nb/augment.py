@@ -24,7 +24,7 @@ from .data import UNLABELLED, Task, glue_key
 from .errors import expect
 from .masked_lm import check_head, masked_logits
 from .packing import packed
-from .train import whole_file
+from .files import atomic_file
 from .wordvectors import (WordVectors, embedding_vectors, piece_means,
                                     token_words)
 
@@ -304,7 +304,7 @@ def _files(plain, augmenter, home, per_file):
 
 def _write(rows, file):
     "New rows as a parquet file, whole or not at all."
-    with whole_file(file) as tmp: Dataset.from_dict(rows).to_parquet(str(tmp))
+    with atomic_file(file) as tmp: Dataset.from_dict(rows).to_parquet(str(tmp))
 
 # %% ../nbs/22_augment.ipynb #e771bc49
 def augment(
@@ -350,4 +350,4 @@ def save_table(task:Task, out):
         names = dict(enumerate(task.labels))
         df["label"] = df.label.map(names)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(out) as tmp: WRITE[out.suffix](df, tmp)
+    with atomic_file(out) as tmp: WRITE[out.suffix](df, tmp)

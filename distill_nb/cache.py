@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LOGITS', 'STATES', 'TOP_IDS', 'TOP', 'REST', 'COLUMNS', 'PASSING', 'VERSION', 'NOTE', 'top_logits', 'from_top',
-           'cached_outputs', 'Question', 'answer_features', 'ask', 'teacher_key', 'tokens_key', 'open_cache', 'in_turn',
+           'cached_outputs', 'Question', 'answer_features', 'ask', 'teacher_key', 'tokens_key', 'open_cache',
            'cache_teacher', 'teacher_columns', 'uncovered', 'KeepAnswers', 'worth_caching']
 
 # %% ../nbs/29_cache.ipynb #db67f704
@@ -24,6 +24,7 @@ from .allocator import freed_memory_kept
 from .capture import Outputs, trace, unwrap
 from .errors import InputError, expect
 from .evaluate import batches_by_length, evaluating
+from .files import in_turn
 from .losses import SoftTargets, as_objective, depth
 from .packing import packed
 
@@ -155,12 +156,6 @@ def open_cache(folder=None) -> Path:
     return home
 
 # %% ../nbs/29_cache.ipynb #f0b1aec7
-def in_turn(parts:list) -> list:
-    "The parts in this process's order: its own first, then what others have left."
-    rank, world = [int(os.environ.get(*k)) for k in (("RANK", 0), ("WORLD_SIZE", 1))]
-    own = parts[rank::world]
-    return own + [p for i, p in enumerate(parts) if i % world != rank]
-
 def _file(key, part, columns, home):
     "Where the answers to a part of the rows belong."
     return home/f"{Hasher.hash([key, tokens_key(part, columns)])}.arrow"

@@ -55,12 +55,13 @@ def metrics(
 # %% ../nbs/18_evaluate.ipynb #1f6c0e30
 @contextmanager
 def evaluating(model):
-    "The model in eval mode without gradients; its mode is restored."
-    training = model.training
+    "The model in eval mode without gradients; each submodule gets its mode back."
+    modes = [(m, m.training) for m in model.modules()]
     model.eval()
     try:
         with torch.inference_mode(): yield model
-    finally: model.train(training)
+    finally: # not by `train`, which would set them all alike
+        for module, training in modes: module.training = training
 
 def batches_by_length(columns:dict, tokenizer, batch_size=64):
     "Padded batches of rows of like length, each after the places of its rows."

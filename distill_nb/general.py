@@ -28,7 +28,9 @@ from .masked_lm import (check_head, load_masked_lm, ready_masked_lm,
                                   word_scores)
 from .student import init_student, pick_layers
 from .teacher import DEFAULT_TEACHER, load_tokenizer
-from .train import Distiller, save_student, training_args, whole_file
+from .files import atomic_file
+from .saving import fenced, model_card, save_student
+from .train import Distiller, training_args
 from .tree import n_blocks
 from .vocabulary import HardWords, SoftWords, has_words
 
@@ -95,7 +97,7 @@ def last_checkpoint(folder, note:str):
     expect(found == note, f"{folder} was made by other models, texts or settings",
            "this run's checkpoints", "Name another folder, or remove it")
     folder.mkdir(parents=True, exist_ok=True)
-    with whole_file(file) as new: new.write_text(json.dumps(dict(made_by=note)))
+    with atomic_file(file) as new: new.write_text(json.dumps(dict(made_by=note)))
     # a killed process may leave one that lacks what is written last
     for part in folder.glob("checkpoint-*"):
         if not (part/"trainer_state.json").is_file(): shutil.rmtree(part)

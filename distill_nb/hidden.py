@@ -13,8 +13,8 @@ from fastcore.basics import patch
 from torch import nn
 from .errors import expect
 from .layermap import LayerTerm
-from .objective import (Term, check_shapes, mean_square, select_rows,
-                                  unit_mask, widen)
+from .objective import (Term, check_flag, check_shapes, mean_square,
+                                  select_rows, unit_mask, widen)
 from .tree import depth
 
 # %% ../nbs/10_hidden.ipynb #a464920d
@@ -98,11 +98,13 @@ class HiddenMSE(StateTerm):
 
     `project` is 'shared' (TinyBERT) or 'each'; `bind` makes it where widths differ.
     With `reference` padding counts, as in TinyBERT's code."""
-    unit = "tokens"
+    bound = "projections",
     def __init__(self, layers=None, project="shared", embeddings=True, reference=False):
         super().__init__(layers, reference)
-        expect(project in ("shared", "each"), f"project={project!r}",
+        expect(project in ("shared", "each"), f"project={project!r:.40}",
                "'shared' or 'each'")
+        check_flag(embeddings, f"embeddings={embeddings!r:.40}")
+        self.unit = "places" if reference else "tokens"
         self.project, self.embeddings = project, embeddings
         self.projections = nn.ModuleList()
 
@@ -113,18 +115,12 @@ class HiddenMSE(StateTerm):
 # %% ../nbs/10_hidden.ipynb #287b5f41
 @patch
 def bind(self:HiddenMSE, student, teacher):
-    "Make the projections if the widths differ; those that are there must fit."
+    "Make the projections anew where the widths differ: no run begins with another's."
     d_s, d_t = [m.config.hidden_size for m in (student, teacher)]
-    if d_s == d_t and not self.projections: return
     many = len(self.pairs(depth(student), depth(teacher)))
-    n = many if self.project == "each" else 1
-    if not self.projections:
-        self.projections.extend(make_projection(d_s, d_t) for _ in range(n))
-        self.projections.to(student.device, student.dtype)
-    first = self.projections[0]
-    have = first.in_features, first.out_features, len(self.projections)
-    expect(have == (d_s, d_t, n), f"{have[2]} projections from {have[0]} to {have[1]}",
-           f"{n} from {d_s} to {d_t}", "Make a new term for these models")
+    n = 0 if d_s == d_t else many if self.project == "each" else 1
+    made = nn.ModuleList(make_projection(d_s, d_t) for _ in range(n))
+    self.projections = made.to(student.device, student.dtype)
 
 @patch
 def forward(self:HiddenMSE, s, t, batch):
@@ -133,12 +129,6 @@ def forward(self:HiddenMSE, s, t, batch):
     if len(projections) == 1: projections = projections * len(pairs)
     return sum(hidden_mse(h_s, h_t, mask, project, self.reference)
                for (h_s, h_t), project in zip(pairs, projections))
-
-@patch
-def settings(self:HiddenMSE):
-    said = [StateTerm.settings(self), "project='each'" * (self.project == "each"),
-            "embeddings=False" * (not self.embeddings)]
-    return ", ".join(filter(None, said))
 
 # %% ../nbs/10_hidden.ipynb #7a2b525a
 class ClsMSE(StateTerm):

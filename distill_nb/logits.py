@@ -7,33 +7,36 @@ __all__ = ['soft_cross_entropy', 'kl_divergence', 'logit_gradient', 'logit_mse',
 
 # %% ../nbs/08_logits.ipynb #1a8c7ef6
 import math
+from numbers import Real
 import torch
 import torch.nn.functional as F
 from .errors import expect
-from distill_nb.objective import (Term, check_shapes, check_unit, select_rows,
-    unit_mask, widen)
+from .objective import (Term, check_flag, check_number, 
+    check_shapes, check_unit, refuse_several, select_rows, unit_mask, widen)
 from .theory import soften
 
 # %% ../nbs/08_logits.ipynb #25036101
 def _check_temperature(T):
     "Refuse a temperature that softens nothing or everything."
-    expect(0 < T < math.inf, f"T={T}", "a finite temperature above 0",
-           "Common are 1 to 8")
+    number = isinstance(T, Real) and not isinstance(T, bool)
+    expect(number and 0 < T < math.inf, f"T={T!r:.40}",
+           "a finite temperature above 0", "Common are 1 to 8")
 
-def _log_softened(z_s, z_t, T, mask):
+def _log_softened(z_s, z_t, T, mask, power):
     "log-softmax at temperature T of the rows that count; no gradient to the teacher."
+    _check_temperature(T)
+    check_number(power, f"power={power!r:.40}")
     check_shapes(z_s, z_t)
     expect(z_s.shape[-1] > 1, f"{z_s.shape[-1]} class",
            "two or more: one class is certain whatever the logit",
            "Use LogitMSE() for regression")
-    _check_temperature(T)
     rows = select_rows(mask, z_s, z_t.detach())
     return [F.log_softmax(widen(z) / T, -1) for z in rows]
 
 def _expected(log_p, x):
     "Sum of p times x; what has p = 0 counts nothing, even where x is infinite."
     p = log_p.exp()
-    return torch.where(p > 0, p * x, 0).sum(-1)
+    return torch.where(p == 0, 0, p * x).sum(-1) # where p is NaN, the sum is too
 
 # %% ../nbs/08_logits.ipynb #3db9e52d
 def soft_cross_entropy(
@@ -47,7 +50,7 @@ def soft_cross_entropy(
     """Cross entropy with the teacher's softened distribution in nats, mean over rows.
 
     Hinton et al. 2015, section 2; TinyBERT (Jiao et al. 2020), equation 10."""
-    log_q, log_p = _log_softened(z_s, z_t, T, mask)
+    log_q, log_p = _log_softened(z_s, z_t, T, mask, power)
     loss = -_expected(log_p, log_q).mean()
     return loss / z_s.shape[-1] if reference else T**power * loss
 
@@ -62,7 +65,7 @@ def kl_divergence(
     """KL(teacher || student) of the softened distributions in nats, mean over rows.
 
     DistilBERT (Sanh et al. 2019), section 2; Hinton et al. 2015, section 2."""
-    log_q, log_p = _log_softened(z_s, z_t, T, mask)
+    log_q, log_p = _log_softened(z_s, z_t, T, mask, power)
     return T**power * _expected(log_p, log_p - log_q).mean()
 
 # %% ../nbs/08_logits.ipynb #0972cfa8
@@ -97,8 +100,6 @@ class LogitTerm(Term):
         if mask is not None and not mask.any(): return s.logits[:0].sum() # none: 0
         return self.loss(s.logits, t.logits, mask)
 
-    def settings(self): return "" if self.unit == "examples" else f"unit={self.unit!r}"
-
 # %% ../nbs/08_logits.ipynb #3f9d2132
 class SoftTargets(LogitTerm):
     """`kl_divergence` with the teacher's softened distribution, mean over `unit`.
@@ -107,18 +108,21 @@ class SoftTargets(LogitTerm):
     def __init__(self, T=1., power=2, unit="examples", reference=False):
         super().__init__(unit)
         _check_temperature(T)
+        check_number(power, f"power={power!r:.40}")
+        check_flag(reference, f"reference={reference!r:.40}")
         self.T, self.power, self.reference = T, power, reference
+    shown = frozenset({"T"})
+
+    def bind(self, student, teacher):
+        refuse_several(student)
+        n = getattr(getattr(student, "config", None), "num_labels", None)
+        expect(self.unit != "examples" or n != 1, "soft targets of 1 output",
+               "two classes or more", "Use LogitMSE() for regression")
 
     def loss(self, z_s, z_t, mask):
         if self.reference:
             return soft_cross_entropy(z_s, z_t, self.T, mask, reference=True)
         return kl_divergence(z_s, z_t, self.T, mask, self.power)
-
-    def settings(self):
-        power = f"power={self.power:g}" if self.power != 2 else ""
-        reference = "reference=True" if self.reference else ""
-        said = [f"T={self.T:g}", power, super().settings(), reference]
-        return ", ".join(filter(None, said))
 
 class LogitMSE(LogitTerm):
     "`logit_mse` with the teacher, mean over `unit`; works for regression too."

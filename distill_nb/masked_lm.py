@@ -25,7 +25,8 @@ from .data import Task, docstrings
 from .errors import expect
 from .evaluate import evaluating
 from .teacher import default_teacher, load_pretrained, load_tokenizer
-from .train import save_student, show_bar, training_args
+from .saving import save_student
+from .train import show_bar, training_args
 from .tree import encoder_blocks
 
 # %% ../nbs/20_masked_lm.ipynb #ed9cc5b9

@@ -23,7 +23,8 @@ from .influence import choose_layers, some_batches
 from .student import init_student
 from .teacher import (DEFAULT_TEACHER, learn_characters, load_teacher,
                                 load_tokenizer, match_labels)
-from .train import Distiller, model_card, save_student, training_args
+from .saving import fenced, model_card, save_student
+from .train import Distiller, training_args
 from .tree import n_blocks
 
 # %% ../nbs/23_recipes.ipynb #0ac97ccf

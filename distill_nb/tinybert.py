@@ -22,7 +22,7 @@ from .losses import (AttentionMSE, HardTargets, HiddenMSE, LogitMSE,
 from .narrow import NARROW, narrow_config, narrow_student, widths
 from .recipes import Distilled, fit, set_up
 from .teacher import load_pretrained
-from .train import save_student
+from .saving import save_student
 from .tree import n_blocks
 
 # %% ../nbs/24_tinybert.ipynb #e2cfc6dd

@@ -8,7 +8,7 @@ from sklearn import metrics as sk
 from conftest import bert
 from distill_nb.data import make_task
 from distill_nb.errors import InputError
-from distill_nb.evaluate import Report, evaluate, latency, load_report, metrics, predict, size_mb
+from distill_nb.evaluate import Report, evaluate, evaluating, latency, load_report, metrics, predict, size_mb
 
 @pytest.mark.parametrize("n_classes", [2, 3, 7])
 @pytest.mark.parametrize("hidden", [0, 11], ids=["all labelled", "some not"])
@@ -77,3 +77,30 @@ def test_report_round_trip_and_plot(tmp_path):
     report.plot(tmp_path/"r.png")
     assert (tmp_path/"r.png").read_bytes()[:4] == b"\x89PNG"
     assert "-0.200" in report._repr_html_() and "80.0%" in repr(report)
+
+# Whoever only looks leaves the model as it was
+
+class Wrapped(torch.nn.Module):
+    "As torch.compile and PEFT hold a model: a module around it."
+    def __init__(self, model):
+        super().__init__()
+        self.inner = model
+
+    def train(self, mode=True):
+        "A wrapper may well set more than its own flag."
+        self.trained = mode
+        return super().train(mode)
+
+@pytest.mark.parametrize("wrap", [lambda m: m, Wrapped, torch.compile], ids=["plain", "wrapped", "compiled"])
+@pytest.mark.parametrize("fails", [False, True])
+def test_evaluating_restores_each_submodule(wrap, fails):
+    model = wrap(bert(2).train())
+    parts = list(model.modules())
+    for m in parts[::3]: m.training = not m.training
+    before = [m.training for m in parts]
+    try:
+        with evaluating(model), evaluating(model):
+            assert not any(m.training for m in parts)
+            if fails: raise KeyError
+    except KeyError: pass
+    assert [m.training for m in parts] == before and not torch.is_inference_mode_enabled()

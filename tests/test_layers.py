@@ -7,7 +7,7 @@ from distill_nb.capture import Outputs
 from distill_nb.errors import InputError
 from distill_nb.layermap import MAPS
 from distill_nb.losses import (AttentionKL, AttentionMSE, ClsMSE, CosineHidden, HiddenMSE, LayerMap, LogitMSE, Relations,
-    SoftTargets, attention_kl, attention_mse, cls_mse, hidden_mse, kl_divergence, logit_gradient, relation_kl, soft_cross_entropy)
+    HardTargets, SoftTargets, attention_kl, attention_mse, cls_mse, count, hidden_mse, kl_divergence, logit_gradient, relation_kl, soft_cross_entropy)
 from transformers import BertConfig, BertModel
 
 LOWEST = torch.finfo(torch.float32).min
@@ -160,7 +160,7 @@ def test_entries_masked_in_either_model_do_not_count():
     b = a + 1
     b[0, 0, 0, 2] = LOWEST
     assert real_pairs(a, b).sum() == 8
-    torch.testing.assert_close(attention_mse(a, b), torch.tensor(1.))
+    torch.testing.assert_close(attention_mse(a, b), torch.tensor(8 / 9)) # a mean over pairs, of which one adds 0
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_summed_as_float32(dtype):
@@ -197,14 +197,24 @@ def test_gradient_of_attention_kl_is_q_less_p():
 
 def bert(d, n): return BertModel(BertConfig(vocab_size=20, hidden_size=d, num_hidden_layers=n, num_attention_heads=2, intermediate_size=8))
 
-def test_projections_are_made_once_and_shared_by_weighted_copies():
+def test_an_objective_bound_again_begins_anew():
+    "For the same models, and for others; and its key never tells of it."
+    objective = HiddenMSE() + 2 * HiddenMSE(project="each")
+    said = copy.deepcopy(objective.key())
+    objective.bind(bert(8, 2), bert(16, 4))
+    before = [p.detach().clone() for p in objective.parameters()]
+    objective.bind(bert(8, 2), bert(16, 4))
+    assert all(not torch.equal(a, b) for a, b in zip(before, objective.parameters()) if a.dim() > 1)
+    objective.bind(bert(8, 2), bert(24, 3))
+    assert [p.shape[0] for p in objective.parameters()] == [24] * 2 * (1 + 3)
+    objective.bind(bert(8, 2), bert(8, 2))
+    assert not list(objective.parameters()) and objective.key() == said
+
+def test_projections_are_shared_by_weighted_copies():
     term = HiddenMSE()
     weighted = 2 * term
     (weighted + AttentionMSE()).bind(bert(8, 2), bert(16, 4))
     assert len(term.projections) == 1 and term.projections[0] is weighted.projections[0]
-    before = term.projections[0].weight.clone()
-    term.bind(bert(8, 2), bert(16, 4))
-    assert torch.equal(before, term.projections[0].weight)
     assert copy.deepcopy(term).projections[0].weight is not term.projections[0].weight
 
 @pytest.mark.parametrize("project, n", [("shared", 1), ("each", 3)])
@@ -224,7 +234,85 @@ def test_equal_widths_have_no_projection():
     term.bind(bert(8, 2), bert(8, 4))
     assert not list(term.parameters())
 
+# A mean, times what it counts, adds up to the large batch
+
+def captured(n, seq, heads=2, d=4, V=3, seed=0, window=None):
+    "Outputs of two blocks for n texts; with a window each block masks other pairs."
+    low = torch.finfo(torch.float64).min
+    far = (torch.arange(seq)[:, None] - torch.arange(seq)).abs()
+    scores = [draw(n, heads, seq, seq, seed=seed + i) for i in range(2)]
+    if window: scores[0] = scores[0].masked_fill(far > window, low)
+    vectors = lambda k: tuple(draw(n, heads, seq, d, seed=seed + k + i) for i in range(2))
+    return Outputs(draw(n, V, seed=seed), tuple(draw(n, seq, 2 * d, seed=seed + 7 + i) for i in range(3)), tuple(scores), *map(vectors, (20, 30, 40)))
+
+def some(out, rows):
+    cut = lambda x: x if x is None else tuple(y[rows] for y in x) if isinstance(x, tuple) else x[rows]
+    return Outputs(*(cut(getattr(out, f)) for f in Outputs.__dataclass_fields__))
+
+@pytest.mark.parametrize("term", [
+    AttentionMSE(), AttentionMSE(reference=True), AttentionKL(), AttentionKL(layers="uniform"), AttentionKL(reference=True), Relations(heads=2),
+    Relations(("qk", "v"), heads=2, reference=True), HiddenMSE(), HiddenMSE(reference=True), CosineHidden(), ClsMSE(), ClsMSE(reference=True),
+    SoftTargets(T=2), SoftTargets(reference=True), LogitMSE(), HardTargets()], ids=repr)
+@pytest.mark.parametrize("window", [None, 1, 3])
+@pytest.mark.parametrize("cuts", [[2, 4], [1, 2, 3, 4, 5], [3]])
+@pytest.mark.parametrize("padded", [False, True], ids=["", "with a row of padding"])
+def test_small_batches_add_up_to_the_large_one(term, window, cuts, padded):
+    seq, n = 6, 6
+    mask = lengths(6, 2, 4, 3, 1, 5, seq=seq)
+    if padded: mask[1] = 0
+    labels = torch.tensor([0, -100, 2, -100, -100, 1])
+    batch = dict(input_ids=mask * 7, attention_mask=mask, labels=labels)
+    s, t = captured(n, seq, window=window), captured(n, seq, seed=99, window=window and window + 1)
+    hide = lambda a: a.masked_fill(~mask.bool()[:, None, None], torch.finfo(a.dtype).min)
+    s.scores, t.scores = [tuple(map(hide, o.scores)) for o in (s, t)]
+    whole, total = term(s, t, batch), 0
+    for rows in torch.arange(n).tensor_split(cuts):
+        part = {k: v[rows] for k, v in batch.items()}
+        if part["attention_mask"].any(): # a batch of nothing but padding is refused
+            total += term(some(s, rows), some(t, rows), part) * count(part, term.unit) / count(batch, term.unit)
+        elif term.unit != "examples" and "places" not in term.unit: assert count(part, term.unit) == 0 or term.unit == "labels"
+        else: pytest.skip("it counts, and is refused")
+    assert whole > 0
+    torch.testing.assert_close(total, whole)
+
+# NaN
+
+@pytest.mark.parametrize("term", [AttentionMSE(), AttentionMSE(reference=True), AttentionKL(), AttentionKL(reference=True), Relations(heads=2),
+    Relations("q", heads=2, reference=True), HiddenMSE(), CosineHidden(), ClsMSE(), SoftTargets(), SoftTargets(reference=True), LogitMSE()], ids=repr)
+@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("where", ["all", "one"])
+def test_a_broken_teacher_gives_no_number(term, ragged, bad, where):
+    s, t, mask = captured(3, 5), captured(3, 5, seed=9), lengths(5, 3, 4, seq=5) if ragged else lengths(5, 5, 5, seq=5)
+    def broken(x):
+        x = x.clone()
+        x[slice(None) if where == "all" else (0, 0)] = bad
+        return x
+    for part in ("hidden_states", "scores", "queries", "keys", "values"): setattr(t, part, tuple(map(broken, getattr(t, part))))
+    t.logits = broken(t.logits)
+    loss = term(s, t, dict(input_ids=mask, attention_mask=mask))
+    assert not loss.isfinite()
+
 # Bad input
+
+@pytest.mark.parametrize("odd", ["2", 2, 1.5, [], {}, 1j, object()], ids=lambda x: type(x).__name__)
+@pytest.mark.parametrize("make", [
+    lambda x: LayerMap(4, 2, x), lambda x: AttentionMSE(x).map(2, 4), lambda x: AttentionKL(x).map(2, 4), lambda x: HiddenMSE(x).map(2, 4),
+    lambda x: ClsMSE(x).map(2, 4), lambda x: Relations(layers=x).map(2, 4), lambda x: AttentionMSE(reference=x), lambda x: AttentionKL(reference=x),
+    lambda x: HiddenMSE(project=x), lambda x: HiddenMSE(embeddings=x), lambda x: HiddenMSE(reference=x), lambda x: ClsMSE(reference=x),
+    lambda x: Relations(x), lambda x: Relations(reference=x), lambda x: Relations(heads=x) if x != 2 else Relations(heads=-1),
+    lambda x: LayerMap(x, 1) if x != 2 else LayerMap(0, 1), lambda x: LayerMap(4, x) if x != 2 else LayerMap(4, -1)])
+def test_odd_types_get_one_sentence(make, odd):
+    with pytest.raises(InputError): make(odd)
+
+def test_layers_as_numpy_or_a_range_are_lists():
+    import numpy as np
+    for how in (np.array([1, 3]), range(1, 4, 2), (1, 3)):
+        assert LayerMap(4, 2, how).blocks == {0: 1, 1: 3} and "1, 3" in repr(AttentionMSE(how))
+
+@pytest.mark.parametrize("term", [2 * AttentionMSE("top"), AttentionKL(layers=[2, 5]), HiddenMSE(project="each", embeddings=False, reference=True),
+    Relations(("qk", "v"), layers={-1: 20}), Relations("v", heads=4, reference=True), ClsMSE("bottom"), CosineHidden()], ids=repr)
+def test_repr_makes_the_term_again(term): assert eval(repr(term)).key() == term.key()
 
 SHAPE, OTHER = draw(2, 4, 5, 5), draw(2, 8, 5, 5)
 

@@ -1,6 +1,7 @@
 "Losses on logits and the cosine: parity with torch's own, masks, dtypes, gradients, sums, refusals (pages 03 to 06)."
-import copy, math
+import copy, math, subprocess, sys
 from types import SimpleNamespace as Out
+import numpy as np
 import pytest, torch
 import torch.nn.functional as F
 from torch import nn
@@ -193,6 +194,34 @@ def test_hard_targets_without_a_label_are_zero(labels):
     loss.backward()
     assert loss == 0 and z.grad.abs().max() == 0
 
+@pytest.mark.parametrize("labels", [torch.tensor([1, -100, 2]), torch.tensor([1., math.nan, 2.])], ids=["int", "float"])
+def test_a_head_of_one_output_is_a_score_however_its_labels_are_written(labels):
+    z = torch.tensor([[3.], [9.], [0.]], requires_grad=True)
+    loss = HardTargets()(Out(logits=z), None, dict(labels=labels))
+    loss.backward()
+    assert loss.item() == (4 + 4) / 2 and z.grad.flatten().tolist() == [2, 0, -2]
+
+several = torch.tensor([[1., 0., 1.], [0., 1., 0.]])
+
+@pytest.mark.parametrize("z, y, message", [
+    (torch.zeros(2, 3), several, "several labels per text"), (torch.zeros(2, 3), several.long(), "several labels per text"),
+    (torch.zeros(2, 3), torch.tensor([1., 2.]), "scores as labels, 3 outputs"), (torch.zeros(2, 5, 3), torch.tensor([0, 1]), "one label per row"),
+    (torch.zeros(2, 1), torch.tensor([[1.], [2.]]), "one label per row")])
+def test_labels_that_are_not_the_heads_are_refused(z, y, message):
+    with pytest.raises(InputError, match=message): HardTargets()(Out(logits=z), None, dict(labels=y))
+
+def head(**config): return Out(config=Out(**config))
+
+@pytest.mark.parametrize("term, student, message", [
+    (HardTargets(), head(problem_type="multi_label_classification"), "several labels per text"),
+    (SoftTargets(), head(problem_type="multi_label_classification", num_labels=3), "several labels per text"),
+    (SoftTargets(), head(problem_type="regression", num_labels=1), "LogitMSE")])
+def test_heads_are_refused_before_the_first_step(term, student, message):
+    with pytest.raises(InputError, match=message): (LogitMSE() + term).bind(student, student)
+    if not term.needs_teacher:
+        with pytest.raises(InputError, match=message): (LogitMSE() + term).bind(student, None)
+    (SoftTargets(unit="tokens") + HardTargets()).bind(head(num_labels=1), head(num_labels=1)) # a vocabulary
+
 def test_sum_weights_and_names():
     s, t, batch = passes()
     objective = 2 * (SoftTargets(T=2) + 3*HardTargets() + SoftTargets(T=4))
@@ -239,13 +268,74 @@ def test_means_of_small_batches_weigh_as_one_large_batch():
 
 def test_counts():
     _, _, batch = passes()
-    assert {u: count(batch, u).item() for u in UNITS} == dict(examples=4, tokens=10, labels=2, pairs=1 + 3 * 9)
+    assert {u: count(batch, u).item() for u in UNITS} == {
+        "examples": 4, "tokens": 10, "labels": 2, "pairs": 1 + 3 * 9, "places": 12, "places squared": 36}
     del batch["labels"]
     assert count(batch, "labels") == 0
     assert known_labels(torch.tensor([0, -100, 5])).tolist() == [True, False, True]
     assert known_labels(torch.tensor([0., math.nan])).tolist() == [True, False]
 
+# A term as a description
+
+class Margin(Term):
+    "A user's own, whose argument has another name than its attribute."
+    def __init__(self, m, kind=None):
+        super().__init__()
+        self.margin, self.kind = m, kind
+        self.register_buffer("by_class", torch.tensor([1., m]))
+
+class Focal(SoftTargets):
+    "A user's own that inherits, and adds an argument."
+    def __init__(self, gamma=2., **kw):
+        super().__init__(**kw)
+        self.gamma = gamma
+
+class Weighted(LogitMSE):
+    def __init__(self, per_class):
+        super().__init__()
+        self.per_class = per_class
+
+@pytest.mark.parametrize("one, other", [
+    (Margin(1.), Margin(-5.)), (Margin(1.), Margin(1. + 1e-9)), (Margin(1.), Margin(1., "x")), (Focal(), Focal(3.)), (Focal(), Focal(T=2)),
+    (Focal(), SoftTargets()), (SoftTargets(), SoftTargets(T=1. + 1e-9)), (SoftTargets(), (1 + 1e-9) * SoftTargets()),
+    (Weighted(torch.ones(4000)), Weighted(torch.cat([torch.ones(2000), torch.zeros(1), torch.ones(1999)]))), (HardTargets(), LogitMSE())], ids=repr)
+def test_another_setting_is_another_key(one, other):
+    from datasets.fingerprint import Hasher
+    same = lambda a, b: Hasher.hash(as_objective(a).key()) == Hasher.hash(as_objective(b).key())
+    assert not same(one, other) and same(one, copy.deepcopy(one)) and same(other, copy.deepcopy(other))
+    if not isinstance(one, Weighted): assert repr(one) != repr(other) # a long tensor is not written out
+
+def test_a_key_is_the_same_in_another_process_and_through_arithmetic():
+    code = ("from datasets.fingerprint import Hasher; from distill_nb.losses import *; "
+            "print(Hasher.hash((5*SoftTargets(T=2) + HiddenMSE('top') + Relations('qk', heads=4, layers={-1: 3})).key()))")
+    two = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout for _ in range(2)}
+    assert len(two) == 1
+    assert (2 * (2.5 * SoftTargets(T=2))).key() == (5 * SoftTargets(T=2.)).key() == (SoftTargets(T=2) * 5).key()
+
+@pytest.mark.parametrize("term", [SoftTargets(T=2.0000001, power=0, unit="tokens"), .1 * LogitMSE(unit="labels"), Focal(1.5, T=4), 3 * HardTargets()], ids=repr)
+def test_repr_makes_the_term_again(term):
+    assert eval(repr(term)).key() == term.key()
+
 # Bad input
+
+ODD = ["2", None, [2], {}, 1j, torch.tensor([1., 2.]), np.array([1, 2]), object()]
+BOTH = dict(z_s=torch.zeros(2, 3), z_t=torch.zeros(2, 3))
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda x: type(x).__name__)
+@pytest.mark.parametrize("make", [
+    lambda x: SoftTargets(T=x), lambda x: SoftTargets(power=x), lambda x: SoftTargets(unit=x), lambda x: SoftTargets(reference=x), lambda x: LogitMSE(unit=x),
+    lambda x: x * SoftTargets(), lambda x: Objective([x]), lambda x: as_objective(x), lambda x: kl_divergence(**BOTH, T=x), lambda x: kl_divergence(**BOTH, power=x),
+    lambda x: soft_cross_entropy(**BOTH, T=x), lambda x: soft_cross_entropy(**BOTH, power=x)])
+def test_odd_types_get_one_sentence(make, odd):
+    with pytest.raises(InputError): make(odd)
+
+@pytest.mark.parametrize("loss", [soft_cross_entropy, kl_divergence, logit_mse, cosine_distance])
+@pytest.mark.parametrize("whose", ["student", "teacher"])
+@pytest.mark.parametrize("row", [slice(None), slice(0, 1)], ids=["all", "one row"])
+def test_nan_is_never_nothing_to_learn(loss, whose, row):
+    z_s, z_t = pair((4, 5))
+    (z_s if whose == "student" else z_t)[row] = math.nan
+    assert loss(z_s, z_t).isnan()
 
 @pytest.mark.parametrize("T", [0, -1, math.nan, math.inf, -math.inf])
 def test_bad_temperatures_are_refused(T):
@@ -269,14 +359,24 @@ def test_one_class_is_refused(loss):
 def test_bad_masks_are_refused(loss, mask, message):
     with pytest.raises(InputError, match=message): loss(*pair((2, 3)), mask=mask)
 
-@pytest.mark.parametrize("weight", [-1, math.nan, math.inf])
+@pytest.mark.parametrize("weight", [-1, math.nan, math.inf, "2", None, [1], True, 1j, torch.tensor(2.), np.array([1, 2])], ids=repr)
 def test_bad_weights_are_refused(weight):
     with pytest.raises(InputError, match="weight .* of SoftTargets"): weight * SoftTargets()
     with pytest.raises(InputError, match="weight"): weight * (SoftTargets() + HardTargets())
+    with pytest.raises(InputError, match="weight"): SoftTargets() * weight
 
-@pytest.mark.parametrize("stranger", [3, None, kl_divergence, "SoftTargets"])
+@pytest.mark.parametrize("weight", [2, 2., np.float32(2), np.int64(2)], ids=repr)
+def test_weights_from_either_side_and_sums(weight):
+    for t in weight * SoftTargets(), SoftTargets() * weight: assert t.weight == 2 and type(t.weight) is float
+    for o in weight * (SoftTargets() + HardTargets()), sum([SoftTargets(), HardTargets()]) * weight:
+        assert repr(o) == "2*SoftTargets(T=1) + 2*HardTargets()"
+
+@pytest.mark.parametrize("stranger", [3, None, "", [], kl_divergence, "SoftTargets"])
 def test_strangers_in_a_sum_are_refused(stranger):
     with pytest.raises(InputError, match="a term or a sum of terms"): SoftTargets() + stranger
+    if not isinstance(stranger, list): # [] + x is list's own error
+        with pytest.raises(InputError, match="a term or a sum of terms"): stranger + SoftTargets()
+    with pytest.raises(InputError, match="terms such as"): Objective([SoftTargets(), stranger])
     with pytest.raises(InputError, match="a term or a sum of terms"): as_objective(stranger)
 
 def test_empty_objective_is_refused():

@@ -9,9 +9,9 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 LIB = ROOT/"distill_nb"
 GENERATED = {p.name for p in LIB.glob("*.py")}
-ROOMS = ["errors", "style", "allocator", "packing", "on_import", "theory", "tree", "student", "transfer", "beside", "distilbert", "narrow",
+ROOMS = ["errors", "files", "style", "allocator", "packing", "order", "theory", "tree", "student", "transfer", "beside", "distilbert", "narrow",
          "objective", "logits", "layermap", "hidden", "attention", "losses", "capture", "attention_maps", "data", "teacher", "evaluate",
-         "influence", "cache", "train", "masked_lm", "wordvectors", "augment", "recipes", "tinybert", "bilstm", "bilstm_student",
+         "influence", "cache", "saving", "train", "masked_lm", "wordvectors", "augment", "recipes", "tinybert", "bilstm", "bilstm_student",
          "theseus", "theseus_student", "corpus", "vocabulary", "general", "scale",
          "demo", "shell", "cli"]
 
