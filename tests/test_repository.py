@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest, yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 LIB = ROOT/"distill_nb"
@@ -151,6 +152,19 @@ def test_floors_are_the_lowest_versions_of_the_settings():
         if r.name == "torch": assert pin.version == "2.13.0"
         else: assert pin.version == floor[0].version and r.specifier.contains(pin.version), r
     assert not {canonicalize_name(r.name) for r in requirements("requirements")} & tool("floors").CAPPED
+
+def test_contributing_says_what_was_run():
+    "The table of versions has the pins of its Python and the floors, each package once."
+    lines = [l.strip("| ").split(" | ") for l in (ROOT/"CONTRIBUTING.md").read_text(encoding="utf-8").splitlines() if l.startswith("| ")]
+    head, *rows = lines[next(i for i, l in enumerate(lines) if l[0] == "Python"):]
+    said = {row[0].split(":")[0]: dict(zip(head, row[1:])) for row in rows}
+    floors = said["floors"] | dict(pair.split() for pair in said["floors"].pop("others").split(", "))
+    here = [c for c in constraints() if not c.marker or c.marker.evaluate({"python_version": said["pins"]["Python"]})]
+    pins = {canonicalize_name(c.name): Version(next(iter(c.specifier)).version) for c in here}
+    for name in said["pins"].keys() - {"Python", "others"}: assert Version(said["pins"][name]) == pins[name], name
+    expected = {n: Version(v) for n, v in tool("floors").floors().items()}
+    assert {n: Version(v) for n, v in floors.items() if n not in ("Python", "others")} == expected | dict(torch=pins["torch"])
+    assert Version(said["the lowest torch"]["torch"]) == Version(f"{expected['torch']}.0")
 
 STANDARD = sys.stdlib_module_names | {"distill_nb"}
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml"}  # where a module's name is not its package's
