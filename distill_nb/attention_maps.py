@@ -12,6 +12,7 @@ from fastcore.basics import patch
 from .attention import attention_mse
 from .capture import trace
 from .errors import expect
+from .evaluate import evaluating
 from .layermap import LayerMap
 from .tree import depth
 from .style import figure, palette
@@ -34,12 +35,14 @@ class AttentionPair:
         return f"{len(self.tokens)} tokens, student's <- teacher's {self.map.blocks}"
 
 def attention_pair(student, teacher, tokenizer, text, layers="uniform"):
-    "Run both models on one text and keep the attention of the mapped blocks."
-    expect(isinstance(text, str) and text.strip(), f"text={text!r}", "words in it")
-    batch = tokenizer(text, return_tensors="pt", truncation=True).to(student.device)
+    "Run both models, in eval mode, on a text; keep the attention of the mapped blocks."
+    expect(isinstance(text, str) and text.strip(), f"text={text!r:.40}", "words in it")
+    batch = tokenizer(text, return_tensors="pt", truncation=True)
     pairs = LayerMap(depth(teacher), depth(student), layers)
     def attention(model, blocks):
-        with torch.no_grad(): scores = trace(model, batch, {"scores": blocks}).scores
+        with evaluating(model):
+            here = {k: v.to(model.device) for k, v in batch.items()}
+            scores = trace(model, here, {"scores": blocks}).scores
         return {i: scores[i][0].softmax(-1).float().cpu() for i in blocks}
     blocks = tuple(pairs.blocks), tuple(pairs.blocks.values())
     tokens = tokenizer.convert_ids_to_tokens(batch["input_ids"][0])
@@ -83,12 +86,16 @@ def attention_widget(pair:AttentionPair, block:int=0, head:int=0):
 
 # %% ../nbs/15_attention_maps.ipynb #9fac8f08
 def head_losses(student, teacher, batch, layers="uniform", loss=attention_mse):
-    "Loss of every mapped block and head, (blocks, heads); their order is the map's."
+    """Loss of every mapped block and head, (blocks, heads); their order is the map's.
+
+    Both models are asked in eval mode, wherever they are; the result is on the CPU."""
     pairs = LayerMap(depth(teacher), depth(student), layers).blocks
-    with torch.no_grad():
-        s = trace(student, batch, {"scores": tuple(pairs)}).scores
-        t = trace(teacher, batch, {"scores": tuple(pairs.values())}).scores
-    mask = batch["attention_mask"]
+    def scores(model, blocks):
+        here = {k: v.to(model.device) for k, v in batch.items() if torch.is_tensor(v)}
+        with evaluating(model): found = trace(model, here, {"scores": blocks}).scores
+        return [x if x is None else x.to(student.device) for x in found]
+    s, t = scores(student, tuple(pairs)), scores(teacher, tuple(pairs.values()))
+    mask = batch["attention_mask"].to(student.device)
     def row(a_s, a_t):
         loss(a_s, a_t, mask) # refuses unequal heads
         return [loss(x, y, mask) for x, y in zip(a_s.split(1, 1), a_t.split(1, 1))]

@@ -8,7 +8,6 @@ __all__ = ['STOP_WORDS', 'CJK', 'PART', 'PER_TASK', 'WRITE', 'split_words', 'may
 
 # %% ../nbs/22_augment.ipynb #af3d926a
 import random, re
-from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,6 @@ from datasets import Dataset, DatasetDict
 from datasets.fingerprint import Hasher
 from fastcore.basics import patch
 from tqdm.auto import tqdm
-from .allocator import freed_memory_kept
 from .cache import in_turn
 from .data import UNLABELLED, Task, glue_key
 from .errors import expect
@@ -199,8 +197,7 @@ def answers(self:Augmenter, gaps:list)->list:
     "Per gap the words of the best `n_candidates` tokens."
     out, n = [None] * len(gaps), min(self.n_candidates, len(self.words))
     device = self.model.device.type
-    with (torch.autocast(device, torch.bfloat16, enabled=self.bf16), packed(self.model),
-          freed_memory_kept() if device == "cpu" else nullcontext()):
+    with (torch.autocast(device, torch.bfloat16, enabled=self.bf16), packed(self.model)):
         for group in batches([len(g.ids) for g in gaps], self._most()):
             best = self._logits([gaps[i] for i in group]).topk(n).indices
             for i, row in zip(group, best.tolist()):

@@ -19,6 +19,8 @@ from transformers import (AutoConfig, AutoModelForSequenceClassification,
                           PreTrainedConfig, PreTrainedModel)
 from transformers.modeling_outputs import SequenceClassifierOutput
 from .errors import expect
+from .evaluate import evaluating
+from .teacher import check_tokenizer_fits
 from .wordvectors import WordVectors, read_vectors, token_words
 
 # %% ../nbs/25_bilstm.ipynb #2f245a70
@@ -163,10 +165,10 @@ class BiLstmForSequenceClassification(PreTrainedModel):
 # %% ../nbs/25_bilstm.ipynb #ccf3a596
 def principal(table, k):
     "Rows (V, d) of `table` in its `k` principal directions: (V, k), largest first."
-    table = table.detach().double()
-    centred = table - table.mean(0)
+    rows = table.detach().cpu().double() # not every device has float64
+    centred = rows - rows.mean(0)
     _, directions = torch.linalg.eigh(centred.T @ centred)
-    return (centred @ directions[:, -k:].flip(1)).float()
+    return (centred @ directions[:, -k:].flip(1)).float().to(table.device)
 
 # %% ../nbs/25_bilstm.ipynb #fc63f6d5
 def from_teacher(teacher, width):
@@ -187,7 +189,7 @@ def from_vectors(vectors:WordVectors, tokenizer, like):
     expect(rows, f"{vectors}", "a word of the tokenizer's vocabulary among them",
            "Take a file for the teacher's language")
     new, scale = like.clone(), like.std() * width**.5 # a unit vector has 1 for length
-    new[[*rows]] = found[[*rows.values()]] * scale
+    new[[*rows]] = found[[*rows.values()]].to(like) * scale
     return new
 
 # %% ../nbs/25_bilstm.ipynb #0259d807
@@ -207,12 +209,10 @@ def check_boundary(tokenizer, config):
 
 def check_vocabulary(tokenizer, teacher):
     "Refuse a tokenizer that is plainly not the teacher's."
-    V, n = teacher.get_input_embeddings().weight.shape[0], len(tokenizer)
-    own = "Take the teacher's own tokenizer"
-    expect(n <= V, f"a tokenizer of {n:,} tokens", f"the teacher's {V:,} or fewer", own)
+    check_tokenizer_fits(tokenizer, teacher)
     pads = tokenizer.pad_token_id, teacher.config.pad_token_id
     expect(None in pads or pads[0] == pads[1], f"padding {pads[0]} of the tokenizer",
-           f"{pads[1]}, the teacher's", own)
+           f"{pads[1]}, the teacher's", "Take the teacher's own tokenizer")
 
 # %% ../nbs/25_bilstm.ipynb #ab716b96
 def config_for(teacher, tokenizer, pairs=False, **sizes):
@@ -220,7 +220,7 @@ def config_for(teacher, tokenizer, pairs=False, **sizes):
     check_vocabulary(tokenizer, teacher)
     c, sep = teacher.config, tokenizer.sep_token_id
     config = BiLstmConfig(
-        vocab_size=c.vocab_size, pairs=pairs, skipped_token_ids=skipped_ids(tokenizer),
+        vocab_size=teacher.get_input_embeddings().weight.shape[0], pairs=pairs, skipped_token_ids=skipped_ids(tokenizer),
         pad_token_id=tokenizer.pad_token_id, id2label=dict(c.id2label),
         label2id=dict(c.label2id), problem_type=c.problem_type,
         sep_token_id=tokenizer.eos_token_id if sep is None else sep, **sizes)
@@ -250,7 +250,7 @@ def lstm_student(
     model = BiLstmForSequenceClassification(config)
     table = model.get_input_embeddings().weight.data
     if start == "teacher":
-        new = from_teacher(teacher, config.embedding_size)
+        new = from_teacher(teacher, config.embedding_size).to(table)
         table.copy_(new * table.std() / new.std())
     elif vectors: table.copy_(from_vectors(vectors, tokenizer, table))
     return model.to(teacher.device)
@@ -264,9 +264,10 @@ AutoModelForSequenceClassification.register(
 def to_onnx(model, file):
     "Write the ONNX graph from input_ids and attention_mask (bs, seq) to logits."
     expect(find_spec("onnx"), "no package onnx", "it beside torch", "pip install onnx")
-    ids, inputs = torch.ones(2, 8, dtype=torch.long), ["input_ids", "attention_mask"]
+    ids = torch.ones(2, 8, dtype=torch.long, device=model.device)
+    inputs = ["input_ids", "attention_mask"]
     shape, graph = {0: "batch", 1: "sequence"}, BytesIO()
-    with warnings.catch_warnings():
+    with evaluating(model), warnings.catch_warnings():
         warnings.simplefilter("ignore") # that this exporter is the older one
         torch.onnx.export(
             model, (ids, ids), graph, input_names=inputs, output_names=["logits"],

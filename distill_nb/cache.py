@@ -4,29 +4,32 @@
 
 # %% auto #0
 __all__ = ['LOGITS', 'STATES', 'TOP_IDS', 'TOP', 'REST', 'COLUMNS', 'PASSING', 'VERSION', 'NOTE', 'top_logits', 'from_top',
-           'cached_outputs', 'Question', 'answer_features', 'ask', 'teacher_key', 'tokens_key', 'open_cache',
-           'cache_teacher', 'teacher_columns', 'uncovered', 'KeepAnswers', 'worth_caching']
+           'cached_outputs', 'Question', 'check_range', 'answer_features', 'ask', 'teacher_key', 'tokens_key',
+           'CacheError', 'open_cache', 'cache_teacher', 'teacher_columns', 'teacher_classes', 'uncovered',
+           'KeepAnswers', 'worth_caching']
 
 # %% ../nbs/29_cache.ipynb #db67f704
-import json, math, os, time
-from contextlib import contextmanager, nullcontext, suppress
+import hashlib, json, math, secrets, tempfile, time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from datasets import Array2D, Dataset, Features, List, Value, concatenate_datasets
+from datasets import (Array2D, Dataset, Features, IterableDataset, List, Value,
+    concatenate_datasets)
 from datasets.fingerprint import Hasher
 from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
-from .allocator import freed_memory_kept
-from .capture import Outputs, trace, unwrap
+from .capture import Outputs, encoder_of, trace, unwrap
 from .errors import InputError, expect
 from .evaluate import batches_by_length, evaluating
-from .files import in_turn
+from .files import atomic_file, in_turn, sync, writing
 from .losses import SoftTargets, as_objective, depth
-from .packing import packed
+from .objective import check_flag, check_number
+from .teacher import head_names
 
 # %% ../nbs/29_cache.ipynb #0036ca5a
 LOGITS, STATES = "teacher_logits", "teacher_states"
@@ -36,7 +39,8 @@ COLUMNS = LOGITS, STATES, TOP_IDS, TOP, REST
 def top_logits(z, k:int):
     "Places and values of the k largest of the logits (..., V), and one for all others."
     V = z.shape[-1]
-    expect(0 < k < V, f"top_k={k}", f"1 to {V - 1}, fewer than the vocabulary")
+    check_number(k, f"top_k={k!r:.40}", 1, whole=True)
+    expect(k < V, f"top_k={k}", f"1 to {V - 1}, fewer than the vocabulary")
     best, ids = z.topk(k)
     return ids, best, z.scatter(-1, ids, -math.inf).logsumexp(-1) - math.log(V - k)
 
@@ -64,7 +68,6 @@ class Question:
     def columns(self, out, mask) -> dict:
         "Column -> an array per row, from the `Outputs` of a padded batch."
         z, found = out.logits.float(), {}
-        expect(z.isfinite().all(), "a teacher's answer: NaN or infinite", "numbers")
         per_token, name = z.dim() == 3, type(unwrap(self.teacher)).__name__
         expect(per_token == bool(self.top_k), f"{name} with top_k={self.top_k}",
                "top_k for a vocabulary per token, and for nothing else")
@@ -74,17 +77,26 @@ class Question:
         else:
             parts = zip((TOP_IDS, TOP, REST), top_logits(z, self.top_k))
             found |= {k: x[mask.bool()].split(mask.sum(-1).tolist()) for k, x in parts}
+        for name, rows in found.items(): check_range(name, rows)
         return {k: [x.float().cpu().numpy() for x in rows] for k, rows in found.items()}
 
-# %% ../nbs/29_cache.ipynb #fe4e5cb2
-def _fixed(n): return List(Value("float32"), length=n)
+def check_range(name, rows):
+    "Refuse answers that are no numbers, or that their column's type cannot hold."
+    most = math.inf if name in (LOGITS, TOP_IDS) else torch.finfo(torch.float16).max
+    rows = torch.cat([x.flatten() for x in rows])
+    expect(rows.isfinite().all(), f"{name}: NaN or infinite", "numbers",
+           "The teacher is broken, or was trained until it diverged")
+    expect(not len(rows) or rows.abs().max() <= most, f"{name}: {rows.abs().max():.3g}",
+           f"{most:.0f} at most, as float16 holds", "Ask the teacher during training")
 
+# %% ../nbs/29_cache.ipynb #fe4e5cb2
 def answer_features(question:Question) -> Features:
-    "The types of the columns that a question yields; states are kept in float16."
-    config, k, half = unwrap(question.teacher).config, question.top_k, Value("float16")
-    size = (depth(unwrap(question.teacher)) + 1, config.hidden_size)
+    "Types of the columns that a question yields; that of logits names the classes."
+    model, k, half = encoder_of(question.teacher), question.top_k, Value("float16")
+    config, size = model.config, (depth(model) + 1, model.config.hidden_size)
     states = {STATES: Array2D(size, "float16")} if question.states else {}
-    if not k: return Features({**states, LOGITS: _fixed(config.num_labels)})
+    number = Value("float32", id=json.dumps(None if k else head_names(config)))
+    if not k: return Features({**states, LOGITS: List(number, config.num_labels)})
     return Features({**states, TOP_IDS: List(List(Value("int32"), length=k)),
                      TOP: List(List(half, length=k)), REST: List(half)})
 
@@ -108,10 +120,10 @@ PASSING = {"_name_or_path", "transformers_version", "architectures", "dtype",
 
 def teacher_key(teacher) -> str:
     "Hash of a model's class, configuration and weights, wherever it was loaded from."
-    model = unwrap(teacher)
-    config = {k: v for k, v in model.config.to_dict().items() if k not in PASSING}
+    model, inner = unwrap(teacher), encoder_of(teacher) # PEFT's wrapper counts
+    config = {k: v for k, v in inner.config.to_dict().items() if k not in PASSING}
     weights = [(k, Hasher.hash(v)) for k, v in sorted(model.state_dict().items())]
-    return Hasher.hash([type(model).__name__, sorted(config.items()), weights])
+    return Hasher.hash([type(inner).__name__, sorted(config.items()), weights])
 
 def tokens_key(rows:Dataset, columns) -> str:
     "Hash of tokenised rows: of what they hold, not of how they were made."
@@ -125,68 +137,111 @@ def tokens_key(rows:Dataset, columns) -> str:
 # %% ../nbs/29_cache.ipynb #e2127d47
 VERSION, NOTE = 1, "teacher-cache.json"
 
-@contextmanager
-def _writing(home):
-    "One sentence where a folder cannot be written."
-    try: yield
-    except OSError as e:
-        raise InputError(f"{home}: cannot be written ({e.strerror or e}). Name another "
-                         "folder, or set HF_DATASETS_CACHE to one.") from e
+class CacheError(InputError):
+    "A cache that cannot be used; where it only saves time, one goes on without it."
 
-def open_cache(folder=None) -> Path:
-    "A cache's folder, made where it is missing; refused if it is another version's."
-    home = Path(folder or Path(datasets.config.HF_DATASETS_CACHE)/"distill_nb-teacher")
-    with _writing(home): home.mkdir(parents=True, exist_ok=True)
+@contextmanager
+def _usable(home):
+    "Whatever is wrong with the cache inside is a `CacheError`."
+    try:
+        with writing(home): yield
+    except InputError as e: raise CacheError(str(e)) from e
+
+def _version(home):
+    "What a cache's note says; writes one to an empty folder."
     note = home/NOTE
     if not note.exists():
         strange = [p.name for p in home.iterdir() if p.name[0] != "."][:1]
         fine = not strange or note.exists() # another process was faster
         expect(fine, f"{home} holds {strange} and no cache", "an empty folder")
-        with _writing(home):
-            tmp = home/f".{os.getpid()}"
-            tmp.write_text(json.dumps(dict(version=VERSION)))
-            tmp.replace(note)
-    try: version = json.loads(note.read_text())["version"]
-    except (ValueError, KeyError): version = "unknown"
-    expect(version == VERSION, f"{home}: a cache of version {version}",
-           f"version {VERSION}", "Name another folder, or remove it")
-    for left in home.glob("tmp*"): # by runs that were killed, or being written now
-        with suppress(OSError):
-            if time.time() - left.stat().st_mtime > 86400: left.unlink()
+        with atomic_file(note) as tmp: tmp.write_text(json.dumps(dict(version=VERSION)))
+    try: return json.loads(note.read_text(encoding="utf-8"))["version"]
+    except (ValueError, KeyError, TypeError): return "unknown"
+
+def open_cache(folder=None) -> Path:
+    "A cache's folder, made where it is missing; refused if it is another version's."
+    own = Path(datasets.config.HF_DATASETS_CACHE)/"distill_nb-teacher"
+    with _usable(folder or own):
+        home = Path(folder or own)
+        home.mkdir(parents=True, exist_ok=True)
+        version = _version(home)
+        expect(version == VERSION, f"{home}: a cache of version {version}",
+               f"version {VERSION}", "Name another folder, or remove it")
+        for left in home.glob("tmp*"): # by killed runs, or being written now
+            with suppress(OSError):
+                if time.time() - left.stat().st_mtime > 86400: left.unlink()
     return home
 
 # %% ../nbs/29_cache.ipynb #f0b1aec7
-def _file(key, part, columns, home):
-    "Where the answers to a part of the rows belong."
-    return home/f"{Hasher.hash([key, tokens_key(part, columns)])}.arrow"
+def _bytes_key(file) -> str:
+    "Hash of a file's bytes."
+    digest = hashlib.sha256()
+    with open(file, "rb") as f:
+        while part := f.read(2**20): digest.update(part)
+    return digest.hexdigest()[:32]
 
-def _answered(question, part, file, ask) -> Dataset:
-    "The answers to one part of the rows, from its file or asked now."
-    columns = part.column_names
+def _found(stem):
+    "The file with the answers to a question of this name, or None."
+    return next(iter(sorted(stem.parent.glob(f"{stem.name}-*.arrow"))), None)
+
+def _map(question, part, stem, file, ask):
+    "The answers to a part of the rows: what the file holds, or asked into it."
+    return part.map(ask, batched=True, batch_size=2048, cache_file_name=str(file),
+                    remove_columns=part.column_names, load_from_cache_file=True,
+                    features=answer_features(question), new_fingerprint=stem.name,
+                    desc="teacher")
+
+def _disk_error(e) -> OSError:
+    "What the disk said, before libraries closed their files over it."
+    chain = [e]
+    while e := e.__cause__ or e.__context__: chain.append(e)
+    said = [x for x in chain if isinstance(x, OSError)]
+    return said[-1] if said else OSError(0, str(chain[0]))
+
+def _write(question, part, stem, ask) -> Path:
+    "Ask, and write the answers to a file that bears their hash."
+    tmp, failed = stem.with_name(f"tmp{secrets.token_hex(8)}.part"), []
+    def asking(columns):
+        try: return ask(columns)
+        except BaseException as e:
+            failed.append(e)
+            raise
     try:
-        with _writing(file.parent) if not file.exists() else nullcontext():
-            done = part.map(
-                ask, batched=True, batch_size=2048, remove_columns=columns,
-                features=answer_features(question), cache_file_name=str(file),
-                load_from_cache_file=True, new_fingerprint=file.stem, desc="teacher")
-        whole = len(done) == len(part)
-    except (OSError, pa.ArrowException): whole = False
-    expect(whole, f"{file} cannot be read", f"the answers to {len(part):,} texts",
-           "Remove it: they are asked again")
+        _map(question, part, stem, tmp, asking)
+        sync(tmp)
+        return tmp.replace(stem.with_name(f"{stem.name}-{_bytes_key(tmp)}.arrow"))
+    except Exception as e:
+        if failed: raise # the teacher's error, and not the disk's
+        with _usable(stem.parent): raise _disk_error(e) from e
+    finally:
+        with suppress(OSError): tmp.unlink(missing_ok=True)
+
+# %% ../nbs/29_cache.ipynb #f0b1aec8
+def _answered(question, part, stem, ask) -> Dataset:
+    "The answers to one part of the rows, from its file or asked now."
+    file = _found(stem) or _write(question, part, stem, ask)
+    with _usable(file):
+        try:
+            whole = file.stem == f"{stem.name}-{_bytes_key(file)}"
+            done = _map(question, part, stem, file, ask) if whole else ()
+        except (OSError, pa.ArrowException): done = ()
+        expect(len(done) == len(part), f"{file} is damaged",
+               f"the answers to {len(part):,} texts", "Remove it: they are asked again")
     return done
 
-def _all_answers(question, parts, files):
+def _all_answers(question, parts, stems):
     "The answers to all parts, in their order."
-    done, n = {}, sum(len(p) for p, f in zip(parts, files) if not f.exists())
+    done, n = {}, sum(len(p) for p, f in zip(parts, stems) if not _found(f))
+    if n: # before anything is asked
+        with _usable(stems[0].parent), tempfile.TemporaryFile(dir=stems[0].parent): pass
     bar = tqdm(total=n, unit="texts", desc="teacher", # where `map` shows none
                disable=not (n and datasets.are_progress_bars_disabled()) or None)
     def answer(columns):
         bar.update(len(columns["input_ids"]))
         return ask(question, columns)
-    teacher = question.teacher
-    with evaluating(teacher), packed(teacher), freed_memory_kept(), bar:
+    with evaluating(question.teacher), bar:
         for i in in_turn([*range(len(parts))]):
-            done[i] = _answered(question, parts[i], files[i], answer)
+            done[i] = _answered(question, parts[i], stems[i], answer)
     return [done[i] for i in range(len(parts))]
 
 # %% ../nbs/29_cache.ipynb #e6bcd825
@@ -202,11 +257,14 @@ def cache_teacher(
 ) -> Dataset:
     """The rows with the teacher's answers as columns, asked once and then found again.
 
-    They are found by tokens, weights and what is kept, never by place or name. Raises
-    `InputError` where the folder cannot be used."""
+    They are found by tokens, weights and what is kept, never by place or name; the
+    rows remember the teacher's classes. Raises `CacheError` for a useless folder."""
     some = isinstance(rows, Dataset) and len(rows) and "input_ids" in rows.column_names
     expect(some, f"rows: {rows!r:.60}", "a Dataset with input_ids and a row or more",
            "Give one split of tokenize(task, ...)")
+    check_number(top_k, f"top_k={top_k!r:.40}", 0, whole=True)
+    check_number(per_file, f"per_file={per_file!r:.40}", 1, whole=True)
+    for flag in states, bf16: check_flag(flag, f"states, bf16: {flag!r:.40}")
     rows = rows.remove_columns([c for c in COLUMNS if c in rows.column_names])
     if rows._indices is not None: rows = rows.flatten_indices() # a selection
     columns = sorted({*rows.column_names} & {*tokenizer.model_input_names})
@@ -216,14 +274,26 @@ def cache_teacher(
     tokens = rows.select_columns(columns)
     parts = [tokens.select(range(at, min(at + per_file, len(rows))))
              for at in range(0, len(rows), per_file)]
-    done = _all_answers(question, parts, [_file(key, p, columns, home) for p in parts])
-    return concatenate_datasets([rows, concatenate_datasets(done)], axis=1)
+    stems = [home/Hasher.hash([key, tokens_key(p, columns)]) for p in parts]
+    done = concatenate_datasets(_all_answers(question, parts, stems))
+    return concatenate_datasets([rows, done], axis=1)
 
 # %% ../nbs/29_cache.ipynb #77eac8a1
 def teacher_columns(rows) -> dict:
-    "Column -> type of the teacher's answers that some rows hold."
-    features = getattr(rows, "features", None) or {}
-    return {c: features[c] for c in COLUMNS if c in features}
+    "Column -> type of the teacher's answers that some rows hold, streamed or listed."
+    features = getattr(rows, "features", None)
+    if features is not None: return {c: features[c] for c in COLUMNS if c in features}
+    streamed = isinstance(rows, (IterableDataset, list))
+    first = next(iter(rows), {}) if streamed else {} # a stream may not know its types
+    shapes = {c: np.shape(first[c]) for c in COLUMNS if c in first}
+    return {c: Array2D(s, "float32") if c == STATES else List(Value("float32"))
+            for c, s in shapes.items()}
+
+def teacher_classes(rows) -> list|None:
+    "Names of the classes of the rows' cached answers, in their order; None: unknown."
+    column = teacher_columns(rows).get(LOGITS)
+    said = getattr(getattr(column, "feature", None), "id", None)
+    return None if said is None else json.loads(said)
 
 def uncovered(objective, columns) -> list:
     "The terms that read more of a teacher than these columns hold."

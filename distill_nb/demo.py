@@ -16,7 +16,7 @@ from .evaluate import class_metrics
 from .losses import SoftTargets
 from .recipes import distil_task
 from .style import figure, palette
-from .train import claim_folder
+from .files import output_folder
 
 # %% ../nbs/33_demo.ipynb #92fbbec6
 def hide_labels(task:Task, labelled:int, total:int) -> Task:
@@ -54,20 +54,23 @@ def demo(
     **budget, # other values for `BUDGET` and `SETTINGS`
 ):
     "Fine-tune, distil and compare on `bshift`; returns what `distil_task` made."
-    out, b = claim_folder(out, overwrite), {**BUDGET, **SETTINGS, **budget}
-    say("Reading the docstrings of the installed packages (once, then cached) ...")
-    task = hide_labels(load_task("bshift"), b.pop("labelled"), b.pop("total"))
-    total, labelled = task.table().loc["train", ["rows", "labelled"]].astype(int)
-    say(f"bshift: {total} texts, {labelled} of them with a label, "
-        f"{len(task['test'])} to test. One teacher and two students will be trained.")
-    got = distil_task(task, teacher, objective=SoftTargets(T=2), seed=seed, **b)
-    got.report.rows.insert(0, dict(model="bag of words", **bag_of_words(task)))
-    got.report.note += (f"; {labelled} labels, {total} texts, "
-                        f"{b['max_steps']} steps of each student")
-    got.save(out, overwrite)
-    got.report.plot(out/"scores.png")
-    plot_history(got.history, out/"training.png")
+    b = {**BUDGET, **SETTINGS, **budget}
+    with output_folder(out, overwrite): # tried before the training
+        say("Reading the docstrings of the installed packages (once, then cached) ...")
+        task = hide_labels(load_task("bshift"), b.pop("labelled"), b.pop("total"))
+        total, labelled = task.table().loc["train", ["rows", "labelled"]].astype(int)
+        say(f"bshift: {total} texts, {labelled} of them with a label, "
+            f"{len(task['test'])} to test. One teacher and two students will be trained.")
+        got = distil_task(task, teacher, objective=SoftTargets(T=2), seed=seed, **b)
+        got.report.rows.insert(0, dict(model="bag of words", **bag_of_words(task)))
+        got.report.note += (f"; {labelled} labels, {total} texts, "
+                            f"{b['max_steps']} steps of each student")
+        def plots(folder):
+            got.report.plot(folder/"scores.png")
+            plot_history(got.history, folder/"training.png")
+        got.save(out, overwrite, also=plots)
     return got
+
 
 # %% ../nbs/33_demo.ipynb #0b68816f
 def plot_history(history, file=None):

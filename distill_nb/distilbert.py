@@ -10,7 +10,7 @@ import re
 import transformers
 from transformers import DistilBertConfig
 from .errors import expect
-from .student import check_encoder, check_layers
+from .student import check_encoder, check_layers, trained_dtype
 from .tree import n_blocks
 
 # %% ../nbs/05_distilbert.ipynb #f00e8455
@@ -78,7 +78,7 @@ def to_distilbert(
     fold_token_types:bool=True, # add token type 0 to the positions?
     vocab_transform:bool=True, # copy the masked-LM head's dense layer and norm?
 ):
-    """A DistilBERT made of these blocks of a BERT, in the teacher's dtype and mode.
+    """A DistilBERT made of these blocks of a BERT, in the teacher's mode and float32.
 
     Without token types and pooler; the paper's code folds nothing and leaves the
     head's transform fresh (Sanh et al. 2019, section 3). Raises `InputError` for
@@ -87,7 +87,8 @@ def to_distilbert(
     check_encoder(teacher)
     _check_like_distilbert(teacher.config)
     layers = check_layers(n_blocks(teacher), layers)
-    student = cls(distilbert_config(teacher.config, len(layers)))
+    student = cls(distilbert_config(teacher.config, len(layers))).to(
+        teacher.device, trained_dtype(teacher))
     weights, copied = teacher.state_dict(), {}
     for name, fresh in student.state_dict().items():
         skip = not vocab_transform and name.startswith(DROPPED)
@@ -98,4 +99,4 @@ def to_distilbert(
     if fold_token_types: copied[where] = copied[where] + types[0].detach()
     student.load_state_dict(copied)
     student.tie_weights()
-    return student.to(teacher.device, teacher.dtype).train(teacher.training)
+    return student.train(teacher.training)

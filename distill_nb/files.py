@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['INSIDE', 'HELD', 'MARK', 'FIRST', 'NEW', 'READY', 'OLD', 'CLAIMED', 'writing', 'real_path', 'sync', 'atomic_file',
-           'output_file', 'world', 'once', 'in_turn', 'working_folder', 'our_files', 'output_folder', 'whole_folder']
+           'output_file', 'world', 'once', 'in_turn', 'working_folder', 'our_files', 'settle', 'output_folder',
+           'whole_folder']
 
 # %% ../nbs/42_files.ipynb #aec671a2
 import hashlib, json, os, re, secrets, shutil
@@ -198,7 +199,7 @@ def working_folder(out):
     It may hold anything. If it is new and stays empty, it goes again."""
     with ExitStack() as stack: yield once(lambda: _take(out, stack))
 
-# %% ../nbs/42_files.ipynb #45be7685
+# %% ../nbs/42_files.ipynb #35780f95
 MARK, FIRST = ".distill_nb.json", "config.json"
 NEW, READY, OLD = (f".distill_nb-{name}" for name in ("new", "ready", "old"))
 
@@ -212,7 +213,7 @@ def _digest(file):
 
 def _listed(folder) -> dict:
     "Name -> digest of the files that a folder's mark lists."
-    try: files = json.loads((folder/MARK).read_text(encoding="utf-8"))["files"]
+    try: files = dict(json.loads((folder/MARK).read_text(encoding="utf-8"))["files"])
     except (OSError, ValueError, KeyError, TypeError): return {}
     return {name: d for name, d in files.items() if name == Path(name).name}
 
@@ -220,7 +221,7 @@ def our_files(folder) -> set:
     "Names of the files that we wrote there and that nobody has changed since."
     return {name for name, d in _listed(folder).items() if _digest(folder/name) == d}
 
-# %% ../nbs/42_files.ipynb #ee8da372
+# %% ../nbs/42_files.ipynb #6de33328
 def _put_in(out):
     "Let the files of `ready` take their places; may be cut off and called again."
     ready, old, new = out/READY, out/OLD, _listed(out/READY)
@@ -245,19 +246,19 @@ def _take_out(out):
     for file in old.iterdir() if old.exists() else (): os.replace(file, out/file.name)
     os.rename(ready, out/NEW)
 
-def _settle(out):
+def settle(out):
     "End what a killed run began here, and remove what it left."
     if (out/READY/MARK).is_file() and not (out/READY).is_symlink(): _put_in(out)
     for left in out.glob(".distill_nb-*"):
         if left.is_dir(): shutil.rmtree(left, ignore_errors=True)
         else: left.unlink()
 
-# %% ../nbs/42_files.ipynb #d98652aa
+# %% ../nbs/42_files.ipynb #3635a869
 CLAIMED = [] # output folders that are open
 
 def _claim(out, overwrite):
     "Refuse a folder that holds anything but, with `overwrite`, files of ours."
-    _settle(out)
+    settle(out)
     found = [p.name for p in out.iterdir() if p.name not in (MARK, "lost+found")]
     if not found: return
     expect(overwrite, f"{out} is not empty", "a new folder",
@@ -283,7 +284,7 @@ def output_folder(out, overwrite=False):
             finally: CLAIMED.remove(folder)
         else: yield folder
 
-# %% ../nbs/42_files.ipynb #cf72f4d5
+# %% ../nbs/42_files.ipynb #446b8f8a
 @contextmanager
 def whole_folder(out, overwrite=False):
     "A new folder to write files to; in the end they stand in `out`, all or none."
@@ -300,4 +301,4 @@ def whole_folder(out, overwrite=False):
             except BaseException:
                 _take_out(folder)
                 raise
-        finally: _settle(folder)
+        finally: settle(folder)

@@ -23,7 +23,7 @@ def changes(states, mask=None):
     h = torch.stack([x.float() for x in states])
     rows = 1 - torch.cosine_similarity(h[1:], h[:-1], dim=-1)
     if mask is None: return rows.flatten(1).mean(1)
-    return (rows * mask).flatten(1).sum(1) / mask.sum()
+    return torch.where(mask.bool(), rows, 0).flatten(1).sum(1) / mask.sum()
 
 # %% ../nbs/14_influence.ipynb #92767644
 @dataclass(repr=False)
@@ -53,7 +53,8 @@ def block_influence(
     total, tokens = 0, 0
     with evaluating(model):
         for batch in batches:
-            batch = {k: v.to(model.device) for k, v in batch.items()}
+            batch = {k: v.to(model.device) for k, v in batch.items()
+                     if torch.is_tensor(v)}
             mask = batch.get("attention_mask", torch.ones_like(batch["input_ids"]))
             states = trace(model, batch, {"hidden_states"}).hidden_states
             total = total + changes(states, mask) * mask.sum()

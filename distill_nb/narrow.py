@@ -8,11 +8,12 @@ __all__ = ['INNER', 'NARROW', 'inner_field', 'widths', 'narrow_config', 'sliced'
            'narrow_student']
 
 # %% ../nbs/06_narrow.ipynb #16cf668a
+from numbers import Integral
 import torch
 from torch import nn
 from .errors import expect
 from .student import (check_encoder, check_layers, source_name,
-                                student_config)
+                                student_config, trained_dtype)
 from .tree import block_lists, block_of, n_blocks
 
 # %% ../nbs/06_narrow.ipynb #d57f6cf3
@@ -37,10 +38,12 @@ def narrow_config(
     "The teacher's configuration with these blocks and widths; nothing may grow."
     config = student_config(teacher, layers)
     new = hidden_size, num_attention_heads, intermediate_size
+    expect(all(isinstance(n, Integral) and n > 0 for n in new), f"widths {new}",
+           f"whole numbers above 0, at most {widths(config)}")
     expect(hidden_size % num_attention_heads == 0, f"width {hidden_size}",
            f"a multiple of its {num_attention_heads} heads")
     for n, most in zip(new, widths(config)):
-        expect(0 < n <= (most or 0), f"widths {new}", f"at most {widths(config)}",
+        expect(n <= (most or 0), f"widths {new}", f"at most {widths(config)}",
                "Narrowing needs a plain encoder that is wider than the student")
     if getattr(config, "embedding_size", None) == config.hidden_size:
         config.embedding_size = hidden_size
@@ -72,7 +75,7 @@ def averaged(heads:tuple, sizes:tuple)->tuple:
 # %% ../nbs/06_narrow.ipynb #27e16c4e
 def principal(table, n_to:int)->tuple:
     "D and U onto the first singular directions of a table's rows (n, d)."
-    e = table.detach().double()
+    e = table.detach().cpu().double()
     directions = torch.linalg.eigh(e.T @ e).eigenvectors.flip(1)[:, :n_to]
     return directions.T, directions
 
@@ -165,7 +168,7 @@ def said(kinds:list, how:str)->str:
 # %% ../nbs/06_narrow.ipynb #800ba4b5
 def shrink(tensor, kinds:list, maps:dict, table=False, norm=False):
     "A tensor with every axis taken to the student's size."
-    t = tensor.detach().double()
+    t = tensor.detach().cpu().double()
     if norm: return ((maps["d"][0] * t) @ maps["d"][1]).diagonal()
     if t.dim() == 1: return maps[kinds[0]][0] @ t if kinds[0] else t
     if kinds[0]: t = maps[kinds[0]][0] @ t
@@ -188,6 +191,7 @@ def narrow_student(
     config = narrow_config(teacher, layers, hidden_size, num_attention_heads,
                            intermediate_size)
     student, layers = type(teacher)(config), check_layers(n_blocks(teacher), layers)
+    student.to(trained_dtype(teacher))
     sources = {n: source_name(n, block_lists(teacher), layers)
                for n in student.state_dict()}
     weights, notes = _shrunk(teacher, sources, widths(config), how)
@@ -197,7 +201,7 @@ def narrow_student(
     student.load_state_dict(weights)
     student.narrowed = notes # for transfer_report
     student.tie_weights()
-    return student.to(teacher.device, teacher.dtype).train(teacher.training)
+    return student.to(teacher.device).train(teacher.training)
 
 # %% ../nbs/06_narrow.ipynb #e8fa5c27
 def _maps(teacher, parts, s, how):
@@ -207,7 +211,7 @@ def _maps(teacher, parts, s, how):
         m = teacher.get_submodule(name)
         bias = m.weight.new_zeros(len(m.weight)) if m.bias is None else m.bias
         by_block.setdefault(block, {})[part] = [
-            w.detach().double() for w in (m.weight, bias)]
+            w.detach().cpu().double() for w in (m.weight, bias)]
     plain = NARROW[how](teacher, s, None)
     own = {b: NARROW[how](teacher, s, w) for b, w in by_block.items()}
     return {None: plain, **own}
@@ -223,6 +227,6 @@ def _shrunk(teacher, sources, s, how):
         kinds = axes(owner, module, t.shape, teacher.config, parts)
         norm = source.endswith("weight") and t.dim() == 1 and kinds == ["d"]
         new = shrink(t, kinds, maps[block], isinstance(module, nn.Embedding), norm)
-        weights[name] = new.to(t.dtype)
+        weights[name] = new
         if any(kinds): notes[name] = source, said(kinds, how)
     return weights, notes

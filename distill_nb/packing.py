@@ -8,6 +8,7 @@ __all__ = ['product_dtype', 'PackedLinear', 'can_pack', 'packed']
 # %% ../nbs/41_packing.ipynb #b759cf8d
 from contextlib import contextmanager
 from functools import cache
+from types import SimpleNamespace
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -19,8 +20,19 @@ def product_dtype(x):
     return torch.get_autocast_dtype(x.device.type) if on else x.dtype
 
 class PackedLinear:
-    "A linear layer's products with its weights packed, once per precision."
-    def __init__(self, layer): self.layer, self.weights = layer, {}
+    "A linear layer's products with its weights packed, once per precision and change."
+    def __init__(self, layer): self.layer, self.weights, self.seen = layer, {}, ()
+
+    def changed(self):
+        "Did the weights change since the last call? The copies are then forgotten."
+        seen = [(p.data_ptr(), p._version, p.detach().diagonal() if p.dim() > 1 else p)
+                for p in (self.layer.weight, self.layer.bias) if p is not None]
+        same = len(seen) == len(self.seen) and all(
+            a[:2] == b[:2] and torch.equal(a[2], b[2]) for a, b in zip(seen, self.seen))
+        if not same:
+            self.seen = [(*s[:2], s[2].detach().clone()) for s in seen]
+            self.weights.clear()
+        return not same
 
     def pack(self, dtype):
         weight, bias = self.layer.weight.detach().to(dtype), self.layer.bias
@@ -28,25 +40,25 @@ class PackedLinear:
         return torch.ops.mkldnn._reorder_linear_weight(weight, None), bias
 
     def multiply(self, x, dtype):
-        if dtype not in self.weights: self.weights[dtype] = self.pack(dtype)
+        if self.changed() or dtype not in self.weights:
+            self.weights[dtype] = self.pack(dtype)
         return torch.ops.mkldnn._linear_pointwise(
             x.to(dtype), *self.weights[dtype], "none", [], "")
 
     def __call__(self, x):
-        dtype = product_dtype(x)
-        if can_pack(dtype) and not torch.is_grad_enabled():
-            return self.multiply(x, dtype)
+        plain = torch.is_grad_enabled() or self.layer.weight.is_inference()
+        if x.device.type == "cpu" and not plain and can_pack(product_dtype(x)):
+            return self.multiply(x, product_dtype(x))
         return F.linear(x, self.layer.weight, self.layer.bias)
 
 # %% ../nbs/41_packing.ipynb #3a7492fe
 @cache
 def can_pack(dtype)->bool:
-    "Does this torch multiply with packed weights, and right? Tried once."
+    "Does this torch multiply with packed weights, and right? Tried once; draws nothing."
     x = torch.arange(24, dtype=dtype).view(3, 8) / 8 # exact in bf16, as are sums
+    layer = SimpleNamespace(weight=(torch.eye(8) + 1).to(dtype),
+                            bias=torch.full((8,), .5, dtype=dtype))
     with torch.no_grad():
-        layer = nn.Linear(8, 8).to(dtype)
-        layer.weight.copy_(torch.eye(8) + 1)
-        layer.bias.fill_(.5)
         try: return torch.allclose(PackedLinear(layer).multiply(x, dtype),
                                    F.linear(x, layer.weight, layer.bias))
         except Exception: return False # whatever it is, the plain way is left
@@ -56,10 +68,11 @@ def can_pack(dtype)->bool:
 def packed(model):
     """Inside, a model on a CPU uses packed weights wherever it needs no gradient.
 
-    Its weights must not change there. Elsewhere than on a CPU nothing happens."""
+    Weights that change are packed anew. Elsewhere than on a CPU nothing happens."""
     inside = model.base_model.modules() if model.device.type == "cpu" else ()
     layers = [m for m in inside if type(m) is nn.Linear
               and "forward" not in vars(m)] # else packed already, or hooked
+    for dtype in (torch.float32, torch.bfloat16) if layers else (): can_pack(dtype)
     for layer in layers: layer.forward = PackedLinear(layer)
     try: yield
     finally:

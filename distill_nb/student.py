@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['HOW', 'spread', 'even', 'check_layers', 'pick_layers', 'source_name', 'student_config', 'kept_lists', 'check_blocks',
-           'check_encoder', 'init_student']
+           'check_encoder', 'trained_dtype', 'init_student']
 
 # %% ../nbs/02_student.ipynb #7556c7f9
 import copy
@@ -33,7 +33,9 @@ def even(n_teacher:int, n_student:int) -> list:
 # %% ../nbs/02_student.ipynb #18759b68
 def check_layers(n_teacher:int, layers) -> list:
     "The indices as a list; refuses none, one outside, a repeated or an unsorted one."
-    layers = list(layers)
+    try: layers = list(layers)
+    except TypeError: expect(False, f"layers={layers!r}", "a list of indices, [0, 2]",
+                             "For a number of layers take pick_layers")
     expect(layers, "no layers", "at least one")
     for i in layers:
         expect(isinstance(i, Integral) and 0 <= i < n_teacher, f"layer {i}",
@@ -58,8 +60,8 @@ def pick_layers(
         expect(len(layers) == n_student, f"{len(layers)} layers named", f"{n_student}")
         return layers
     expect(how in HOW, f"how={how!r}", f"one of {', '.join(HOW)}, or a list of indices")
-    expect(1 <= n_student <= n_teacher, f"{n_student} student layers",
-           f"1 to the teacher's {n_teacher}")
+    whole = isinstance(n_student, Integral) and 1 <= n_student <= n_teacher
+    expect(whole, f"{n_student} student layers", f"1 to the teacher's {n_teacher}")
     return HOW[how](n_teacher, n_student)
 
 # %% ../nbs/02_student.ipynb #7b381f06
@@ -155,19 +157,24 @@ def check_encoder(model):
            "Load it with from_pretrained; on paper student_config is enough")
 
 # %% ../nbs/02_student.ipynb #747f930e
+def trained_dtype(teacher)->torch.dtype:
+    "What a teacher's student has for weights: float32, unless it is made in float64."
+    return torch.promote_types(teacher.dtype, torch.float32)
+
 def init_student(
     teacher, # a Hugging Face encoder with any head
     layers, # indices of the blocks to keep, ascending
 ):
     """A model of the teacher's class: these blocks, and all that is not a block.
 
-    It has the teacher's dtype, device and mode, and memory of its own.
+    It has the teacher's device and mode, memory of its own, and float32 weights also
+    where the teacher's are half of that, for it will be trained.
     Raises `InputError` for layers that the teacher does not have, for what is no
     encoder, is quantised or has no weights, and for a family that cannot be cut."""
     check_encoder(teacher)
     layers = check_layers(n_blocks(teacher), layers)
     lists = kept_lists(teacher, layers)
-    student = type(teacher)(student_config(teacher, layers)).to(teacher.dtype)
+    student = type(teacher)(student_config(teacher, layers)).to(trained_dtype(teacher))
     check_blocks(teacher, student, lists, layers)
     weights = teacher.state_dict()
     sources = {n: source_name(n, lists, layers) for n in student.state_dict()}

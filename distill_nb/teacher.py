@@ -10,13 +10,14 @@ __all__ = ['DEFAULT_TEACHER', 'PACKAGE', 'SHA256', 'POINTER', 'OURS', 'LARGEST',
            'match_labels']
 
 # %% ../nbs/17_teacher.ipynb #c25b2193
-import hashlib, math, warnings
+import hashlib, logging, math, warnings
 from collections import Counter
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from pickle import UnpicklingError
 import torch
 from fastcore.basics import patch
 from datasets import Dataset
@@ -63,7 +64,7 @@ def default_teacher() -> str:
 def quiet():
     "No loading reports or progress bars from transformers inside."
     level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
-    hf_logging.set_verbosity_error()
+    hf_logging.set_verbosity(logging.CRITICAL)
     hf_logging.disable_progress_bar()
     try: yield
     finally:
@@ -97,7 +98,9 @@ def _one_sentence(source):
         with quiet(): yield
     except InputError as e: raise InputError(f"{source}: {e}") from e
     except Exception as e:
-        reason = " ".join(f"{type(e).__name__}: {e}".split())[:200]
+        pickled = isinstance(e, UnpicklingError)
+        said = "a pickle that holds more than tensors could run code" if pickled else e
+        reason = " ".join(f"{type(e).__name__}: {said}".split())[:200]
         raise InputError(
             f"{source}: cannot be loaded ({reason}). Name a folder with config.json, "
             "weights and tokenizer, or a model on the Hub; with no network only cached "
@@ -166,7 +169,7 @@ def check_arrived(model, info:dict):
     found = sorted(info["unexpected_keys"])
     lost, stray = lost_tensors(model, info["missing_keys"]), stray_tensors(model, found)
     has = f", and holds {_named(found)}" if found else ""
-    do = "Do the names begin as the model's do, and is the config.json this file's?"
+    do = "Compare the names' beginnings, and take the config.json of these weights"
     expect(not lost, f"the file lacks {len(lost)} tensors of the encoder "
            f"({_named(lost)}){has}", "all but the head's", do)
     expect(not stray, f"the file holds {len(stray)} tensors ({_named(stray)}) for which "
@@ -192,7 +195,7 @@ def check_first_answer(model):
 def _load_model(cls, source, **how):
     "A model and what loading said; tensors of another size are named."
     how = dict(dtype=torch.float32, output_loading_info=True) | how
-    try: return cls.from_pretrained(source, **how)
+    try: model, info = cls.from_pretrained(source, **how)
     except RuntimeError:
         how |= dict(ignore_mismatched_sizes=True, device_map="meta") # takes no memory
         info = cls.from_pretrained(source, **how)[1]
@@ -200,6 +203,9 @@ def _load_model(cls, source, **how):
             False, f"{name} is {tuple(stored)} in the file", f"{tuple(made)}, by its "
             "config.json", "Take the config.json that belongs to the weights")
         raise
+    for name in info["missing_keys"]: # not all families give a new bias its zeros
+        if name.endswith("bias"): model.state_dict()[name].zero_()
+    return model, info
 
 def load_pretrained(cls, source, output_loading_info=False, **kwargs):
     """`cls.from_pretrained`, models in float32; one sentence where it does not work.
@@ -212,6 +218,8 @@ def load_pretrained(cls, source, output_loading_info=False, **kwargs):
         if cls in (AutoConfig, AutoTokenizer):
             return cls.from_pretrained(str(source), **how)
         model, info = _load_model(cls, str(source), **how)
+        model.config.return_dict = True # answers have names, whatever config.json says
+        vars(model.config).pop("auto_map", None) # no student names foreign code
         check_arrived(model, info)
         check_numbers(model)
         check_first_answer(model)
@@ -277,7 +285,8 @@ def load_teacher(source=None, task:Task=None) -> PreTrainedModel:
     trained head has other labels than the task."""
     source, auto = source or default_teacher(), AutoModelForSequenceClassification
     model, info = load_pretrained(auto, source, output_loading_info=True)
-    knows_task = not info["missing_keys"]
+    made_for = (model.config.architectures or ["ForSequenceClassification"])[0]
+    knows_task = not info["missing_keys"] and made_for.endswith("SequenceClassification")
     if task is not None and knows_task: check_labels(model.config, task)
     elif task is not None: model = load_pretrained(
         auto, source, ignore_mismatched_sizes=True, **head_config(task)) # a new head

@@ -10,6 +10,7 @@ __all__ = ['ROW', 'Tree', 'module_tree', 'encoder_blocks', 'blocks_name', 'block
 from dataclasses import dataclass, field, replace
 from html import escape
 from itertools import groupby
+from numbers import Integral
 from fastcore.basics import patch
 from torch import nn
 from .errors import expect
@@ -93,7 +94,8 @@ def module_tree(
     Tied parameters count once; equal numbered neighbours fold: `0-5: 6 x BertLayer`.
     Raises `InputError` for what is no module or a negative depth."""
     expect(isinstance(model, nn.Module), f"a {type(model).__name__}", "a torch module")
-    expect(depth is None or depth >= 0, f"depth={depth}", "0 or more, or None for all")
+    whole = depth is None or isinstance(depth, Integral) and depth >= 0
+    expect(whole, f"depth={depth}", "0 or more, or None for all")
     tree = _grow(model, "", set())
     return tree if depth is None else _prune(tree, depth)
 

@@ -11,14 +11,14 @@ from distill_nb.bilstm import (BiLstmConfig, BiLstmForSequenceClassification, Bo
                                principal, sides, to_onnx)
 from distill_nb.bilstm_student import answer_terms, distil_bilstm
 from distill_nb.capture import trace
-from distill_nb.cli import main
 from distill_nb.data import make_task, tokenize
 from distill_nb.errors import InputError
 from distill_nb.evaluate import Report, latency
 from distill_nb.losses import CosineHidden, HardTargets, LogitMSE, SoftTargets
 from distill_nb.recipes import fit, score
 from distill_nb.teacher import load_teacher
-from distill_nb.train import Distiller, save_student, training_args
+from distill_nb.saving import save_student
+from distill_nb.train import Distiller, training_args
 from distill_nb.wordvectors import WordVectors
 
 TINY = dict(vocab_size=40, embedding_size=6, hidden_size=5, head_size=7, skipped_token_ids=[0, 2, 3], sep_token_id=3)
@@ -269,7 +269,7 @@ def test_vocabulary_of_another_tokenizer(tok):
         config_for(teacher, tokenizer("roberta"))
     larger = tokenizer("bert")
     larger.add_tokens(["more", "words"])
-    with pytest.raises(InputError, match="a tokenizer of 14 tokens: expected the teacher's 13 or fewer"):
+    with pytest.raises(InputError, match="a tokenizer of 14 tokens: expected the model's 13 or fewer"):
         lstm_student(teacher, larger, start="random")
     student = make(vocab_size=14) # check_pair, before the first step
     with pytest.raises(InputError, match="student vocab_size 14, teacher vocab_size 13"):
@@ -291,12 +291,13 @@ def test_no_gradient_to_the_teacher_and_the_student_comes_near(tok, objective):
     student = lstm_student(teacher, tok, **SMALL)
     some = tok(["good film", "bad film very dull"], padding=True, return_tensors="pt")
     def gap():
-        with torch.no_grad(): z, t = student.eval()(**some).logits, teacher(**some).logits
+        own = some.to(student.device) # Trainer moves it
+        with torch.no_grad(): z, t = student.eval()(**own).logits, teacher.to(student.device)(**own).logits
         return (z.softmax(-1) - t.softmax(-1)).abs().max()
     start = gap()
     run = fit(student, rows, tok, objective, teacher, num_train_epochs=10, learning_rate=.02, eval_strategy="no", disable_tqdm=True)
     if "HardTargets" not in repr(objective): assert gap() < start
-    assert all((before[n] == p).all() for n, p in teacher.state_dict().items())
+    assert all((before[n] == p.cpu()).all() for n, p in teacher.state_dict().items())
     assert len(run.history()) > 0
 
 def test_report_and_latency(tok):
@@ -315,7 +316,7 @@ def test_resume(tok, tmp_path):
         student = lstm_student(bert(layers=1), tok, **SMALL)
         d = Distiller(student, bert(layers=1), LogitMSE(), args, train_dataset=rows["train"], processing_class=tok)
         d.train(resume_from_checkpoint=cut)
-        return student.state_dict()
+        return student.cpu().state_dict()
     whole = run(tmp_path/"a", None)
     first = sorted((tmp_path/"a").glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))[1]
     again = run(tmp_path/"b", str(first))
@@ -334,33 +335,49 @@ def test_tables_of_weights_are_few(tmp_path):
     make(pairs=True).save_pretrained(tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {"config.json", "model.safetensors"}
 
-def test_the_command_line_evaluates_it(tok, tmp_path, capsys):
-    names = dict(id2label={0: "bad", 1: "good"}, label2id={"bad": 0, "good": 1})
-    folder = save_student(lstm_student(bert(layers=1, **names), tok, **SMALL), tok, tmp_path/"student")
-    reviews()["train"].to_pandas().assign(label=lambda d: d.label.map(names["id2label"])).to_csv(tmp_path/"task.csv", index=False)
-    assert main(["evaluate", "--task", str(tmp_path/"task.csv"), "--model", str(folder), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["parameters"] > 0
-
-FRESH = """import distill_nb, sys, torch
+FRESH = """import distill_nb.bilstm, sys, torch
 from transformers import AutoModelForSequenceClassification as Auto, AutoTokenizer, pipeline
 folder = sys.argv[1]
 model, tok = Auto.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
 print(model.eval()(**tok("good film", return_tensors="pt")).logits.tolist())
 print(pipeline("text-classification", model=folder)("good film")[0]["label"])"""
 
-@pytest.mark.parametrize("order", ["distill_nb first", "transformers first", "the module"])
+OURS = """import sys
+from distill_nb.teacher import load_teacher, load_tokenizer
+folder = sys.argv[1]
+model, tok = load_teacher(folder), load_tokenizer(folder)
+print(model.eval()(**tok("good film", return_tensors="pt")).logits.tolist())
+print(model.config.id2label[1 - model.knows_task])"""
+
+def fresh(code, *args): return subprocess.run([sys.executable, "-W", "ignore", "-c", code, *map(str, args)], capture_output=True, text=True)
+
+@pytest.mark.parametrize("order", ["the module first", "transformers first", "our loaders"])
 def test_loads_in_a_fresh_process(tok, tmp_path, order):
+    "Once its module is imported, before or after transformers; our loaders import it themselves."
     names = dict(id2label={0: "bad", 1: "good"}, label2id={"bad": 0, "good": 1})
     student = lstm_student(bert(layers=1, **names), tok, **SMALL).eval()
     folder = save_student(student, tok, tmp_path/"student")
-    code = {"distill_nb first": FRESH, "the module": FRESH.replace("import distill_nb,", "import distill_nb.bilstm,"),
-            "transformers first": "from transformers import AutoModel\n" + FRESH}[order]
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(folder)], capture_output=True, text=True)
+    code = {"the module first": FRESH, "transformers first": "from transformers import AutoModel\n" + FRESH, "our loaders": OURS}[order]
+    done = fresh(code, folder)
     assert done.returncode == 0, done.stderr
     z = student(**tok("good film", return_tensors="pt")).logits
     lines = done.stdout.splitlines()
     torch.testing.assert_close(torch.tensor(eval(lines[0])), z.detach(), atol=1e-6, rtol=0)
-    assert lines[1] == names["id2label"][z.argmax().item()]
+    if order == "our loaders": assert lines[1] == "bad" # knows_task is True
+    else: assert lines[1] == names["id2label"][z.argmax().item()]
+
+def test_importing_the_package_registers_nothing():
+    "No hook waits on sys.meta_path, and torch is not loaded; then the module is what registers the class."
+    done = fresh("import sys; before = sys.meta_path[:]; import distill_nb; print(sys.meta_path == before, 'torch' in sys.modules)")
+    assert done.stdout.split() == ["True", "False"], done.stderr
+
+def test_the_command_line_evaluates_it_in_a_fresh_process(tok, tmp_path):
+    names = dict(id2label={0: "bad", 1: "good"}, label2id={"bad": 0, "good": 1})
+    folder = save_student(lstm_student(bert(layers=1, **names), tok, **SMALL), tok, tmp_path/"student")
+    reviews()["train"].to_pandas().assign(label=lambda d: d.label.map(names["id2label"])).to_csv(tmp_path/"task.csv", index=False)
+    done = fresh("import sys; from distill_nb.cli import main; sys.exit(main())", "evaluate", "--task", tmp_path/"task.csv", "--model", folder, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["parameters"] > 0
 
 def test_a_bilstm_can_be_the_teacher(tok, tmp_path):
     names = dict(id2label={0: "bad", 1: "good"}, label2id={"bad": 0, "good": 1})
@@ -389,8 +406,11 @@ def test_traced_graph_is_the_model(sizes):
 def test_onnx(sizes, tmp_path):
     pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")
-    model, rng = make(**sizes), random.Random(0)
+    model, rng = make(**sizes).train(), random.Random(0)
+    model.head.eval() # whatever its modes, the graph is without dropout, and they are kept
     to_onnx(model, tmp_path/"student.onnx")
+    assert model.training and model.reader.training and not model.head.training
+    model.eval()
     session = runtime.InferenceSession(str(tmp_path/"student.onnx"))
     for bs, width in (1, 3), (2, 8), (5, 21):
         ids, mask = batch([text(rng, rng.randrange(width - 1)) for _ in range(bs)], width)

@@ -1,16 +1,16 @@
 "The teacher cache: found when nothing changed, missed when anything did, right after a kill, and as good as the live teacher."
-import os, signal, subprocess, sys, time
+import os, re, signal, subprocess, sys, tempfile, time
 from pathlib import Path
 import pytest, torch
-from datasets import Dataset, DatasetDict
+from datasets import Dataset, DatasetDict, concatenate_datasets
 from transformers import (AutoModelForMaskedLM, AutoModelForSequenceClassification, BertConfig, DataCollatorForTokenClassification)
 
 from conftest import WORDS, bert, make_tokenizer
 from families import EXTRA, build
 from test_train import PLAIN, rows, sharp, train, weights
 from distill_nb import cache
-from distill_nb.cache import (COLUMNS, LOGITS, NOTE, REST, STATES, TOP, TOP_IDS, cache_teacher, cached_outputs, open_cache, teacher_key,
-                              top_logits, uncovered, from_top, worth_caching)
+from distill_nb.cache import (COLUMNS, LOGITS, NOTE, REST, STATES, TOP, TOP_IDS, CacheError, cache_teacher, cached_outputs, check_range, open_cache,
+                              teacher_classes, teacher_columns, teacher_key, top_logits, uncovered, from_top, worth_caching)
 from distill_nb.errors import InputError
 from distill_nb.evaluate import predict
 from distill_nb.losses import AttentionMSE, ClsMSE, CosineHidden, HardTargets, HiddenMSE, LogitMSE, SoftTargets
@@ -144,8 +144,70 @@ def test_an_error_in_between_leaves_no_file(tok, tmp_path):
 def test_folders_that_cannot_be_used(tok, tmp_path, prepare, message):
     prepare(tmp_path/"c")
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-    with pytest.raises(InputError, match=message): cache_teacher(bert(), rows(tok), tok, folder=tmp_path/"c")
+    with pytest.raises(CacheError, match=message): cache_teacher(bert(), rows(tok), tok, folder=tmp_path/"c")
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+def limited(folder, what):
+    "The last line of a process that caches 40 rows after `what`."
+    code = f"""
+import os, resource, sys
+sys.path[:0] = [{str(HERE)!r}]
+from conftest import bert, make_tokenizer
+from datasets import Dataset
+from distill_nb import cache
+tok = make_tokenizer()
+data = Dataset.from_dict(dict(tok(["good film", "dull book"] * 20)))
+asked = []; plain = cache.ask
+cache.ask = lambda *a: (asked.append(1), plain(*a))[1]
+{what}
+try: cache.cache_teacher(bert(), data, tok, folder={str(folder)!r})
+except cache.CacheError as e: print(len(asked), "CacheError", e)
+else: print(len(asked), "fine")
+"""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()[-1]
+
+def test_a_full_disk_is_said_in_one_sentence(tmp_path):
+    open_cache(tmp_path)
+    said = limited(tmp_path, "resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))")
+    assert re.match("1 CacheError .* cannot be written .*File too large", said), said
+    assert [p.name for p in tmp_path.iterdir()] == [NOTE]
+
+@pytest.mark.parametrize("filled", [False, True])
+def test_a_folder_that_cannot_be_written_is_found_before_anything_is_asked(tok, tmp_path, asked, filled, monkeypatch):
+    "What it holds is read all the same. Root may write anywhere, so the refusal is planted."
+    open_cache(tmp_path)
+    if filled: cache_teacher(sharp(), rows(tok, 40), tok, folder=tmp_path)
+    before = asked()
+    def refused(*args, **kw): raise PermissionError(13, "Permission denied")
+    monkeypatch.setattr(cache.tempfile, "TemporaryFile", refused)
+    if filled: cache_teacher(sharp(), rows(tok, 40), tok, folder=tmp_path)
+    else:
+        with pytest.raises(CacheError, match="cannot be written .Permission denied"): cache_teacher(sharp(), rows(tok, 40), tok, folder=tmp_path)
+    assert asked() == before
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder(tok, tmp_path, asked):
+    open_cache(tmp_path)
+    tmp_path.chmod(0o555)
+    try:
+        with pytest.raises(CacheError, match="cannot be written .Permission denied"): cache_teacher(sharp(), rows(tok, 40), tok, folder=tmp_path)
+    finally: tmp_path.chmod(0o755)
+    assert asked() == 0
+
+def test_an_error_of_the_teacher_is_not_the_disks(tok, tmp_path):
+    teacher = bert()
+    def broken(*a, **k): raise ValueError("an odd model")
+    teacher.forward = broken
+    with pytest.raises(ValueError, match="an odd model") as e: cache_teacher(teacher, rows(tok), tok, folder=tmp_path)
+    assert not isinstance(e.value, InputError)
+
+def test_names_of_unfinished_files_are_nobodys_to_guess(tok, tmp_path, monkeypatch):
+    "In a container every process has the same number; a link planted under a name would be followed."
+    seen, replace = [], Path.replace
+    monkeypatch.setattr(Path, "replace", lambda self, to: (seen.append(self.name), replace(self, to))[1])
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    for n in (10, 20): cache_teacher(sharp(), rows(tok, n), tok, folder=tmp_path)
+    assert len(set(seen)) == 2 and all(len(re.findall("[0-9a-f]{16}", name)) == 1 for name in seen)
 
 def test_another_process_opens_the_cache_too(tmp_path):
     "Its note is on the way, or was there a moment later; its file is gone when we look at it."
@@ -154,25 +216,82 @@ def test_another_process_opens_the_cache_too(tmp_path):
     (tmp_path/"tmpgone").symlink_to(tmp_path/"nowhere")
     assert open_cache(tmp_path) == tmp_path
 
-def test_a_full_disk_is_said_in_one_sentence(tok, tmp_path, monkeypatch):
-    def full(*args): raise OSError(28, "No space left on device")
-    monkeypatch.setattr(cache, "ask", full)
-    with pytest.raises(InputError, match="cannot be written .No space left"): cache_teacher(bert(), rows(tok), tok, folder=tmp_path)
-    assert [p.name for p in tmp_path.iterdir()] == [NOTE]
+def flip(f, at):
+    data = bytearray(f.read_bytes())
+    data[int(at * (len(data) - 1))] ^= 4
+    f.write_bytes(data)
 
-@pytest.mark.parametrize("damage", [lambda f: f.write_bytes(f.read_bytes()[:300]), lambda f: f.write_bytes(b""), lambda f: f.write_bytes(b"x" * 99)])
+DAMAGE = dict(cut=lambda f: f.write_bytes(f.read_bytes()[:300]), empty=lambda f: f.write_bytes(b""), other=lambda f: f.write_bytes(b"x" * 99),
+              zeros=lambda f: f.write_bytes(f.read_bytes()[:-400] + bytes(400)), longer=lambda f: f.write_bytes(f.read_bytes() + b"x"))
+DAMAGE |= {f"bit at {at}": lambda f, at=at: flip(f, at) for at in (0, .2, .4, .6, .7, .8, .9, 1)}
+
+@pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_file_is_no_answer(tok, tmp_path, damage):
     ask = lambda: cache_teacher(bert(), rows(tok), tok, folder=tmp_path)
     ask()
-    damage(file := tmp_path/files(tmp_path)[0])
-    with pytest.raises(InputError, match="cannot be read.*Remove it"): ask()
+    DAMAGE[damage](file := tmp_path/files(tmp_path)[0])
+    with pytest.raises(CacheError, match="is damaged.*Remove it"): ask()
     file.unlink()
     ask()
+
+# What cannot be kept
+
+@pytest.mark.parametrize("size, fine", [(6e4, True), (7e4, False), (-7e4, False), (float("inf"), False), (float("nan"), False)])
+@pytest.mark.parametrize("layer", [0, 1])
+def test_states_that_float16_cannot_hold_are_refused(tok, tmp_path, size, fine, layer):
+    teacher = sharp()
+    norm = teacher.bert.embeddings.LayerNorm if layer == 0 else teacher.bert.encoder.layer[-1].output.LayerNorm
+    with torch.no_grad(): norm.bias[0], norm.weight[0] = size, 0.
+    if not torch.isfinite(torch.tensor(size)): teacher.config.num_hidden_layers # logits break too: refused either way
+    ask = lambda: cache_teacher(teacher, rows(tok), tok, states=True, folder=tmp_path)
+    if fine: return torch.testing.assert_close(torch.tensor(ask()[STATES][:])[:, 0 if layer == 0 else -1, 0], torch.full((32,), size))
+    with pytest.raises(InputError, match="teacher_.*65504 at most|NaN or infinite"): ask()
+    assert not files(tmp_path)
+
+@pytest.mark.parametrize("name", [LOGITS, STATES, TOP, REST])
+@pytest.mark.parametrize("x, fine", [(6e4, True), (-6e4, True), (7e4, False), (float("nan"), False), (float("-inf"), False)])
+def test_every_column_is_checked(name, x, fine):
+    fine = fine or (name == LOGITS and x == 7e4)  # float32
+    rows = [torch.tensor([1., x])]
+    if fine: return check_range(name, rows)
+    with pytest.raises(InputError, match=name): check_range(name, rows)
+
+# Classes by name
+
+def named(*names): return bert(num_labels=len(names), id2label=dict(enumerate(names)), label2id={n: i for i, n in enumerate(names)})
+
+def in_parquet(d):
+    with tempfile.TemporaryDirectory() as home:
+        d.to_parquet(f"{home}/d.parquet")
+        return Dataset.from_parquet(f"{home}/d.parquet", cache_dir=home, keep_in_memory=True)
+
+@pytest.mark.parametrize("after", [lambda d: d, lambda d: d.select([3, 1]), lambda d: d.shuffle(seed=0), lambda d: d.filter(lambda r: r["labels"] == 1),
+    lambda d: d.remove_columns("labels"), lambda d: d.map(lambda r: dict(twice=2 * r["labels"])), lambda d: d.with_format("torch"),
+    lambda d: d.to_iterable_dataset(), lambda d: DatasetDict(train=d)["train"],
+    lambda d: d.train_test_split(.5)["train"], lambda d: concatenate_datasets([d, d]), in_parquet])
+def test_the_classes_of_answers_go_along(tok, tmp_path, after):
+    data = rows(tok)
+    for names in (["bad", "good"], ["good", "bad"], ['odd "name"\n', "Classes of the teacher's answers: []"]):
+        cached = cache_teacher(named(*names), data, tok, folder=tmp_path)
+        assert teacher_classes(after(cached)) == names
+        data = cached # asked anew: the other teacher's note is gone
+    assert teacher_classes(cache_teacher(bert(), data, tok, folder=tmp_path)) is None and teacher_classes(rows(tok)) is None
+    cached.save_to_disk(tmp_path/"d")
+    assert teacher_classes(Dataset.load_from_disk(tmp_path/"d")) == names
+
+@pytest.mark.parametrize("kind", [lambda d: d.to_iterable_dataset(), lambda d: d.to_iterable_dataset().map(lambda r: r), lambda d: [d[i] for i in range(len(d))]])
+def test_streamed_and_listed_rows_show_their_answers(tok, tmp_path, kind):
+    cached = cache_teacher(sharp(), rows(tok), tok, states=True, folder=tmp_path)
+    found = teacher_columns(kind(cached))
+    assert set(found) == {LOGITS, STATES} and found[STATES].shape == (5, 16)
+    assert not teacher_columns(kind(rows(tok)))
 
 @pytest.mark.parametrize("what, message", [
     (lambda tok: dict(rows=DatasetDict(train=rows(tok))), "one split"), (lambda tok: dict(rows=Dataset.from_dict(dict(text=["a"]))), "input_ids"),
     (lambda tok: dict(rows=rows(tok).select([])), "a row or more"), (lambda tok: dict(top_k=3), "top_k=3"), (lambda tok: dict(teacher=masked_lm()), "top_k for a vocabulary"),
-    (lambda tok: dict(teacher=masked_lm(), top_k=13), "top_k=13: expected 1 to 12")])
+    (lambda tok: dict(teacher=masked_lm(), top_k=13), "top_k=13: expected 1 to 12"),
+    (lambda tok: dict(top_k="3"), "top_k='3'"), (lambda tok: dict(top_k=-1), "top_k=-1"), (lambda tok: dict(per_file=0), "per_file=0"), (lambda tok: dict(per_file=2.5), "per_file=2.5"),
+    (lambda tok: dict(states="yes"), "'yes'"), (lambda tok: dict(bf16=None), "None"), (lambda tok: dict(rows=None), "rows: None"), (lambda tok: dict(rows=rows(tok).to_iterable_dataset()), "a Dataset")])
 def test_what_cannot_be_asked(tok, tmp_path, what, message):
     with pytest.raises(InputError, match=message): cache_teacher(**{**dict(teacher=bert(), rows=rows(tok), tokenizer=tok, folder=tmp_path), **what(tok)})
 

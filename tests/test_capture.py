@@ -1,7 +1,9 @@
 "trace: attention scores of many families against eager attention, modes, gradients, compile, checkpointing, refusals."
-import pytest, torch
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, BertConfig, GPT2Config, logging
-from distill_nb.capture import ATTENTION, Recorder, check_parts, trace, unwrap, wanted_parts
+import threading
+import pytest, torch, transformers
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForQuestionAnswering, AutoModelForSequenceClassification, BertConfig, GPT2Config, logging
+from distill_nb import capture
+from distill_nb.capture import ATTENTION, encoder_of, model_inputs, trace, unwrap
 from distill_nb.errors import InputError
 from distill_nb.losses import (AttentionKL, AttentionMSE, CosineHidden, HiddenMSE, Relations, SoftTargets, as_objective,
     attention_mse)
@@ -25,6 +27,12 @@ def quiet_configs():
     yield
     logging.set_verbosity(level)
 
+CORE = {"bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "albert", "mobilebert", "modernbert"}
+
+def records(model):
+    "Does this version of transformers run the family's attention through its AttentionInterface?"
+    return model._can_set_attn_implementation() and model._supports_sdpa
+
 def make(family, auto=AutoModel, sharpen=True, **kw):
     "A small random model whose attention is far from uniform, else any scores would pass."
     torch.manual_seed(0)
@@ -32,6 +40,10 @@ def make(family, auto=AutoModel, sharpen=True, **kw):
     with torch.no_grad():
         for name, p in model.named_parameters():
             if sharpen and p.dim() > 1 and not ("embed" in name or "classifier" in name): p *= 12
+    if family in RECORDED and not records(model):
+        assert family not in CORE
+        with pytest.raises(InputError, match="AttentionInterface"): trace(model, batch_of(), {"scores"})
+        pytest.skip(f"transformers {transformers.__version__} has no AttentionInterface in {family}")
     return model
 
 def batch_of(seq=11, pair=False, padded=True):
@@ -215,7 +227,115 @@ def test_traces_may_nest():
     assert len(outer) == 3 and len(inner[0]) == 3
     assert torch.equal(inner[0][2], trace(teacher, batch, {"scores"}).scores[2])
 
+# Threads
+
+def together(*jobs, times=25):
+    "Run the jobs in threads that begin at once; the errors."
+    errors, gate = [], threading.Barrier(len(jobs))
+    def work(job):
+        gate.wait()
+        for _ in range(times):
+            try:
+                with torch.no_grad(): job()
+            except BaseException as e: errors.append(e)
+    threads = [threading.Thread(target=work, args=(job,)) for job in jobs]
+    for t in threads: t.start()
+    for t in threads: t.join()
+    return errors
+
+@pytest.mark.parametrize("own", ["sdpa", "eager"])
+@pytest.mark.parametrize("others", [["scores"], ["base"], ["plain"], ["keys", "logits", "base"], ["crash", "scores"]], ids="+".join)
+def test_threads_get_right_answers_and_leave_the_model_as_it_was(own, others):
+    model, batch = make("bert", AutoModelForSequenceClassification), batch_of()
+    model.set_attn_implementation(own)
+    want = [s.detach() for s in trace(model, batch, {"scores"}).scores]
+    plain = model(**batch).logits.detach()
+    def close(a, b): torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+    def scores():
+        for a, b in zip(trace(model, batch, {"scores"}).scores, want): close(a, b)
+    def base():
+        for a, b in zip(trace(model.bert, batch, {"scores"}).scores, want): close(a, b)
+    def crash():
+        with pytest.raises(IndexError): trace(model, dict(input_ids=batch["input_ids"] + 1000), {"scores"})
+    jobs = dict(scores=scores, base=base, crash=crash, plain=lambda: close(model(**batch).logits, plain),
+                keys=lambda: len(trace(model, batch, {"keys"}).keys) == 3 or 1 / 0, logits=lambda: close(trace(model, batch).logits, plain))
+    assert not together(scores, *[jobs[o] for o in others])
+    assert model.config._attn_implementation == own and not capture._traced
+
+def test_readers_look_into_a_model_one_at_a_time(monkeypatch):
+    from contextlib import contextmanager
+    inside, most = [], []
+    class Reader:
+        def check(model, wanted): pass
+        @contextmanager
+        def reading(model, batch, wanted):
+            inside.append(1)
+            most.append(len(inside))
+            yield lambda out: out
+            inside.pop()
+    monkeypatch.setitem(capture.READERS, "words", Reader)
+    model, batch = make("bert"), batch_of()
+    assert not together(*[lambda: trace(model, batch, {"words"})] * 3) and max(most) == 1
+
+# Wrappers
+
+class Wrapper(torch.nn.Module):
+    "As PEFT's: the base model is not the encoder, and arguments are handed on unnamed."
+    def __init__(self, model):
+        super().__init__()
+        self.base_model = torch.nn.Sequential(model)
+    def __getattr__(self, name):
+        try: return super().__getattr__(name)
+        except AttributeError: return getattr(super().__getattr__("base_model")[0], name)
+    def forward(self, *args, **kwargs): return self.base_model[0](*args, **kwargs)
+
+class Naming(Wrapper):
+    def forward(self, input_ids=None, attention_mask=None, labels=None, **kwargs):
+        return self.base_model[0](input_ids=input_ids, attention_mask=attention_mask, labels=labels, **kwargs)
+
+def lora(model):
+    peft = pytest.importorskip("peft")
+    settings = peft.LoraConfig(task_type=peft.TaskType.SEQ_CLS, r=2, target_modules=["query", "value", "q_lin", "v_lin", "Wqkv"][: 2 if hasattr(model, "bert") else 5])
+    return peft.get_peft_model(model, settings).eval()
+
+@pytest.mark.parametrize("wrap", [Wrapper, Naming, lambda m: Naming(Wrapper(m)), lora], ids=["unnamed", "naming", "nested", "lora"])
+@pytest.mark.parametrize("family", ["bert", "distilbert", "modernbert"])
+def test_wrappers_give_what_the_model_inside_gives(wrap, family):
+    "Token types arrive where the model reads them, and every part is its own."
+    plain, batch = make(family, AutoModelForSequenceClassification), batch_of(pair=True) | dict(labels=torch.tensor([0, 1]), length=[11, 7])
+    wrapped = wrap(make(family, AutoModelForSequenceClassification))
+    assert set(model_inputs(wrapped, batch)) == set(model_inputs(plain, batch)) and encoder_of(wrapped).config.model_type == family
+    for needs in ({"logits"}, {"hidden_states"}, {"scores"}, {"logits", "keys", "hidden_states"}):
+        with torch.no_grad(): a, b = [trace(m, batch, needs) for m in (wrapped, plain)]
+        for part in needs: torch.testing.assert_close(getattr(a, part), getattr(b, part))
+    with pytest.raises(InputError, match="layer .9. of scores"): trace(wrapped, batch, {"scores": (9,)})
+
+def test_token_types_matter():
+    model, batch = make("bert", AutoModelForSequenceClassification), batch_of(pair=True)
+    with torch.no_grad(): a, b = trace(Wrapper(model), batch).logits, trace(Wrapper(model), batch_of()).logits
+    assert (a - b).abs().max() > 1e-3
+
+@pytest.mark.parametrize("needs", [{"logits"}, {"hidden_states"}, {"scores"}])
+def test_tuples_are_no_hindrance(needs):
+    model, batch = make("bert", AutoModelForSequenceClassification), batch_of()
+    with torch.no_grad():
+        want = trace(model, batch, needs)
+        model.config.return_dict = False
+        got = trace(model, batch, needs)
+    for part in needs: torch.testing.assert_close(getattr(got, part), getattr(want, part))
+    assert model.config.return_dict is False
+
 # Refusals
+
+def test_heads_without_logits_are_refused_in_one_sentence():
+    model, batch = make("bert", AutoModelForQuestionAnswering), batch_of()
+    with pytest.raises(InputError, match="BertForQuestionAnswering gives no logits"): trace(model, batch)
+    with pytest.raises(InputError, match="BertModel gives no logits"): trace(model.bert, batch)
+    assert len(trace(model, batch, {"hidden_states"}).hidden_states) == 4
+
+@pytest.mark.parametrize("needs", ["logits", 3, None, [3], [None], {"scores": 2}, {"scores": ["a"]}, {"scores": (1.5,)}], ids=repr)
+def test_needs_of_odd_types_get_one_sentence(needs):
+    with pytest.raises(InputError): trace(make("bert"), batch_of(), needs)
 
 @pytest.mark.parametrize("family", REFUSED)
 @pytest.mark.parametrize("part", sorted(ATTENTION))

@@ -47,6 +47,30 @@ def test_train_then_evaluate(shell, csv, tmp_path, teacher, request):
     code, text, _ = shell("evaluate", "--task", csv, *COLUMNS, "--model", out, "--json")
     assert code == 0 and json.loads(text)["accuracy"] == pytest.approx(told["student, distilled"])
 
+def films(path, labels, n):
+    pd.DataFrame(dict(text=[f"{TEXTS[i % 24]} {'very ' * (i // 24)}" for i in range(n)], label=(labels * n)[:n])).to_csv(path, index=False)
+    return path
+
+@pytest.mark.parametrize("labels, n, split, rows", [
+    (["good"], 30, None, "test split, 3"), (["good"], 30, "all", "all rows, 30"), (["bad", "good", ""], 30, "all", "all rows, 20"), (["good", "bad"], 6, None, "all rows, 6"),
+    (["good", "bad"], 30, "train", "train split, 24"), (["good", "bad"], 6, "all", "all rows, 6"), (["good", "bad"], 1, None, "all rows, 1")])
+def test_any_file_of_a_models_classes_is_scored(shell, tuned, tmp_path, labels, n, split, rows):
+    words = ["--split", split] if split else []
+    code, out, err = shell("evaluate", "--task", films(tmp_path/"t.csv", labels, n), "--model", tuned, *words)
+    assert code == 0 and f"{rows} labelled" in out and "Traceback" not in err
+    code, out, _ = shell("evaluate", "--task", tmp_path/"t.csv", "--model", tuned, *words, "--json")
+    assert code == 0 and set(json.loads(out)) >= {"accuracy", "f1", "ms", "spread"}
+
+def test_a_test_file_is_scored_as_its_folder(shell, tuned, tmp_path):
+    "The same rows, in a file of their own and as a folder's test split."
+    (tmp_path/"d").mkdir()
+    films(tmp_path/"d/train.csv", ["good", "bad"], 40), films(tmp_path/"d/test.csv", ["good", "bad", "bad"], 18)
+    score = lambda *words: json.loads(shell("evaluate", "--model", tuned, "--json", *words)[1])["accuracy"]
+    assert score("--task", tmp_path/"d/test.csv", "--split", "all") == score("--task", tmp_path/"d")
+
+def test_a_head_of_other_classes_is_refused(shell, tuned, tmp_path):
+    refused(shell("evaluate", "--task", films(tmp_path/"t.csv", ["good", "odd"], 30), "--model", tuned), "label 'odd': expected one of ['bad', 'good']")
+
 @pytest.mark.parametrize("recipe, options, rows", [
     ("bilstm", ["--units", "4", "--width", "6", "--start", "random", "--loss", "kl"], ["student, labels alone", "student, distilled"]),
     ("theseus", ["--layers", "2", "--rate", ".5", "--constant"], ["labels alone", "after replacing", "after post-training"])])
@@ -94,7 +118,7 @@ BAD_TASKS = {
     "one class": (lambda d: write(d/"o.csv", "review,mood\n" + "".join(f"film {i},good\n" for i in range(20))),
                   "every label is 'good'"),
     "other labels": (lambda d: write(d/"l.csv", "review,mood\n" + "".join(f"film {i},{i % 3}\n" for i in range(30))),
-                     "the teacher's head has"),
+                     "the head has"),
     "few texts": (lambda d: write(d/"f.csv", "review,mood\ngood,good\nbad,bad\n"), "2 different texts"),
     "no text": (lambda d: write(d/"t.csv", "review,mood\n" + ",good\n" * 20), "no row with text"),
     "unknown ending": (lambda d: write(d/"x.xlsx", "zip"), "'.xlsx'"),
@@ -148,7 +172,7 @@ def test_output_folder_in_use(shell, csv, tuned, tmp_path):
 
 def test_evaluate_refuses_an_untrained_head_and_an_unknown_split(shell, csv, headless, tuned):
     refused(shell("evaluate", "--task", csv, *COLUMNS, "--model", headless), "its head is untrained")
-    refused(shell("evaluate", "--task", csv, *COLUMNS, "--model", tuned, "--split", "dev"), "--split dev")
+    refused(shell("evaluate", "--task", csv, *COLUMNS, "--model", tuned, "--split", "dev"), "split 'dev'")
 
 def test_a_real_process_has_no_traceback(tmp_path):
     script = Path(sys.executable).parent/"distill_nb"

@@ -1,5 +1,5 @@
 "Sweeps behind nbs/16_data.ipynb: files of every kind, splits, labels, bad input, GLUE's own folders."
-import os, subprocess, sys
+import os, signal, subprocess, sys, time, warnings, zipfile
 from pathlib import Path
 import pandas as pd
 import pytest
@@ -268,7 +268,7 @@ BAD_FILES = {
     "empty": (csv(""), {}, "the file is empty"),
     "header only": (csv("text,label\n"), {}, "the file has no rows"),
     "not utf-8": (csv("text,label\nça va,1\n".encode("latin-1")), {}, "Save it as UTF-8"),
-    "ragged": (csv('text,label\n"open,1\nb,2,3,4\n'), {}, "cannot be read"),
+    "ragged": (csv('text,label\n"open,1\nb,2,3,4\n'), {}, "line 2: unexpected end of data"),
     "no text column": (csv("review,label\n" + ROWS), {}, "no column 'text' for text: expected one of 'review', 'label'.*--text"),
     "no label column": (csv("text,mood\n" + ROWS), {}, "no column 'label' for label.*--label"),
     "no pair column": (csv("text,label\n" + ROWS), dict(pair="b"), "no column 'b' for pair.*--pair"),
@@ -388,3 +388,119 @@ def test_real_glue_folders(name):
     assert task.table().labelled.sum() == sum(REAL_ROWS[name])
     columns = ["text", "pair"] if task.is_pair else ["text"]
     assert not set(texts(task, "train", columns)) & set(texts(task, "validation", columns))
+
+# What a source says about its splits
+
+def noted(*args, **kw):
+    "A task, and the notes that came with it."
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always")
+        task = load_task(*args, **kw)
+    return task, [str(n.message) for n in notes]
+
+def folder_of(path, **splits):
+    for name, df in splits.items(): df.to_csv(path/f"{name}.csv", index=False)
+    return path
+
+def part(n, labels, start):
+    return pd.DataFrame(dict(text=[f"{start} {i}" for i in range(n)], label=(labels * n)[:n]))
+
+@pytest.mark.parametrize("nothing", ["", "NA", "nan", None])
+@pytest.mark.parametrize("splits", [["test"], ["dev"], ["test", "dev"]], ids="+".join)
+def test_splits_without_labels_are_left_out_before_training(nothing, splits, tmp_path):
+    parts = {s: part(30, [nothing] if s in splits else ["a", "b"], s) for s in ("train", "test", "dev")}
+    task, notes = noted(folder_of(tmp_path, **parts))
+    lacking = task.table().labelled
+    assert list(lacking.index) == ["train", "validation", "test"] and (lacking == task.table().rows).all()
+    assert sum("has a label, so this split is left out" in n for n in notes) == len(splits)
+
+def test_train_without_labels_is_refused(tmp_path):
+    folder_of(tmp_path, train=part(30, [""], "a"), test=part(30, ["a", "b"], "b"))
+    with pytest.raises(InputError, match="no row of train has a label"): load_task(tmp_path)
+
+def test_a_class_that_a_split_lacks_is_told(tmp_path):
+    task, notes = noted(folder_of(tmp_path, train=part(60, ["a", "b"], "x"), test=part(60, ["a", "c"], "y")))
+    assert task.labels == ["a", "b", "c"]
+    assert [n for n in notes if "no row of" in n] == [f"{tmp_path.name}: train has no row of 'c'; test has no row of 'b'"]
+
+def test_texts_of_train_in_other_files_are_told(tmp_path):
+    both = part(30, ["a", "b"], "x")
+    _, notes = noted(folder_of(tmp_path, train=both, test=pd.concat([both[:7], part(9, ["a", "b"], "y")])))
+    assert [n for n in notes if "are in train too" in n] and "7 texts of test" in notes[0]
+    assert noted(folder_of(tmp_path, train=both, test=part(9, ["a", "b"], "y")))[1] == []
+
+@pytest.mark.parametrize("one, two", [("train.csv", "train.tsv"), ("train.csv", "TRAIN.CSV"), ("dev.csv", "valid.csv"), ("test.csv", "test.jsonl")])
+def test_two_files_for_one_split_are_refused(one, two, tmp_path):
+    for name in {"train.csv", one, two}: (tmp_path/name).write_text("text,label\na,1\n")
+    with pytest.raises(InputError, match=f"({one} beside {two}|{two} beside {one}): expected one file for"): load_task(tmp_path)
+
+@pytest.mark.parametrize("metric", ["nope", "pearson", "Accuracy", ""])
+def test_metrics_that_a_task_does_not_have(metric, tmp_path, few_docs):
+    path = save(frame(), tmp_path/"a.csv")
+    for source in path, "bshift":
+        with pytest.raises(InputError, match="metric of a classification='.*': expected 'accuracy' or 'matthews' or 'f1'"): load_task(source, metric=metric)
+
+@pytest.mark.parametrize("score", ["1e39", "-1e39", "inf", "3.5e38"])
+def test_scores_beyond_what_a_model_holds(score, tmp_path):
+    path = save(frame(label=["0.5"] * 39 + [score]), tmp_path/"a.csv")
+    with pytest.raises(InputError, match=f"label '{score}': expected a finite number"): load_task(path, kind="regression")
+
+# A model's classes are more than a file's
+
+@pytest.mark.parametrize("labels", [["good"], ["good", "bad"], ["good", "", "mid"]])
+def test_classes_that_are_known_beforehand(labels, tmp_path):
+    path = save(part(6, labels, "x"), tmp_path/"a.csv")
+    task = load_task(path, labels=["mid", "bad", "good"], hold_out=False)
+    assert (task.labels, list(task.splits)) == (["mid", "bad", "good"], ["train"])
+    assert [task.labels[y] if y != UNLABELLED else "" for y in task["train"]["label"]] == (labels * 6)[:6]
+    with pytest.raises(data.TooFew): load_task(path, labels=["mid", "bad", "good"])
+    with pytest.raises(InputError, match="label 'good': expected one of"): load_task(path, labels=["mid", "bad"], hold_out=False)
+
+# Packages of every shape
+
+def test_packages_of_every_shape(tmp_path, monkeypatch):
+    for place in "one", "two": # a namespace package has a folder in each
+        (tmp_path/place/"space"/"tests").mkdir(parents=True)
+        (tmp_path/place/f"space/{place}.py").write_text('"A module."')
+        (tmp_path/place/"space/tests/t.py").write_text("")
+        monkeypatch.syspath_prepend(tmp_path/place)
+    (tmp_path/"one/alone.py").write_text('"Alone."')
+    with zipfile.ZipFile(tmp_path/"z.zip", "w") as z:
+        for name in "zipped/__init__.py", "zipped/a.py", "zipped/in/b.py", "zipped/tests/c.py", "zipped/d.txt", "other/e.py":
+            z.writestr(name, 'def f(): "What it does."')
+    monkeypatch.syspath_prepend(tmp_path/"z.zip")
+    names = lambda package: [f.name for f in data.package_files(package)]
+    assert (names("space"), names("alone")) == (["one.py", "two.py"], ["alone.py"])
+    assert names("zipped") == ["__init__.py", "a.py", "b.py"] and names("json.decoder") == ["decoder.py"]
+    assert names("sys") == [] # built in: no file at all
+    whole = data.read_slice("zipped==1#0/1")
+    assert [r["sentence"] for r in whole] == ["What it does"] * 3
+    assert sorted(r["file"] for i in range(2) for r in data.read_slice(f"zipped==1#{i}/2")) == sorted(r["file"] for r in whole)
+
+READING = """
+import os, sys, time
+from distill_nb import data
+def slow(part):
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+data.read_slice = slow
+for row in data.read_slices(["a", "b"], processes=2): pass
+"""
+
+def alive(pid):
+    try: return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError: return False
+
+@pytest.mark.skipif(sys.platform != "linux", reason="one process reads elsewhere")
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
+def test_a_killed_reader_leaves_no_processes(sent):
+    env = os.environ | dict(PYTHONPATH=str(Path(data.__file__).parents[1]))
+    p = subprocess.Popen([sys.executable, "-c", READING], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env)
+    workers = [int(p.stdout.readline()) for _ in range(2)]
+    assert all(map(alive, workers))
+    p.send_signal(sent)
+    p.wait(30)
+    for _ in range(100):
+        if not any(map(alive, workers)): break
+        time.sleep(.1)
+    assert not any(map(alive, workers))

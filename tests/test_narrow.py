@@ -82,7 +82,10 @@ def test_maps_go_down_and_up():
     (dict(hidden_size=15, num_attention_heads=2, intermediate_size=32), "width 15: expected a multiple of its 2 heads"),
     (dict(hidden_size=48, num_attention_heads=3, intermediate_size=32), "at most"),
     (dict(hidden_size=24, num_attention_heads=3, intermediate_size=99), "at most"),
-    (dict(hidden_size=0, num_attention_heads=3, intermediate_size=9), "at most")])
+    (dict(hidden_size=0, num_attention_heads=3, intermediate_size=9), "at most"),
+    (dict(hidden_size=24, num_attention_heads=0, intermediate_size=9), "whole numbers above 0"),
+    (dict(hidden_size=24., num_attention_heads=3, intermediate_size=9), "whole numbers above 0"),
+    (dict(hidden_size="24", num_attention_heads=3, intermediate_size=9), "whole numbers above 0")])
 def test_sizes_that_are_refused(sizes, message):
     with pytest.raises(InputError, match=message): narrow_student(build("bert"), [0], **sizes)
 

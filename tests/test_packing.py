@@ -6,12 +6,8 @@ from torch import nn
 from transformers import AutoModelForMaskedLM
 
 from conftest import bert
-from distill_nb import packing
-from distill_nb.losses import HardTargets, SoftTargets
 from distill_nb.packing import PackedLinear, can_pack, packed
-from distill_nb.student import init_student
 from families import EXTRA, build
-from test_train import rows, train
 
 def n_packed(model): return sum(isinstance(vars(m).get("forward"), PackedLinear) for m in model.modules())
 
@@ -101,12 +97,85 @@ def test_heads_and_other_kinds_of_layers_are_not_packed():
     with packed(model):
         assert "forward" not in vars(block.dense) and n_packed(model) == n_packed(model.bert) == 4 * 6 - 1
 
-def test_a_distiller_asks_a_packed_teacher(tok, tmp_path, monkeypatch, multiplied):
-    teacher = bert()
-    student = init_student(teacher, [0])
-    d = train(tok, tmp_path, student, teacher, SoftTargets(T=2) + HardTargets(), max_steps=2)
-    assert n_packed(teacher) == 0 and (not can_pack(torch.float32) or len(multiplied) >= 2)
-    monkeypatch.setattr(packing, "can_pack", lambda dtype: False)
-    twin = init_student(teacher, [0])
-    train(tok, tmp_path/"plain", twin, teacher, SoftTargets(T=2) + HardTargets(), max_steps=2)
-    for a, b in zip(d.student.parameters(), twin.parameters()): assert torch.allclose(a, b, atol=1e-5)
+# Weights that change, and nothing that is drawn
+
+CHANGES = dict(
+    in_place=lambda p: p.mul_(3), data=lambda p: p.data.mul_(3), copy=lambda p: p.copy_(torch.randn_like(p)), data_copy=lambda p: p.data.copy_(torch.randn_like(p)),
+    pointer=lambda p: setattr(p, "data", torch.randn_like(p)), few=lambda p: p.view(-1)[3].add_(1), average=lambda p: p.lerp_(torch.zeros_like(p), .01))
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("part", ["weight", "bias"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_copy_notices_that_its_weights_changed(change, part, dtype, multiplied):
+    layer, x = nn.Linear(32, 24), torch.randn(5, 32)
+    fast = PackedLinear(layer)
+    @torch.no_grad()
+    def ask(layer):
+        "Autocast keeps its own copies, each time it is on, so it is on for one product."
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16): return layer(x).float()
+    before = ask(fast)
+    for _ in range(2):
+        with torch.no_grad(): CHANGES[change](getattr(layer, part))
+        torch.testing.assert_close(ask(fast), ask(layer), atol=.1 if dtype == torch.bfloat16 else 1e-4, rtol=.02)
+        if change not in ("few", "average"): assert not torch.equal(ask(fast), before)
+    assert dtype in multiplied or not can_pack(dtype)
+
+def test_a_parameter_that_is_another_one():
+    layer, x = nn.Linear(32, 24), torch.randn(5, 32)
+    fast = PackedLinear(layer)
+    with torch.no_grad():
+        fast(x)
+        layer.weight, layer.bias = nn.Parameter(torch.randn(24, 32)), None
+        torch.testing.assert_close(fast(x), layer(x), atol=1e-4, rtol=1e-4)
+
+def test_a_load_and_an_optimizer_step_inside():
+    model, other = bert(), bert(initializer_range=.3)
+    ids = torch.arange(5, 13)[None]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=.1)
+    with packed(model):
+        for change in (lambda: model.load_state_dict(other.state_dict()), optimizer.step):
+            model(ids).logits.sum().backward()
+            change()
+            with torch.no_grad(): asked = model(ids).logits
+            torch.testing.assert_close(asked, copy_of(model)(ids).logits, atol=1e-4, rtol=1e-4)
+
+def copy_of(model):
+    "The same weights, never packed."
+    twin = bert()
+    twin.load_state_dict(model.state_dict())
+    return twin
+
+def test_unchanged_weights_are_packed_once(monkeypatch):
+    seen, own = [], PackedLinear.pack
+    monkeypatch.setattr(PackedLinear, "pack", lambda self, dtype: (seen.append(dtype), own(self, dtype))[1])
+    fast, x = PackedLinear(nn.Linear(32, 24)), torch.randn(5, 32)
+    can_pack(torch.float32)
+    seen.clear()
+    with torch.no_grad():
+        for _ in range(3): fast(x)
+    assert len(seen) == can_pack(torch.float32)
+
+def test_weights_of_inference_mode_are_multiplied_plainly(multiplied):
+    with torch.inference_mode():
+        layer, x = nn.Linear(32, 24), torch.randn(5, 32)
+        assert torch.equal(PackedLinear(layer)(x), layer(x)) and not multiplied
+
+def test_nothing_is_drawn(multiplied):
+    "Not by the trial, not on entering, not by an answer: the run around it must be the one that it is without."
+    model, ids = bert(), torch.arange(5, 13)[None]
+    can_pack.cache_clear()
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    with packed(model), torch.no_grad():
+        assert can_pack.cache_info().currsize == 2  # tried before the first answer
+        model(ids)
+        with torch.autocast("cpu", torch.bfloat16): model(ids)
+    for dtype in (torch.float16, torch.float64): can_pack(dtype)
+    assert torch.equal(torch.get_rng_state(), before)
+
+def test_a_model_that_moves_away_inside(monkeypatch):
+    "Elsewhere than on a CPU the plain product is taken."
+    model = bert()
+    with packed(model), torch.no_grad():
+        model.to("meta")
+        assert model(torch.ones(1, 4, dtype=torch.long, device="meta")).logits.device.type == "meta"

@@ -10,8 +10,9 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parent.parent
 LIB = ROOT/"distill_nb"
 GENERATED = {p.name for p in LIB.glob("*.py")}
-ROOMS = ["errors", "files", "style", "allocator", "packing", "order", "theory", "tree", "student", "transfer", "beside", "distilbert", "narrow",
-         "objective", "logits", "layermap", "hidden", "attention", "losses", "capture", "attention_maps", "data", "teacher", "evaluate",
+ROOMS = ["errors", "files", "style", "packing", "order", "theory", "tree", "student", "transfer", "beside", "distilbert", "narrow",
+         "objective", "logits", "layermap", "hidden", "attention", "losses", "capture", "tables", "labels", "data", "teacher", "evaluate",
+         "attention_maps",
          "influence", "cache", "saving", "train", "masked_lm", "wordvectors", "augment", "recipes", "tinybert", "bilstm", "bilstm_student",
          "theseus", "theseus_student", "corpus", "vocabulary", "general", "scale",
          "demo", "shell", "cli"]

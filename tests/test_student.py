@@ -39,11 +39,18 @@ BAD_PICKS = [
     (6, 3, [0, 1], "2 layers named: expected 3"), (6, 2, [0, 6], "layer 6: expected 0 to 5"),
     (6, 2, [-1, 2], "layer -1"), (6, 2, [2, 1], "ascending"), (6, 2, [1, 1], "each once"), (6, 1, [1.], r"layer 1\.0"),
     (6, 1, ["0"], "layer 0"), (6, 0, [], "no layers"),
+    *((6, 3, how, "expected a list of indices") for how in (3, None, 2.5, True)),
+    *((6, n, "first", "student layers: expected 1 to") for n in ("3", 2.5, None, [3])),
 ]
 
 @pytest.mark.parametrize("n_teacher, n_student, how, message", BAD_PICKS)
 def test_bad_picks_are_refused(n_teacher, n_student, how, message):
     with pytest.raises(InputError, match=message): pick_layers(n_teacher, n_student, how)
+
+@pytest.mark.parametrize("layers", [3, None, 2.5])
+def test_a_number_is_no_list_of_layers(layers):
+    for make in init_student, student_config:
+        with pytest.raises(InputError, match="expected a list of indices.*pick_layers"): make(build("bert"), layers)
 
 # What it shares with its teacher
 
@@ -63,11 +70,14 @@ def test_student_owns_its_memory(family):
     assert all(torch.equal(t, before[n]) for n, t in teacher.state_dict().items())
     assert teacher.config.num_hidden_layers == 4 and teacher.config.num_labels == 3
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
 @pytest.mark.parametrize("training", [True, False])
-def test_student_has_the_teachers_dtype_and_mode(dtype, training):
+def test_student_has_the_teachers_mode_and_weights_that_can_be_trained(dtype, training, tmp_path):
     student = init_student(build("bert").to(dtype).train(training), [0])
-    assert student.dtype == dtype and student.training == training
+    whole = torch.float64 if dtype == torch.float64 else torch.float32
+    assert {p.dtype for p in student.parameters()} == {whole} and student.training == training
+    student.save_pretrained(tmp_path)
+    assert type(student).from_pretrained(tmp_path).dtype == whole # what its config.json says
 
 @pytest.mark.parametrize("said", [2, 9])
 def test_configuration_of_another_depth_is_refused(said):

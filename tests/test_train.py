@@ -15,7 +15,8 @@ from distill_nb.evaluate import evaluating, predict
 from distill_nb.losses import (AttentionKL, AttentionMSE, ClsMSE, CosineHidden, HardTargets, HiddenMSE, LogitMSE, Relations,
                                SoftTargets)
 from distill_nb.student import init_student
-from distill_nb.train import Distiller, claim_folder, fast_bf16, save_student, training_args
+from distill_nb.saving import save_student
+from distill_nb.train import Distiller, fast_bf16, training_args
 
 def sharp():
     "A teacher whose answers are far from uniform, else there is no gradient to compare."
@@ -217,22 +218,6 @@ assert AutoTokenizer.from_pretrained({str(out)!r})("good bad").input_ids == [2, 
 print(json.dumps(model(torch.tensor([[2, 5, 6, 3]])).logits.tolist()))"""
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     torch.testing.assert_close(torch.tensor(eval(run.stdout.splitlines()[-1])), torch.tensor(want), rtol=0, atol=1e-6)
-
-def test_nothing_half_written_after_a_crash(tok, tmp_path):
-    class Broken:
-        def save_pretrained(self, folder): raise OSError("disk full")
-    with pytest.raises(OSError): save_student(bert(), Broken(), tmp_path/"student")
-    assert list(tmp_path.iterdir()) == []
-
-def test_overwriting_must_be_asked_for(tok, tmp_path):
-    out = save_student(bert(2), tok, tmp_path/"s")
-    with pytest.raises(InputError, match="is not empty"): save_student(bert(1), tok, out)
-    save_student(bert(1), tok, out, overwrite=True)
-    assert AutoModelForSequenceClassification.from_pretrained(out).config.num_hidden_layers == 1
-    with pytest.raises(InputError, match="holds no model"): save_student(bert(1), tok, tmp_path, overwrite=True)
-    assert out.is_dir()
-    (tmp_path/"file").write_text("")
-    with pytest.raises(InputError, match="is a file"): claim_folder(tmp_path/"file")
 
 def deberta():
     return AutoModelForSequenceClassification.from_config(DebertaV2Config(
