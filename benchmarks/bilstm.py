@@ -106,8 +106,8 @@ def write(file, task, o, words, results):
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--task", action="append", default=[], metavar="NAME=SOURCE", help="may be given several times")
-    p.add_argument("--speed", action="store_true", help="time the models too: nbs/results/bilstm-speed.json")
-    p.add_argument("--longer", type=int, metavar="STEPS", help="instead: curve's tasks, true labels, so many steps: nbs/results/bilstm-longer.json")
+    p.add_argument("--speed", action="store_true", help="time the models too: bilstm-speed.json")
+    p.add_argument("--longer", type=int, metavar="STEPS", help="instead: curve's tasks, true labels, so many steps: bilstm-longer.json")
     p.add_argument("--curve", nargs="*", default=["bshift"], help="tasks with a curve over the number of texts")
     p.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     p.add_argument("--texts", type=int, default=12000, help="most texts")
