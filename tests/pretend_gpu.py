@@ -85,6 +85,10 @@ class Module:
     current_device = staticmethod(lambda: 0)
     device_count = staticmethod(lambda: 1)
     _is_in_bad_fork = staticmethod(lambda: False)
+    get_rng_state = staticmethod(lambda *device: torch.get_rng_state())
+    set_rng_state = staticmethod(lambda state, *device: None)
+    get_rng_state_all = staticmethod(lambda: [torch.get_rng_state()])
+    set_rng_state_all = staticmethod(lambda states: None)
     manual_seed_all = staticmethod(lambda seed: None)
     get_amp_supported_dtype = staticmethod(lambda: [torch.bfloat16, torch.float16])
 
