@@ -1,15 +1,14 @@
 """What makes or mixes tensors, on a GPU; where there is none, `pytest -p pretend_gpu tests/on_device.py`, which tests/test_devices.py runs.
 
 The models are on the device, batches where they belong; every test ends with a gradient or a number that is the CPU's."""
-import copy, json, os, sys
-from pathlib import Path
+import copy
+from functools import partial
 import pandas as pd
 import pytest, torch
 from datasets import Dataset
 from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, BertConfig, BertForMaskedLM, DataCollatorWithPadding
 from conftest import WORDS, bert, make_tokenizer
 from families import EXTRA, V, build
-import distill_nb
 from distill_nb.attention_maps import attention_pair, head_losses
 from distill_nb.augment import Augmenter, augment
 from distill_nb.bilstm import lstm_student
@@ -19,7 +18,7 @@ from distill_nb.capture import trace
 from distill_nb.corpus import HideWords, count_tokens, rare_weights, sequences
 from distill_nb.data import make_task, tokenize
 from distill_nb.distilbert import to_distilbert
-from distill_nb.evaluate import Report, evaluate, latency, predict
+from distill_nb.evaluate import Report, evaluate, latencies, latency, predict
 from distill_nb.general import distil_words
 from distill_nb.influence import block_influence, choose_layers
 from distill_nb.losses import *
@@ -50,6 +49,12 @@ def batch(labels=(0, 1, -100), words=13, pad=0):
     seen = torch.ones_like(ids)
     ids[0, 4:], seen[0, 4:] = pad, 0
     return dict(input_ids=ids, attention_mask=seen, labels=torch.tensor(labels))
+
+def test_mixing_is_an_error():
+    x, y = torch.ones(2, 3), there(torch.ones(2, 3))
+    for mix in (lambda: x + y, lambda: x @ y.T, lambda: torch.cat([x, y]), lambda: torch.where(y > 0, x, y), lambda: y.mul_(x), lambda: torch.nn.Linear(3, 2)(y)):
+        with pytest.raises(RuntimeError, match="same device|two devices"): mix()
+    assert (y + torch.tensor(1.)).device == DEVICE and y[torch.tensor([1, 0])].shape == (2, 3) # a number, and indices, may come from the CPU
 
 def pair(**kw): return bert(2, initializer_range=.3, **kw), bert(4, initializer_range=.4, **kw)
 
@@ -201,10 +206,10 @@ def test_new_texts(tok, tmp_path):
 QUICK = dict(max_steps=2, eval_strategy="no", disable_tqdm=True, logging_steps=1, per_device_train_batch_size=4)
 SHORT = dict(max_length=16, teacher_settings=QUICK)
 
-@pytest.mark.parametrize("recipe", ["layers", "measured", "bilstm", "theseus", "tinybert"])
-def test_recipes(recipe, headless, tmp_path):
+@pytest.mark.parametrize("recipe", ["layers", "bilstm", "theseus", "tinybert"])
+def test_recipes(recipe, headless, tmp_path, monkeypatch):
+    monkeypatch.setattr("distill_nb.evaluate.latencies", partial(latencies, repeats=1, warmup=0))
     run = dict(layers=lambda: distil_task(task(), headless, 2, objective=SoftTargets(T=2) + HiddenMSE() + AttentionMSE(), **SHORT, **QUICK),
-               measured=lambda: distil_task(task(), headless, 2, how="measured", **SHORT, **QUICK),
                bilstm=lambda: distil_bilstm(task(), headless, student=dict(embedding_size=8, hidden_size=4, head_size=4), **SHORT, **QUICK),
                theseus=lambda: distil_theseus(task(), headless, 2, post_settings=QUICK, **SHORT, **QUICK),
                tinybert=lambda: tinybert(task(), headless, tmp_path/"t", student=dict(n_layers=2, hidden_size=8, intermediate_size=16), texts=corpus(8),
@@ -214,7 +219,8 @@ def test_recipes(recipe, headless, tmp_path):
     done.save(tmp_path/"s")
     assert load_teacher(tmp_path/"s").knows_task
 
-def test_the_general_recipe(tok, tmp_path):
+def test_the_general_recipe(tok, tmp_path, monkeypatch):
+    monkeypatch.setattr("distill_nb.evaluate.latencies", partial(latencies, repeats=1, warmup=0))
     word_model().save_pretrained(tmp_path/"t")
     tok.save_pretrained(tmp_path/"t")
     done = distil_words(Dataset.from_dict(dict(text=corpus())), str(tmp_path/"t"), layers=2, text=dict(max_length=16), **{**QUICK, "per_device_train_batch_size": 8})

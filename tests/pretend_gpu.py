@@ -3,7 +3,7 @@
 Operators refuse to mix them with CPU tensors, as a GPU's do, and Trainer trains there: `pytest -p pretend_gpu tests/test_train.py`
 (with tests/ on PYTHONPATH) is what a GPU would say of mixed devices. It changes the whole process, so it has one of its own."""
 from contextlib import nullcontext
-import torch
+import torch, transformers
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -85,6 +85,10 @@ class Module:
     current_device = staticmethod(lambda: 0)
     device_count = staticmethod(lambda: 1)
     _is_in_bad_fork = staticmethod(lambda: False)
+    get_rng_state = staticmethod(lambda *device: torch.get_rng_state())
+    set_rng_state = staticmethod(lambda state, *device: None)
+    get_rng_state_all = staticmethod(lambda: [torch.get_rng_state()])
+    set_rng_state_all = staticmethod(lambda states: None)
     manual_seed_all = staticmethod(lambda seed: None)
     get_amp_supported_dtype = staticmethod(lambda: [torch.bfloat16, torch.float16])
 
@@ -131,6 +135,8 @@ def begin():
     torch.accelerator.synchronize = lambda *args: None
     torch.nn.Module._apply = keeping_ties(torch.nn.Module._apply)
     torch.Tensor.pin_memory = lambda x, device=None: x
+    torch.serialization.add_safe_globals([Pretended])
+    transformers.training_args.is_torch_bf16_gpu_available = lambda: True
     torch.cpu.get_capabilities = dict # no bf16 unless it is asked for
 
 def pytest_configure(config): begin()
