@@ -4,12 +4,15 @@ Ours asks many gaps in a batch and runs the head at the masks alone; the plain w
 pass per word at batch 1, all logits, the vocabulary sorted. Both take turns on the same model and sentences, and their
 candidates are compared. Writes nbs/results/augment-DEVICE.json, model by model, which nbs/results/augment.ipynb reads.
 """
-import argparse, math, random, time
+import argparse, json, math, random, time
+from contextlib import nullcontext
+from unittest.mock import patch
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertForMaskedLM
 import budget
+from distill_nb import augment as augment_page
 from distill_nb.augment import Augmenter, draw, may_go, split_words
 from distill_nb.data import docstrings
 from distill_nb.evaluate import machine
@@ -86,6 +89,23 @@ def measure(name, o, texts):
                    overlap=sum(len({*a} & {*b}) / max(len(a), 1) for a, b in pairs) / len(pairs), ratios=ratios,
                    plain=speed("plain"), ours=speed(bf16), **flops)
 
+def packing(o, texts):
+    "How many times the processor time augmentation with BERT-base takes where no weights are packed, by turns."
+    def spent():
+        start = time.process_time()
+        way.candidates(texts)
+        return time.process_time() - start
+    model, tok, found = BertForMaskedLM(BertConfig()).eval(), load_tokenizer(), {}
+    for bf16 in (False, True):
+        way, ratios = Augmenter(model, tok, bf16=bf16), []
+        for _ in budget.under(o, range(o.repeats + 1), at_least=2):
+            with packed(model):
+                way.candidates(texts[:2])
+                ours = spent()
+            with patch.object(augment_page, "packed", lambda model: nullcontext()): ratios.append(spent() / ours)
+        found["bfloat16" if bf16 else "float32"] = sorted(ratios[1:])  # the first one warms up
+    return found
+
 def peak(n=2048, device="cpu"):
     "GFLOP/s of this machine's matrix products by precision, plain and packed, best of nine: what no way can pass."
     found = {}
@@ -110,14 +130,20 @@ if __name__ == "__main__":
     p.add_argument("--repeats", type=int, default=5)
     p.add_argument("--batch-tokens", type=int, help="per forward pass (default: by the model's width)")
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    p.add_argument("--packing", action="store_true", help="measure only what packed weights save, beside what the file holds")
     budget.options(p)
     o = p.parse_args()
     texts = [t for t in docstrings().sentence if 10 <= len(t.split()) <= 16][::97][:o.sentences]
-    small = Augmenter(BertForMaskedLM(MODELS["2 layers, 128 wide"]).eval().to(o.device), load_tokenizer())
-    words = sum(len(split_words(t)) for t in texts) / len(texts)
-    about = dict(settings=budget.settings(o) | dict(words=words), machine=machine(), peak=peak(device=o.device), drawn_per_s=drawing(small, texts))
-    results = []
-    for name in budget.under(o, MODELS):
-        results += measure(name, o, texts)
-        print(*results[-2:], sep="\n", flush=True)
-        budget.write(o.results/f"augment-{o.device}.json", **about, results=results)
+    file = o.results/f"augment-{o.device}.json"
+    before = json.loads(file.read_text()) if file.is_file() else {}
+    def about():
+        small = Augmenter(BertForMaskedLM(MODELS["2 layers, 128 wide"]).eval().to(o.device), load_tokenizer())
+        words = sum(len(split_words(t)) for t in texts) / len(texts)
+        return dict(settings=budget.settings(o, "packing") | dict(words=words), machine=machine(), peak=peak(device=o.device),
+                    drawn_per_s=drawing(small, texts))
+    data = before if o.packing else before | about() | dict(results=[])
+    if o.packing: budget.write(file, **data | dict(packing=dict(sentences=len(texts), machine=machine(), ratios=packing(o, texts))))
+    for name in budget.under(o, MODELS) if not o.packing else ():
+        data["results"] += measure(name, o, texts)
+        print(*data["results"][-2:], sep="\n", flush=True)
+        budget.write(file, **data)

@@ -197,7 +197,8 @@ def answers(self:Augmenter, gaps:list)->list:
     "Per gap the words of the best `n_candidates` tokens."
     out, n = [None] * len(gaps), min(self.n_candidates, len(self.words))
     device = self.model.device.type
-    with (torch.autocast(device, torch.bfloat16, enabled=self.bf16), packed(self.model)):
+    with (torch.autocast(device, torch.bfloat16, enabled=self.bf16),
+          packed(self.model)):
         for group in batches([len(g.ids) for g in gaps], self._most()):
             best = self._logits([gaps[i] for i in group]).topk(n).indices
             for i, row in zip(group, best.tolist()):
