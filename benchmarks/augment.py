@@ -4,7 +4,7 @@ Ours asks many gaps in a batch and runs the head at the masks alone; the plain w
 pass per word at batch 1, all logits, the vocabulary sorted. Both take turns on the same model and sentences, and their
 candidates are compared. Writes nbs/results/augment-DEVICE.json, model by model, which nbs/results/augment.ipynb reads.
 """
-import argparse, json, math, random, sys, time
+import argparse, json, math, random, time
 from contextlib import nullcontext
 from unittest.mock import patch
 import torch
@@ -98,7 +98,7 @@ def packing(o, texts):
     model, tok, found = BertForMaskedLM(BertConfig()).eval(), load_tokenizer(), {}
     for bf16 in (False, True):
         way, ratios = Augmenter(model, tok, bf16=bf16), []
-        for i in range(o.repeats + 1):
+        for _ in budget.under(o, range(o.repeats + 1), at_least=2):
             with packed(model):
                 way.candidates(texts[:2])
                 ours = spent()
@@ -135,16 +135,15 @@ if __name__ == "__main__":
     o = p.parse_args()
     texts = [t for t in docstrings().sentence if 10 <= len(t.split()) <= 16][::97][:o.sentences]
     file = o.results/f"augment-{o.device}.json"
-    if o.packing:
-        data = json.loads(file.read_text()) | dict(packing=dict(sentences=len(texts), machine=machine(), ratios=packing(o, texts)))
-        sys.exit(budget.write(file, **data))
-    small = Augmenter(BertForMaskedLM(MODELS["2 layers, 128 wide"]).eval().to(o.device), load_tokenizer())
-    words = sum(len(split_words(t)) for t in texts) / len(texts)
-    about = dict(settings=budget.settings(o, "packing") | dict(words=words), machine=machine(), peak=peak(device=o.device), drawn_per_s=drawing(small, texts))
-    results = []
-    for name in budget.under(o, MODELS):
-        results += measure(name, o, texts)
-        print(*results[-2:], sep="\n", flush=True)
-        budget.write(file, **about, results=results)
-    if o.device == "cpu" and not budget.over(o):
-        budget.write(file, **about, results=results, packing=dict(sentences=len(texts), machine=machine(), ratios=packing(o, texts)))
+    before = json.loads(file.read_text()) if file.is_file() else {}
+    def about():
+        small = Augmenter(BertForMaskedLM(MODELS["2 layers, 128 wide"]).eval().to(o.device), load_tokenizer())
+        words = sum(len(split_words(t)) for t in texts) / len(texts)
+        return dict(settings=budget.settings(o, "packing") | dict(words=words), machine=machine(), peak=peak(device=o.device),
+                    drawn_per_s=drawing(small, texts))
+    data = before if o.packing else before | about() | dict(results=[])
+    if o.packing: budget.write(file, **data | dict(packing=dict(sentences=len(texts), machine=machine(), ratios=packing(o, texts))))
+    for name in budget.under(o, MODELS) if not o.packing else ():
+        data["results"] += measure(name, o, texts)
+        print(*data["results"][-2:], sep="\n", flush=True)
+        budget.write(file, **data)

@@ -6,7 +6,7 @@ have no label for the others, by KL, by squared error, and, as an upper control,
 over the number of texts, with answers and with labels. `--speed` times models of these sizes; `--longer 3200` asks whether the labels only
 lack steps. Writes nbs/results/bilstm-TASK.json after every row, which nbs/results/bilstm.ipynb reads. A folder with TREC.train.all and TREC.test.all is read as it was published: a class and a question a line.
 """
-import argparse, statistics, time
+import argparse, json, statistics, time
 from itertools import product
 from pathlib import Path
 import datasets, pandas as pd, torch

@@ -37,11 +37,11 @@ from .order import OrderedTrainer, holds_nan
 from .teacher import few_tokens, head_names
 
 # %% ../nbs/19_train.ipynb #022cc1b6
-def fast_bf16() -> bool:
+def fast_bf16(use_cpu=False) -> bool:
     """Does this machine multiply bf16 matrices in hardware?
 
     A GPU since Ampere does, and a CPU with AMX or AVX512-BF16; unknown is no."""
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and not use_cpu:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     can = getattr(torch.cpu, "get_capabilities", dict)() # since torch 2.11
     return bool(can.get("amx_bf16") or can.get("avx512_bf16"))
@@ -59,7 +59,8 @@ def training_args(out, **settings) -> TrainingArguments:
     for name in "num_train_epochs", "per_device_train_batch_size", "learning_rate":
         expect(settings[name] > 0, f"{name}={settings[name]}", "a number above 0")
     if not torch.accelerator.is_available(): settings.setdefault("use_cpu", True)
-    if not settings.get("fp16"): settings.setdefault("bf16", fast_bf16())
+    if not settings.get("fp16"): settings.setdefault(
+        "bf16", fast_bf16(settings.get("use_cpu", False)))
     return TrainingArguments(output_dir=str(out), **settings)
 
 # %% ../nbs/19_train.ipynb #a283977b
@@ -84,7 +85,8 @@ def check_precision(model, args, trained=True):
 
 def own_precision(settings, *models) -> dict:
     "The settings, without a bf16 that nobody asked for and one of the models lacks."
-    asked = {"bf16", "fp16"} & {*settings} or not fast_bf16()
+    asked = {"bf16", "fp16"} & {*settings} or not fast_bf16(
+        settings.get("use_cpu", False))
     faults = not asked and any(autocast_fault(m) for m in models if m is not None)
     return settings | dict(bf16=False) if faults else settings
 
