@@ -85,9 +85,9 @@ def check_precision(model, args, trained=True):
 
 def own_precision(settings, *models) -> dict:
     "The settings, without a bf16 that nobody asked for and one of the models lacks."
-    asked = {"bf16", "fp16"} & {*settings} or not fast_bf16(
-        settings.get("use_cpu", False))
-    faults = not asked and any(autocast_fault(m) for m in models if m is not None)
+    unasked = not {"bf16", "fp16"} & {*settings}
+    comes = unasked and fast_bf16(settings.get("use_cpu", False))
+    faults = comes and any(autocast_fault(m) for m in models if m is not None)
     return settings | dict(bf16=False) if faults else settings
 
 # %% ../nbs/19_train.ipynb #a900b558
