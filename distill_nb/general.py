@@ -26,9 +26,9 @@ from .losses import (CosineHidden, HardTargets, SoftTargets,
 from .masked_lm import (WordDistiller, check_head, load_masked_lm,
                                   ready_masked_lm, word_scores, word_term)
 from .student import init_student, pick_layers
-from .teacher import DEFAULT_TEACHER, load_tokenizer
+from .teacher import DEFAULT_TEACHER, check_tokenizer_fits, load_tokenizer
 from .saving import check_note, run_note, save_result, write_note
-from .train import is_whole, last_whole, training_args
+from .train import is_whole, last_whole, own_precision, training_args
 from .tree import n_blocks
 from .vocabulary import HardWords, SoftWords, has_words
 
@@ -134,7 +134,8 @@ def fit_words(
     expect(not folder or not settings.get("save_only_model"), "save_only_model",
            "the optimizer's state as well, without which no run goes on")
     with (working_folder(folder) if folder else TemporaryDirectory()) as home:
-        args = training_args(home, seed=seed, **settings)
+        args = training_args(home, seed=seed,
+                             **own_precision(settings, student, teacher))
         begun = folder and last_checkpoint(home, words_note(
             student, teacher, rows["train"], collate, objective, args))
         step = int(begun.name.split("-")[1]) if begun else 0
@@ -239,7 +240,9 @@ def distil_words(
     settings, seed = PAPER | settings, settings.get("seed", 0)
     settings |= accumulate(batch, settings.get("per_device_train_batch_size", 32))
     small = dict(layers=layers) | (student or {})
-    word_student(load_masked_lm(teacher), load_tokenizer(teacher), **small) # can it be?
+    one, tok = load_masked_lm(teacher), load_tokenizer(teacher)
+    check_tokenizer_fits(tok, one, (text or {}).get("max_length", 128))
+    word_student(one, tok, **small) # can it be?
     texts = corpus if hasattr(corpus, "map") else read_corpus(corpus)
     sides = two_sides(texts, held_out, seed)
     some = [] if teacher else head_texts(sides, held_out)

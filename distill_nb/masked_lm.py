@@ -25,9 +25,10 @@ from .evaluate import evaluating
 from .files import once
 from .losses import HardTargets
 from .objective import known_labels
-from .teacher import default_teacher, load_pretrained, load_tokenizer
+from .teacher import (check_tokenizer_fits, default_teacher,
+    load_pretrained, load_tokenizer)
 from .saving import save_student
-from .train import Distiller, training_args
+from .train import Distiller, own_precision, training_args
 from .vocabulary import HardWords, has_words, head_only_at, masked_logits
 
 # %% ../nbs/20_masked_lm.ipynb #78544658
@@ -136,10 +137,12 @@ def fit_head(
     expect(n, f"{len(texts)} texts", "ten or more that are not empty")
     settings = dict(learning_rate=1e-3 if freeze else 3e-4, seed=seed,
                     per_device_train_batch_size=64, eval_strategy="no") | settings
+    check_tokenizer_fits(tokenizer, model, max_length)
     rows = token_rows(texts[n:], tokenizer, max_length)
     frozen = [p for p in model.base_model.parameters() if p.requires_grad and freeze]
     with TemporaryDirectory() as tmp:
-        run = WordDistiller(model, None, word_term(model), training_args(tmp, **settings),
+        args = training_args(tmp, **own_precision(settings, model))
+        run = WordDistiller(model, None, word_term(model), args,
                             train_dataset=rows, data_collator=HideWords(tokenizer))
         before = perplexity(model, tokenizer, texts[:n])
         if not getattr(model, "knows_words", True):
@@ -159,6 +162,7 @@ def ready_masked_lm(source, task:Task=None, steps:int=400, seed:int=0, folder=No
 
     On `texts`, or else on those of the task and on docstrings."""
     model, tokenizer = load_masked_lm(source), load_tokenizer(source)
+    check_tokenizer_fits(tokenizer, model)
     if model.knows_words: return model, tokenizer
     if texts is None:
         texts = [t for side in task.sides for t in task["train"][side]]
