@@ -62,7 +62,7 @@ def distil_bilstm(
     fresh() # what cannot be built is refused here, not after an hour
     at.tune_teacher(**dict(seed=seed) | (teacher_settings or {}))
     plan = {**STUDENT, **settings}
-    if baseline: at.fit("student, labels alone", fresh(), **plan)
     run = at.fit("student, distilled", fresh(), teacher=at.teacher, objective=learns,
                  **plan)
+    if baseline: at.fit_baseline(fresh(), run.state.global_step, **plan)
     return at.done(run.student, run.history(), learns)

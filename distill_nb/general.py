@@ -218,7 +218,7 @@ def _fit_and_score(name, model, data, report, folder, **how):
     folder, start = folder and Path(folder)/name.replace(" ", "-"), time.time()
     run = fit_words(model, data.rows, data.collate, folder=folder, name=name, **how)
     report.add(f"student, {name}", word_scores(model, data.batches), model,
-               time.time() - start)
+               time.time() - start, run.state.global_step)
     return run
 
 # %% ../nbs/32_general.ipynb #3de228e1

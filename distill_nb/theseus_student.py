@@ -62,20 +62,25 @@ def distil_theseus(
     return at.done(small, history, f"HardTargets() with blocks replaced by {schedule}")
 
 # %% ../nbs/28_theseus_student.ipynb #81f60377
+def _plain(how): return {k: v for k, v in how.items() if k != "freeze"}
+
 def _direct_row(at, small, plan, post):
     "The same layers, fine-tuned for the steps of both phases."
-    start, how = time.time(), {k: v for k, v in plan.items() if k != "freeze"}
+    start, how = time.time(), _plain(plan)
     if plan["freeze"]: freeze_embeddings(small)
-    fit(small, at.rows, at.tokenizer, name="directly", **how)
-    at.fit("student, labels alone", small, **post)
-    at.report.rows[-1]["seconds"] = time.time() - start
+    first = fit(small, at.rows, at.tokenizer, name="directly", **how)
+    run = fit(small, at.rows, at.tokenizer, name="directly, on", **_plain(post))
+    steps = first.state.global_step + run.state.global_step
+    at.score("student, labels alone", small, time.time() - start, steps)
 
 def _replaced_rows(at, keep, plan, post, schedule, frozen):
     "A row after each phase; the small model, and what was logged."
     start = time.time()
     small, run = replace_blocks(at.teacher, keep, at.rows, at.tokenizer, schedule,
                                 frozen, **plan)
-    at.score("distilled, after replacing", small, time.time() - start)
+    steps = run.state.global_step
+    at.score("distilled, after replacing", small, time.time() - start, steps)
     more = at.fit("distilled, after post-training", small, **post)
+    at.report.rows[-1]["steps"] += steps
     logged = {"replacing": run.history(), "post-training": more.history()}
     return small, pd.concat(logged)

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['DEFAULTS', 'WEIGHTS', 'OBJECTIVE_FILE', 'fast_bf16', 'training_args', 'autocast_fault', 'check_precision',
            'own_precision', 'Distillation', 'label_losses', 'Distiller', 'prediction_metrics', 'place', 'own_args',
-           'check_pair', 'check_logits', 'what_to_trace', 'words_of', 'check_vocabulary', 'moved', 'check_answers',
-           'LossBar', 'show_bar', 'part_of', 'load_all', 'is_whole', 'last_whole']
+           'check_pair', 'check_answered', 'check_logits', 'what_to_trace', 'words_of', 'check_vocabulary', 'moved',
+           'check_answers', 'LossBar', 'show_bar', 'part_of', 'load_all', 'is_whole', 'last_whole']
 
 # %% ../nbs/19_train.ipynb #41bc3c11
 import copy, inspect, json, math, zipfile
@@ -26,7 +26,7 @@ from transformers import Trainer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import IntervalStrategy
 from .cache import (COLUMNS, STATES, TOP_IDS, KeepAnswers,
-    cached_outputs, teacher_columns, uncovered)
+    cached_outputs, teacher_classes, teacher_columns, uncovered)
 from .capture import Outputs, check_parts, trace, unwrap
 from .errors import expect
 from .evaluate import evaluating, metrics
@@ -85,9 +85,9 @@ def check_precision(model, args, trained=True):
 
 def own_precision(settings, *models) -> dict:
     "The settings, without a bf16 that nobody asked for and one of the models lacks."
-    asked = {"bf16", "fp16"} & {*settings} or not fast_bf16(
-        settings.get("use_cpu", False))
-    faults = not asked and any(autocast_fault(m) for m in models if m is not None)
+    unasked = not {"bf16", "fp16"} & {*settings}
+    comes = unasked and fast_bf16(settings.get("use_cpu", False))
+    faults = comes and any(autocast_fault(m) for m in models if m is not None)
     return settings | dict(bf16=False) if faults else settings
 
 # %% ../nbs/19_train.ipynb #a900b558
@@ -151,6 +151,7 @@ class Distiller(OrderedTrainer):
     def __init__(self, student, teacher, objective, args=None, **kwargs):
         data, self.teacher = kwargs.get("train_dataset"), teacher
         self.asked, self.held = as_objective(objective), teacher_columns(data)
+        self.named = teacher_classes(data)
         self.cached = bool(self.held) and not uncovered(self.asked, self.held)
         self.args, tokenizer = own_args(args, kwargs), kwargs.get("processing_class")
         self.processing_class = tokenizer
@@ -170,6 +171,7 @@ class Distiller(OrderedTrainer):
         check_pair(student, self.teacher, self.asked, self.held, self.processing_class)
         check_precision(student, self.args)
         if self.teacher: check_precision(self.teacher, self.args, trained=False)
+        [check_answered(m, self.named) for m in (student, self.teacher) if m]
         set_seed(self.args.seed) # the terms' own parameters are drawn now
         self.student, self.objective = student, copy.deepcopy(self.asked)
         needs, self.of_teacher = what_to_trace(student, self.teacher, self.objective,
@@ -227,6 +229,12 @@ def check_pair(student, teacher, objective, cached=(), tokenizer=None):
         s, t = of(student.config), of(teacher.config)
         expect(s == t or None in (s, t), f"student {what} {s}, teacher {what} {t}",
                "the same in the same order", "Make the student with init_student")
+
+def check_answered(model, classes):
+    "Refuse a model whose classes are not those of cached answers; None is unknown."
+    own = head_names(model.config)
+    expect(None in (classes, own) or classes == own, f"classes {own}, cached answers "
+           f"for {classes}", "the same in the same order", "Ask the teacher anew")
 
 def check_logits(model):
     "Refuse a model whose outputs have no logits."
