@@ -139,8 +139,9 @@ def fit_head(
     rows = token_rows(texts[n:], tokenizer, max_length)
     frozen = [p for p in model.base_model.parameters() if p.requires_grad and freeze]
     with TemporaryDirectory() as tmp:
-        run = WordDistiller(model, None, word_term(model), training_args(tmp, **settings),
-                            train_dataset=rows, data_collator=HideWords(tokenizer))
+        args, collate = training_args(tmp, **settings), HideWords(tokenizer)
+        run = WordDistiller(model, None, word_term(model), args, train_dataset=rows,
+                            data_collator=collate)
         before = perplexity(model, tokenizer, texts[:n])
         if not getattr(model, "knows_words", True):
             start_at_frequency(model, rows["input_ids"])
