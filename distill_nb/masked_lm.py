@@ -142,8 +142,8 @@ def fit_head(
     frozen = [p for p in model.base_model.parameters() if p.requires_grad and freeze]
     with TemporaryDirectory() as tmp:
         args = training_args(tmp, **own_precision(settings, model))
-        run = WordDistiller(model, None, word_term(model), args,
-                            train_dataset=rows, data_collator=HideWords(tokenizer))
+        run = WordDistiller(model, None, word_term(model), args, train_dataset=rows,
+                            data_collator=HideWords(tokenizer))
         before = perplexity(model, tokenizer, texts[:n])
         if not getattr(model, "knows_words", True):
             start_at_frequency(model, rows["input_ids"])

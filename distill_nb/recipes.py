@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 import pandas as pd
 import torch
-from .cache import cache_teacher, worth_caching
+from .cache import CacheError, cache_teacher, worth_caching
 from .data import Task, tokenize
 from .errors import expect
 from .evaluate import Report, metrics, predict
@@ -52,6 +52,13 @@ def run_folder(out, name):
         if world()[0] == 0: shutil.rmtree(folder, ignore_errors=True)
 
 # %% ../nbs/23_recipes.ipynb #0ac97ccf
+def _answered(teacher, rows, tokenizer, bf16):
+    "The rows with the teacher's answers, or as they are where no cache can be kept."
+    try: return cache_teacher(teacher, rows, tokenizer, bf16=bf16)
+    except CacheError as e: # the cache saves time and nothing else
+        warnings.warn(f"the teacher is asked in every epoch: {e}")
+        return rows
+
 def fit(
     model, # trained in place
     rows, # tokenised splits: 'train', and 'validation' for metrics after each epoch
@@ -74,8 +81,7 @@ def fit(
         if cache and teacher and worth_caching(objective, train, args):
             check_pair(model, teacher, objective, tokenizer=tokenizer)
             check_precision(teacher, args, trained=False)
-            train = cache_teacher(place(teacher, args.device), train, tokenizer,
-                                  bf16=args.bf16)
+            train = _answered(place(teacher, args.device), train, tokenizer, args.bf16)
         run = Distiller(model, teacher, objective, args,
                         train_dataset=train, eval_dataset=rows.get("validation"),
                         processing_class=tokenizer,

@@ -166,21 +166,24 @@ class Distiller(OrderedTrainer):
         if self.cached and teacher: check_answers(self)
         elif teacher: place(teacher, self.args.device)
 
-    def pair(self, student):
-        "The student and a copy of the objective, made for it, as one module."
-        check_pair(student, self.teacher, self.asked, self.held, self.processing_class)
-        check_precision(student, self.args)
-        if self.teacher: check_precision(self.teacher, self.args, trained=False)
-        [check_answered(m, self.named) for m in (student, self.teacher) if m]
-        set_seed(self.args.seed) # the terms' own parameters are drawn now
-        self.student, self.objective = student, copy.deepcopy(self.asked)
-        needs, self.of_teacher = what_to_trace(student, self.teacher, self.objective,
-                                               self.held)
-        noise = self.args.neftune_noise_alpha is not None
-        return Distillation(student, self.objective, needs, noise)
+# %% ../nbs/19_train.ipynb #19e0001b
+@patch
+def pair(self:Distiller, student):
+    "The student and a copy of the objective, made for it, as one module."
+    check_pair(student, self.teacher, self.asked, self.held, self.processing_class)
+    check_precision(student, self.args)
+    if self.teacher: check_precision(self.teacher, self.args, trained=False)
+    [check_answered(m, self.named) for m in (student, self.teacher) if m]
+    set_seed(self.args.seed) # the terms' own parameters are drawn now
+    self.student, self.objective = student, copy.deepcopy(self.asked)
+    needs, self.of_teacher = what_to_trace(student, self.teacher, self.objective,
+                                           self.held)
+    noise = self.args.neftune_noise_alpha is not None
+    return Distillation(student, self.objective, needs, noise)
 
-    def call_model_init(self, trial=None):
-        return self.pair(super().call_model_init(trial))
+@patch
+def call_model_init(self:Distiller, trial=None):
+    return self.pair(OrderedTrainer.call_model_init(self, trial))
 
 # %% ../nbs/19_train.ipynb #19e00017
 def prediction_metrics(p):
