@@ -39,6 +39,13 @@ def with_labels(rows):
     expect(known.any(), f"{len(rows)} rows without a label", "one that is known")
     return rows.select(known.nonzero().flatten().tolist())
 
+def _answered(teacher, rows, tokenizer, bf16):
+    "The rows with the teacher's answers, or as they are where no cache can be kept."
+    try: return cache_teacher(teacher, rows, tokenizer, bf16=bf16)
+    except CacheError as e: # the cache saves time and nothing else
+        warnings.warn(f"the teacher is asked in every epoch: {e}")
+        return rows
+
 # %% ../nbs/23_recipes.ipynb #23e00002
 @contextmanager
 def run_folder(out, name):
@@ -52,13 +59,6 @@ def run_folder(out, name):
         if world()[0] == 0: shutil.rmtree(folder, ignore_errors=True)
 
 # %% ../nbs/23_recipes.ipynb #0ac97ccf
-def _answered(teacher, rows, tokenizer, bf16):
-    "The rows with the teacher's answers, or as they are where no cache can be kept."
-    try: return cache_teacher(teacher, rows, tokenizer, bf16=bf16)
-    except CacheError as e: # the cache saves time and nothing else
-        warnings.warn(f"the teacher is asked in every epoch: {e}")
-        return rows
-
 def fit(
     model, # trained in place
     rows, # tokenised splits: 'train', and 'validation' for metrics after each epoch

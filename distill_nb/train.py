@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DEFAULTS', 'WEIGHTS', 'OBJECTIVE_FILE', 'fast_bf16', 'training_args', 'autocast_fault', 'check_precision',
            'own_precision', 'Distillation', 'label_losses', 'Distiller', 'prediction_metrics', 'place', 'own_args',
-           'check_pair', 'check_answered', 'check_logits', 'what_to_trace', 'words_of', 'check_vocabulary', 'moved',
+           'check_pair', 'check_logits', 'what_to_trace', 'words_of', 'check_vocabulary', 'check_answered', 'moved',
            'check_answers', 'LossBar', 'show_bar', 'part_of', 'load_all', 'is_whole', 'last_whole']
 
 # %% ../nbs/19_train.ipynb #41bc3c11
@@ -233,12 +233,6 @@ def check_pair(student, teacher, objective, cached=(), tokenizer=None):
         expect(s == t or None in (s, t), f"student {what} {s}, teacher {what} {t}",
                "the same in the same order", "Make the student with init_student")
 
-def check_answered(model, classes):
-    "Refuse a model whose classes are not those of cached answers; None is unknown."
-    own = head_names(model.config)
-    expect(None in (classes, own) or classes == own, f"classes {own}, cached answers "
-           f"for {classes}", "the same in the same order", "Ask the teacher anew")
-
 def check_logits(model):
     "Refuse a model whose outputs have no logits."
     name = type(unwrap(model)).__name__
@@ -277,6 +271,12 @@ def check_vocabulary(student, teacher, tokenizer=None):
         expect(not other, f"{len(other)} words of the {name} are others to the run's "
                f"tokenizer, such as {other[:1]}", "equal ids for equal words",
                "Tokenise with the teacher's tokenizer, and make the student for it")
+
+def check_answered(model, classes):
+    "Refuse a model whose classes are not those of cached answers; None is unknown."
+    own = head_names(model.config)
+    expect(None in (classes, own) or classes == own, f"classes {own}, cached answers "
+           f"for {classes}", "the same in the same order", "Ask the teacher anew")
 
 # %% ../nbs/19_train.ipynb #2fa6a694
 @patch

@@ -403,6 +403,23 @@ def test_answers_of_another_teacher_or_of_other_classes(tok, tmp_path):
     with pytest.raises(InputError, match=r"student logits \(8, 3\), teacher logits \(8, 2\)"):
         train(tok, tmp_path, bert(1, num_labels=3), None, SoftTargets(), cached, **SIX)
 
+def test_cached_answers_and_heads_agree_on_the_order_of_classes(tok, tmp_path):
+    named = lambda *names, **kw: bert(id2label=dict(enumerate(names)), label2id={n: i for i, n in enumerate(names)}, **kw)
+    cached = cache_teacher(named("bad", "good"), rows(tok), tok, folder=tmp_path/"c")
+    for teacher in (None, named("good", "bad")):
+        student = init_student(named("good", "bad"), [0])
+        with pytest.raises(InputError, match=r"classes \['good', 'bad'\], cached answers for \['bad', 'good'\]"):
+            train(tok, tmp_path, student, teacher, SoftTargets(), cached)
+    train(tok, tmp_path, init_student(named("bad", "good"), [0]), None, SoftTargets(), cached)
+
+def test_a_cache_that_cannot_be_kept_costs_time_only(tok, tmp_path, monkeypatch):
+    (tmp_path/"file").write_text("no folder")
+    monkeypatch.setattr(cache.datasets.config, "HF_DATASETS_CACHE", str(tmp_path/"file"))
+    splits = dict(train=rows(tok, 24), validation=rows(tok, 8))
+    with pytest.warns(UserWarning, match="asked in every epoch: .*cannot be written"):
+        run = fit(init_student(bert(), [0]), splits, tok, ALONE, sharp(), disable_tqdm=True, use_cpu=True, bf16=False)
+    assert not run.cached and run.state.global_step
+
 def test_fit_caches_by_itself(tok, tmp_path, monkeypatch, asked):
     monkeypatch.setattr(cache.datasets.config, "HF_DATASETS_CACHE", str(tmp_path))
     splits = dict(train=rows(tok, 24), validation=rows(tok, 8))
