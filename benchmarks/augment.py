@@ -4,12 +4,15 @@ Ours asks many gaps in a batch and runs the head at the masks alone; the plain w
 pass per word at batch 1, all logits, the vocabulary sorted. Both take turns on the same model and sentences, and their
 candidates are compared. Writes nbs/results/augment-DEVICE.json, which nbs/results/augment.ipynb reads.
 """
-import argparse, json, math, random, time
+import argparse, json, math, random, sys, time
+from contextlib import nullcontext
 from pathlib import Path
+from unittest.mock import patch
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertForMaskedLM
+from distill_nb import augment as augment_page
 from distill_nb.augment import Augmenter, draw, may_go, split_words
 from distill_nb.data import docstrings
 from distill_nb.evaluate import machine
@@ -86,6 +89,23 @@ def measure(name, o, texts):
                    overlap=sum(len({*a} & {*b}) / max(len(a), 1) for a, b in pairs) / len(pairs), ratios=ratios,
                    plain=speed("plain"), ours=speed(bf16), **flops)
 
+def packing(o, texts):
+    "How many times the processor time augmentation with BERT-base takes where no weights are packed, by turns."
+    def spent():
+        start = time.process_time()
+        way.candidates(texts)
+        return time.process_time() - start
+    model, tok, found = BertForMaskedLM(BertConfig()).eval(), load_tokenizer(), {}
+    for bf16 in (False, True):
+        way, ratios = Augmenter(model, tok, bf16=bf16), []
+        for i in range(o.repeats + 1):
+            with packed(model):
+                way.candidates(texts[:2])
+                ours = spent()
+            with patch.object(augment_page, "packed", lambda model: nullcontext()): ratios.append(spent() / ours)
+        found["bfloat16" if bf16 else "float32"] = sorted(ratios[1:])  # the first one warms up
+    return found
+
 def peak(n=2048, device="cpu"):
     "GFLOP/s of this machine's matrix products by precision, plain and packed, best of nine: what no way can pass."
     found = {}
@@ -110,8 +130,13 @@ if __name__ == "__main__":
     p.add_argument("--repeats", type=int, default=5)
     p.add_argument("--batch-tokens", type=int, help="per forward pass (default: by the model's width)")
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    p.add_argument("--packing", action="store_true", help="measure only what packed weights save, beside what the file holds")
     o = p.parse_args()
     texts = [t for t in docstrings().sentence if 10 <= len(t.split()) <= 16][::97][:o.sentences]
+    file = Path(f"nbs/results/augment-{o.device}.json")
+    if o.packing:
+        data = json.loads(file.read_text()) | dict(packing=dict(sentences=len(texts), machine=machine(), ratios=packing(o, texts)))
+        sys.exit(file.write_text(json.dumps(data, indent=1) + "\n") and None)
     results = []
     for name in MODELS:
         for row in measure(name, o, texts):
@@ -121,4 +146,5 @@ if __name__ == "__main__":
     words = sum(len(split_words(t)) for t in texts) / len(texts)
     data = dict(settings={k: v for k, v in vars(o).items()} | dict(words=words), machine=machine(), peak=peak(), drawn_per_s=drawing(small, texts),
                 results=results)
-    Path(f"nbs/results/augment-{o.device}.json").write_text(json.dumps(data, indent=1) + "\n")
+    if o.device == "cpu": data["packing"] = dict(sentences=len(texts), machine=machine(), ratios=packing(o, texts))
+    file.write_text(json.dumps(data, indent=1) + "\n")

@@ -7,7 +7,7 @@ __all__ = ['STOP_WORDS', 'CJK', 'PART', 'PER_TASK', 'WRITE', 'split_words', 'may
            'Augmenter', 'batches', 'draw', 'new_texts', 'augment', 'check_table', 'save_table']
 
 # %% ../nbs/22_augment.ipynb #af3d926a
-import random, re
+import hashlib, io, random, re
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -17,12 +17,12 @@ from datasets import Dataset, DatasetDict
 from datasets.fingerprint import Hasher
 from fastcore.basics import patch
 from tqdm.auto import tqdm
-from .cache import in_turn
 from .data import UNLABELLED, Task, glue_key
 from .errors import expect
+from .evaluate import evaluating
+from .files import atomic_file, in_turn, once, output_file
 from .masked_lm import check_head, masked_logits
 from .packing import packed
-from .files import atomic_file
 from .wordvectors import (WordVectors, embedding_vectors, piece_means,
                                     token_words)
 
@@ -192,15 +192,17 @@ def _most(self:Augmenter):
     return self.batch_tokens or max(at_once // self.model.config.hidden_size, 1)
 
 @patch
-@torch.inference_mode()
 def answers(self:Augmenter, gaps:list)->list:
-    "Per gap the words of the best `n_candidates` tokens."
+    "Per gap the words of the best `n_candidates` tokens; refused where one is NaN."
     out, n = [None] * len(gaps), min(self.n_candidates, len(self.words))
-    device = self.model.device.type
-    with (torch.autocast(device, torch.bfloat16, enabled=self.bf16), packed(self.model)):
+    bf16 = torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.bf16)
+    with evaluating(self.model), bf16, packed(self.model):
         for group in batches([len(g.ids) for g in gaps], self._most()):
-            best = self._logits([gaps[i] for i in group]).topk(n).indices
-            for i, row in zip(group, best.tolist()):
+            best = self._logits([gaps[i] for i in group]).topk(n)
+            # NaN is the largest of all for topk
+            expect(not best.values.isnan().any(), f"{type(self.model).__name__} that "
+                   "answers NaN", "numbers", "Name another masked language model")
+            for i, row in zip(group, best.indices.tolist()):
                 out[i] = [self.words[t] for t in row if self.words[t]]
     return out
 
@@ -285,23 +287,33 @@ def new_texts(name:str)->int:
     "How many new texts per text the paper's code makes for a GLUE task; 30 for others."
     return PER_TASK.get(glue_key(name), 30)
 
+def _digest(raw): return hashlib.sha256(raw).hexdigest()[:16]
+
+def _whole(home, start):
+    "The file of rows from `start` on whose bytes are those that were written, or None."
+    for file in sorted(home.glob(f"{start:09}-*.parquet")):
+        if _digest(file.read_bytes()) == file.stem.partition("-")[2]: return file
+
+def _write(rows, home, start):
+    "New rows as a parquet file, whole or not at all."
+    out = io.BytesIO()
+    Dataset.from_dict(rows).to_parquet(out)
+    raw = out.getvalue()
+    with atomic_file(home/f"{start:09}-{_digest(raw)}.parquet") as new:
+        new.write_bytes(raw)
+
 def _files(plain, augmenter, home, per_file):
     "The names of all files of new rows; those that are missing are made."
     home.mkdir(parents=True, exist_ok=True)
     starts = list(range(0, len(plain), per_file))
-    files = {s: home/f"{s:09}.parquet" for s in starts}
     bar = tqdm(total=len(plain), unit="rows", disable=None)
     with bar, packed(augmenter.model):
         for start in in_turn(starts):
             rows = range(start, min(start + per_file, len(plain)))
-            if not files[start].exists():
-                _write(augmenter(plain[list(rows)], rows), files[start])
+            if not _whole(home, start):
+                _write(augmenter(plain[list(rows)], rows), home, start)
             bar.update(len(rows))
-    return [str(files[s]) for s in starts]
-
-def _write(rows, file):
-    "New rows as a parquet file, whole or not at all."
-    with atomic_file(file) as tmp: Dataset.from_dict(rows).to_parquet(str(tmp))
+    return [str(_whole(home, s)) for s in starts]
 
 # %% ../nbs/22_augment.ipynb #e771bc49
 def augment(
@@ -333,12 +345,15 @@ WRITE = {".tsv": lambda df, f: df.to_csv(f, sep="\t", index=False),
          ".parquet": lambda df, f: df.to_parquet(f)}
 
 def check_table(out, overwrite=False)->Path:
-    "The file's path; refused for another format, or where it exists."
+    "The file's path if it can be written; refused for other formats, or if it exists."
     out = Path(out)
-    expect(out.suffix in WRITE, out.name, f"a name that ends in {', '.join(WRITE)}")
-    expect(overwrite or not out.exists(), f"{out} exists", "a new file",
-           "Name another one, or say --overwrite")
-    return out
+    expect(out.suffix.lower() in WRITE, out.name,
+           f"a name that ends in {', '.join(WRITE)}")
+    return once(lambda: output_file(out, overwrite))
+
+def _table(df, out):
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(out) as new: WRITE[out.suffix.lower()](df, new)
 
 def save_table(task:Task, out):
     "Write the training texts with the names of their classes; whole or not at all."
@@ -346,5 +361,4 @@ def save_table(task:Task, out):
     if task.labels: # a label that is not known is an empty field
         names = dict(enumerate(task.labels))
         df["label"] = df.label.map(names)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(out) as tmp: WRITE[out.suffix](df, tmp)
+    once(lambda: _table(df, out))

@@ -198,6 +198,7 @@ def _disk_error(e) -> OSError:
     said = [x for x in chain if isinstance(x, OSError)]
     return said[-1] if said else OSError(0, str(chain[0]))
 
+# %% ../nbs/29_cache.ipynb #f0b1aecc
 def _write(question, part, stem, ask) -> Path:
     "Ask, and write the answers to a file that bears their hash."
     tmp, failed = stem.with_name(f"tmp{secrets.token_hex(8)}.part"), []

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EVALUATE', 'AUGMENT', 'DEMO', 'add_options', 'quiet_libraries', 'run_demo', 'task_of', 'run_evaluate', 'run_augment',
-           'run_train', 'recipe_of', 'parser', 'interrupts', 'what_is_kept', 'main']
+           'run_train', 'recipe_of', 'parser', 'Signals', 'interrupts', 'what_is_kept', 'main']
 
 # %% ../nbs/34_cli.ipynb #a79dc1c3
 import argparse, json, os, signal, sys, threading, time, warnings
@@ -66,7 +66,7 @@ def run_demo(o):
 
 # %% ../nbs/34_cli.ipynb #62fd50a8
 def task_of(o, model):
-    "The options' task with the classes of a model's head; all rows where six are given."
+    "The options' task with the classes of a model's head; all rows of a tiny file."
     from distill_nb.data import TooFew, load_task
     from distill_nb.evaluate import as_head
     from distill_nb.teacher import check_labels, head_names
@@ -152,25 +152,41 @@ def parser(recipe="layers") -> argparse.ArgumentParser:
     return top
 
 # %% ../nbs/34_cli.ipynb #83e2f9be
-@contextmanager
-def interrupts():
-    "SIGINT and SIGTERM raise KeyboardInterrupt; yields the list of those that came."
-    me, got, last = os.getpid(), [], [-9.]
-    def stop(number, frame):
-        if os.getpid() != me: # a worker: die as if there were no handler
+class Signals:
+    "SIGINT and SIGTERM raise KeyboardInterrupt once; `got` lists those that came."
+    kinds = signal.SIGINT, signal.SIGTERM
+    def __init__(self): self.me, self.got, self.last = os.getpid(), [], -9.
+
+    def stop(self, number, frame):
+        if os.getpid() != self.me: # a worker: die as if there were no handler
             signal.signal(number, signal.SIG_DFL)
             return os.kill(os.getpid(), number)
-        got.append(number)
-        double, last[0] = time.monotonic() - last[0] < 1, time.monotonic()
-        if not double: raise KeyboardInterrupt # a shell and a scheduler send two
-    here = threading.current_thread() is threading.main_thread()
-    old = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
-    old = {n: h for n, h in old.items() if here and h is not signal.SIG_IGN}
-    for n in old: signal.signal(n, stop)
-    try: yield got
+        now, before = time.monotonic(), self.last
+        self.last = now
+        self.got.append(number)
+        if now - before > 1: raise KeyboardInterrupt # schedulers send two at once
+
+    def lost(self, problem):
+        "What a destructor raises is lost: then the signal comes again."
+        if not (self.got and isinstance(problem.exc_value, KeyboardInterrupt)):
+            return sys.__unraisablehook__(problem)
+        self.last = -9.
+        threading.Timer(.05, os.kill, (self.me, self.got[0])).start()
+
+@contextmanager
+def interrupts():
+    "Inside, `Signals` are listened to, unless the shell said that they be ignored."
+    new, here = Signals(), threading.current_thread() is threading.main_thread()
+    old, hook = {n: signal.getsignal(n) for n in new.kinds if here}, sys.unraisablehook
+    old = {n: handler for n, handler in old.items() if handler != signal.SIG_IGN}
+    for n in old: signal.signal(n, new.stop)
+    sys.unraisablehook = new.lost
+    try: yield new.got
     finally:
+        sys.unraisablehook = hook
         for n, handler in old.items(): signal.signal(n, handler)
 
+# %% ../nbs/34_cli.ipynb #c4acbb46
 def what_is_kept(o, since:float) -> str:
     "What a command that began at the time `since` leaves when it is interrupted."
     out, found = getattr(o, "out", None), []

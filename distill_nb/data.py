@@ -70,7 +70,7 @@ LIBRARIES = ["torch", "transformers", "datasets", "numpy", "pandas", "matplotlib
 SKIPPED = {"site-packages", "test", "tests", "testing", "models", "idlelib"}
 
 def package_roots(package:str) -> list:
-    "Folders of a package, several for a namespace, or the file of a module; [] if none."
+    "Folders of a package (a namespace has several), or the file of a module, or []."
     if package == "python": return [Path(sysconfig.get_paths()["stdlib"])]
     spec = find_spec(package)
     if spec is None: return []
@@ -80,7 +80,8 @@ def python_files(root) -> list:
     "(names below `root`, file) of Python files in a folder or a zip, or of one file."
     root = Path(root)
     if root.is_file(): return [((root.name,), root)]
-    if root.is_dir(): return [(f.relative_to(root).parts, f) for f in root.rglob("*.py")]
+    if root.is_dir():
+        return [(f.relative_to(root).parts, f) for f in root.rglob("*.py")]
     archive = next((p for p in root.parents if p.is_file()), None)
     if archive is None: return []
     inside = root.relative_to(archive).as_posix() + "/"
@@ -113,14 +114,16 @@ def end_with_parent():
     def watch(parent):
         parent.join()
         os._exit(1)
-    if parent := parent_process(): Thread(target=watch, args=[parent], daemon=True).start()
+    parent = parent_process()
+    if parent: Thread(target=watch, args=[parent], daemon=True).start()
 
 def read_slice(part:str) -> list:
     "The rows of one slice, 'package==version#i/n'."
     package, i, n = re.fullmatch(r"(\w+)==.*#(\d+)/(\d+)", part).groups()
     rows = []
     for file in package_files(package)[int(i)::int(n)]:
-        text, where = file.read_bytes().decode("utf-8", "replace"), f"{package}/{file.name}"
+        text = file.read_bytes().decode("utf-8", "replace")
+        where = f"{package}/{file.name}"
         rows += [dict(package=package, file=where, name=name, sentence=sentence)
                  for name, sentence in read_docstrings(text)]
     return rows
@@ -254,7 +257,7 @@ def _scores(y, name):
 # %% ../nbs/16_data.ipynb #34dcaace
 def _tell_copies(frames, keys, name):
     "Say how many texts of the source's other splits are in its train split too."
-    for s in set(frames) - {"train"}:
+    for s in [s for s in frames if s != "train"]:
         n = len(frames[s][keys].drop_duplicates().merge(
             frames["train"][keys].drop_duplicates()))
         if n: warnings.warn(f"{name}: {n:,} texts of {s} are in train too: "
@@ -320,6 +323,7 @@ def _check(kind, allowed, what):
     expect(kind is None or kind in allowed, f"{what}={kind!r}",
            " or ".join(map(repr, allowed)))
 
+# %% ../nbs/16_data.ipynb #eba71f08
 def make_task(
     name:str,
     frames:dict, # split -> frame with the columns text, (pair,) label
@@ -333,7 +337,7 @@ def make_task(
     df, keys = _clean(frames, name)
     y = df["label"] = read_labels(df.label, name, labels,
                                   kind and kind == "regression")
-    scores = not labels and is_score({*y} - {""})
+    scores = not labels and is_score({*y.unique()} - {""})
     kind = kind or ("regression" if scores else "classification")
     _check(metric, METRICS[kind], f"metric of a {kind}")
     if kind == "regression": df["label"], labels = _scores(y, name), None
@@ -341,7 +345,8 @@ def make_task(
     parts = dict(list(df.groupby("split", sort=False)))
     if hold_out: parts = _with_splits(parts, keys, name)
     if hold_out and labels:
-        _tell_lacking({s: parts[s] for s in {"train", *frames} & {*parts}}, labels, name)
+        own = [s for s in HELD_OUT if s in frames and s in parts]
+        _tell_lacking({s: parts[s] for s in ("train", *own)}, labels, name)
     splits = DatasetDict({
         s: Dataset.from_pandas(parts[s][[*keys, "label"]], preserve_index=False)
         for s in ("train", "validation", "test") if s in parts})

@@ -60,7 +60,8 @@ def demo(
         task = hide_labels(load_task("bshift"), b.pop("labelled"), b.pop("total"))
         total, labelled = task.table().loc["train", ["rows", "labelled"]].astype(int)
         say(f"bshift: {total} texts, {labelled} of them with a label, "
-            f"{len(task['test'])} to test. One teacher and two students will be trained.")
+            f"{len(task['test'])} to test. "
+            "One teacher and two students will be trained.")
         got = distil_task(task, teacher, objective=SoftTargets(T=2), seed=seed, **b)
         got.report.rows.insert(0, dict(model="bag of words", **bag_of_words(task)))
         got.report.note += (f"; {labelled} labels, {total} texts, "

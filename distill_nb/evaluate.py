@@ -121,15 +121,15 @@ def as_head(task:Task, config) -> Task:
     Raises `InputError` for classes that the head does not have."""
     names = head_names(config, task.labels or ())
     if None in (names, task.labels) or names == task.labels: return task
-    strange = sorted({*task.labels} - {*names})
-    expect(not strange, f"{task.name}: the class {strange[:1]}", f"one of the head's "
-           f"{names}", "Rename the labels, or take a model that was trained on them")
+    expect({*task.labels} <= {*names}, f"the head has the classes {names}",
+           f"those of {task.name}, {task.labels}",
+           "Rename the labels, or take a model that was trained on them")
     new = {i: names.index(n) for i, n in enumerate(task.labels)}
     splits = task.splits.map(lambda r: {"label": new.get(r["label"], r["label"])})
     return Task(task.name, splits, list(names), task.metric)
 
 def pick_split(task:Task, split="test") -> Task:
-    "The task with one of its splits, or with its rows of 'all' splits, under that name."
+    "The task with one split, or with the rows of 'all' of them under that name."
     splits = task.splits
     expect(split == "all" or split in splits, f"split {split!r}",
            f"one of {[*splits, 'all']}")
@@ -143,12 +143,9 @@ def evaluate(
     batch_size=64,
 ) -> dict:
     "Metrics of `model` on one split of `task`, whose classes are matched by name."
-    check_tokenizer_fits(tokenizer, model)
+    check_tokenizer_fits(tokenizer, model, max_length)
     some = match_labels(as_head(pick_split(task, split), model.config), model)
-    rows, most = tokenize(some, tokenizer, max_length)[split], longest(model)
-    n = max(rows["length"])
-    expect(most is None or n <= most, f"a text of {n} tokens", f"at most {most}, the "
-           "model's positions", f"Set max_length={most}, or --max-length {most}")
+    rows = tokenize(some, tokenizer, max_length)[split]
     return metrics(predict(model, rows, tokenizer, batch_size), rows["labels"])
 
 # %% ../nbs/18_evaluate.ipynb #264d2e7a
@@ -184,6 +181,7 @@ def cpu_threads(n):
     try: yield torch.get_num_threads()
     finally: torch.set_num_threads(before)
 
+# %% ../nbs/18_evaluate.ipynb #001ad276
 def _pass_time(model, batch):
     "Milliseconds of one forward pass, waiting for an accelerator to finish."
     wait = model.device.type != "cpu"
@@ -230,7 +228,7 @@ class Report:
     def __post_init__(self): self.models = [] # (row, model), to be timed
 
     def add(self, name, scores:dict, model=None, seconds=None, steps=None):
-        """Add a row of metrics, with a `model` its size and latency; returns the report.
+        """Add a row of metrics, with a `model` its size and time; returns the report.
 
         `seconds` and optimizer `steps` are those of the model's training."""
         row = dict(model=name, **scores)
@@ -242,26 +240,29 @@ class Report:
         self.rows.append(row)
         return self
 
-    def time(self, **how):
-        "Measure all rows' models by turns, see `latencies`; returns the report."
-        here = [(row, m) for row, m in self.models if any(row is r for r in self.rows)]
-        if not here: return self
-        for (row, _), took in zip(here, latencies([m for _, m in here], **how)):
-            row |= dict(ms=took.ms, spread=took.spread())
-            self.timed = f"{took.conditions()}, median and quartiles of " \
-                         f"{took.repeats} passes by turns"
-        return self
+# %% ../nbs/18_evaluate.ipynb #45a129c4
+@patch
+def time(self:Report, **how):
+    "Measure all rows' models by turns, see `latencies`; returns the report."
+    here = [(row, m) for row, m in self.models if any(row is r for r in self.rows)]
+    if not here: return self
+    for (row, _), took in zip(here, latencies([m for _, m in here], **how)):
+        row |= dict(ms=took.ms, spread=took.spread())
+        self.timed = f"{took.conditions()}, median and quartiles of " \
+                     f"{took.repeats} passes by turns"
+    return self
 
-    def table(self) -> pd.DataFrame:
-        "The rows; what each keeps of the first model's score, how much faster it is."
-        if any("ms" not in row for row, _ in self.models): self.time()
-        df = pd.DataFrame(self.rows).set_index("model")
-        sized = df[df.ms.notna()] if "ms" in df else df.iloc[:0]
-        if len(sized):
-            kept = df[self.metric] / (sized[self.metric].iloc[0] or math.nan)
-            df["kept"] = kept.where(df.ms.notna())
-            df["faster"] = sized.ms.iloc[0] / df.ms
-        return df
+@patch
+def table(self:Report) -> pd.DataFrame:
+    "The rows; what each keeps of the first model's score, how much faster it is."
+    if any("ms" not in row for row, _ in self.models): self.time()
+    df = pd.DataFrame(self.rows).set_index("model")
+    sized = df[df.ms.notna()] if "ms" in df else df.iloc[:0]
+    if len(sized):
+        kept = df[self.metric] / (sized[self.metric].iloc[0] or math.nan)
+        df["kept"] = kept.where(df.ms.notna())
+        df["faster"] = sized.ms.iloc[0] / df.ms
+    return df
 
 # %% ../nbs/18_evaluate.ipynb #6cb9cf53
 FORMATS = dict(parameters="{:,.0f}", mb="{:.1f}", ms="{:.2f}", seconds="{:.0f}",

@@ -18,15 +18,16 @@ def as_text(column, where="") -> pd.Series:
 
     Raises `InputError` for what is no single value, a list or a record."""
     several = list, tuple, set, dict, bytes, np.ndarray
-    for i, v in enumerate(column, 1):
-        expect(not isinstance(v, several), f"{where}, row {i}: {column.name} {v!s:.60}",
-               "one value in each row", "Several labels or texts are not supported")
-    def one(v):
+    def one(i, v):
         if isinstance(v, str): return v.strip()
+        if isinstance(v, several): expect(
+            False, f"{where}, row {i}: {column.name} {v!s:.60}", "one value in a row",
+            "Several labels or texts are not supported")
         if v is None or v is pd.NA or v != v: return "" # NaN is not itself
         if isinstance(v, (float, np.floating)) and v.is_integer(): v = int(v)
         return str(v).strip()
-    return column.astype(object).map(one).astype(object)
+    plain = [one(i, v) for i, v in enumerate(column.astype(object), 1)]
+    return pd.Series(plain, column.index, dtype=object)
 
 # %% ../nbs/46_labels.ipynb #92808b95
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -113,6 +114,7 @@ def _tell_names(names, where):
     if kept: warnings.warn(f"{where}: {kept} is a class, written like the others. "
                            "Empty the field of a row without a label")
 
+# %% ../nbs/46_labels.ipynb #69d2faea
 def read_labels(
     y, # a Series of labels as text
     where="", # what the messages begin with
@@ -120,18 +122,19 @@ def read_labels(
     scores=None, # are the labels scores? None: if one of them has a fraction
 ) -> pd.Series:
     "The labels with one spelling per class, and '' where there is none."
-    names, known = {*y} - {""}, {*(known or ())}
+    names, known = {*y.unique()} - {""}, {*(known or ())}
     named = {n for n in names if n.lower() in MISSING} - known
     y = _drop(y, named if known or scores else missing_names(names), where)
-    names = {*y} - {""}
+    names = {*y.unique()} - {""}
     if scores is None: scores = not known and is_score(names)
     if scores: return y
     new = {old: n for old, n in spellings(names - known).items()
            if not known or n in known}
-    merged = ", ".join(f"{old!r} is {n!r}" for old, n in [*new.items()][:5] if n in names)
-    if merged: warnings.warn(f"{where}: labels are compared as numbers: {merged}")
-    y = y.map(lambda v: new.get(v, v))
+    merged = [f"{old!r} is {n!r}" for old, n in new.items() if n in names]
+    if merged: warnings.warn(
+        f"{where}: labels are compared as numbers: {', '.join(merged[:5])}")
+    if new: y = y.map(lambda v: new.get(v, v))
     if known: return y
-    y = _drop(y, hidden_names({*y} - {""}), where)
-    _tell_names(sorted({*y} - {""}), where)
+    y = _drop(y, hidden_names({*y.unique()} - {""}), where)
+    _tell_names(sorted({*y.unique()} - {""}), where)
     return y

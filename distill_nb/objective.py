@@ -166,7 +166,7 @@ def settings(self:Term) -> str:
 
 @patch
 def key(self:Term) -> list:
-    "All that changes this term's numbers, to be hashed: class, weight, settings, tensors."
+    "All that changes the term's numbers, to be hashed: class, weight, state, tensors."
     kind, tensors = type(self), self.state_dict()
     return [f"{kind.__module__}.{kind.__qualname__}", self.unit, float(self.weight),
             self.state(), {k: v for k, v in tensors.items() if k.split(".")[0]

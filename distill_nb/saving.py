@@ -16,14 +16,14 @@ from distill_nb.files import (atomic_file, once, output_folder, real_path,
     whole_folder)
 from .teacher import quiet
 
-# %% ../nbs/44_saving.ipynb #17b0f432
+# %% ../nbs/44_saving.ipynb #973ffcd1
 def check_finite(model):
     "Refuse a model with weights that are NaN or infinite."
     bad = [name for name, w in model.state_dict().items()
            if w.is_floating_point() and not w.isfinite().all()]
     expect(not bad, f"NaN or infinite numbers in {len(bad)} tensors of the model, "
-           f"first in {', '.join(bad[:2])}", "numbers", "The training diverged: try a lower "
-           "learning rate")
+           f"first in {', '.join(bad[:2])}", "numbers",
+           "The training diverged: try a lower learning rate")
 
 # %% ../nbs/44_saving.ipynb #45085642
 def honest_config(folder):

@@ -15,8 +15,8 @@ import pandas as pd
 from .errors import InputError, expect
 
 # %% ../nbs/45_tables.ipynb #7aa7e754
-MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32",
-         b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe\0\0": "utf-32",
+         b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 def decode(raw:bytes, where="") -> str:
     "The text of a file's bytes; `InputError` with the line that cannot be read."
@@ -45,7 +45,7 @@ def _records(text, sep, where, **quoting):
                             **quoting), 1
     try:
         for row in rows:
-            if any(map(str.strip, row)): yield line, row
+            if "".join(row).strip(): yield line, row
             line = rows.line_num + 1
     except csv.Error as e:
         expect(False, f"{where}, line {line}: {e}", "one quote before a field and one "
@@ -57,9 +57,10 @@ def parse(text:str, sep=",", where="", **quoting) -> list:
     for line, row in _records(text, sep, where, **quoting):
         n = len(table[0]) if table else 1
         while len(row) > n and not row[-1].strip(): row.pop() # a separator at the end
-        expect(not table or len(row) == n, f"{where}, line {line}: {len(row)} fields",
-               f"{n}, as in the header", f"Quote texts that hold {sep!r} or line breaks"
-               "; row names need a name in the header too")
+        if table and len(row) != n: expect(
+            False, f"{where}, line {line}: {len(row)} fields", f"{n}, as in the header",
+            f"Quote texts that hold {sep!r} or line breaks; row names need a name in "
+            "the header too")
         table.append(row)
     return table
 
@@ -107,17 +108,6 @@ def read_text_table(text:str, usual=",", where="") -> pd.DataFrame:
     return df.replace("\ue000", "\r", regex=True) if "\ue000" in text else df
 
 # %% ../nbs/45_tables.ipynb #f0f10c8b
-def _lines(text, where):
-    "The values of a text with one JSON value on each line."
-    out = []
-    for i, line in enumerate(text.split("\n"), 1):
-        if not line.strip(): continue
-        try: out.append(json.loads(line))
-        except ValueError as e:
-            expect(False, f"{where}, line {i}: cannot be read ({e})", "JSON",
-                   "Check the file's format")
-    return out
-
 def _from_dict(data, where):
     "A table of one JSON object: columns, rows by name, or a table under one key."
     if {"columns", "data"} <= set(data):
@@ -143,6 +133,18 @@ def from_json(data, where="") -> pd.DataFrame:
         expect(isinstance(row, dict), f"{where}: record {i} is {row!r:.40}",
                "an object with names", 'Write {"text": ..., "label": ...}')
     return pd.DataFrame(data, dtype=object)
+
+# %% ../nbs/45_tables.ipynb #5e59121c
+def _lines(text, where):
+    "The values of a text with one JSON value on each line."
+    out = []
+    for i, line in enumerate(text.split("\n"), 1):
+        if not line.strip(): continue
+        try: out.append(json.loads(line))
+        except ValueError as e:
+            expect(False, f"{where}, line {i}: cannot be read ({e})", "JSON",
+                   "Check the file's format")
+    return out
 
 def read_json(text:str, where="") -> pd.DataFrame:
     "A table from JSON, or from one JSON record per line."

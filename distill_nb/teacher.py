@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['DEFAULT_TEACHER', 'PACKAGE', 'SHA256', 'POINTER', 'OURS', 'LARGEST', 'FRESH', 'SPARE', 'PLACES', 'sha256',
            'check_files', 'default_teacher', 'quiet', 'check_config', 'check_source', 'lost_tensors', 'stray_tensors',
-           'check_arrived', 'check_numbers', 'check_first_answer', 'load_pretrained', 'head_names', 'head_config',
-           'check_labels', 'load_tokenizer', 'load_teacher', 'longest', 'check_tokenizer_fits', 'learn_characters',
-           'match_labels']
+           'check_arrived', 'check_numbers', 'few_tokens', 'check_first_answer', 'load_pretrained', 'head_names',
+           'head_config', 'check_labels', 'load_tokenizer', 'load_teacher', 'longest', 'check_tokenizer_fits',
+           'learn_characters', 'match_labels']
 
 # %% ../nbs/17_teacher.ipynb #c25b2193
 import hashlib, logging, math, warnings
@@ -123,6 +123,8 @@ def check_config(said:dict):
     for name in "attn_implementation", "_attn_implementation":
         expect(said.get(name) in (None, "sdpa", "eager"), f"{name} {said.get(name)!r}",
                "'sdpa' or 'eager'", "Remove it from config.json: no code is fetched")
+    classes = said.get("architectures") or []
+    expect(isinstance(classes, list), f"architectures {classes!r}", "a list of names")
     for path, n in _numbers(said):
         expect(math.isfinite(n), f"{path}={n} in config.json", "a finite number")
         most = LARGEST.get(path.rpartition(".")[2], n)
@@ -183,12 +185,16 @@ def check_numbers(model):
            "Take a checkpoint from before the training went astray")
 
 # %% ../nbs/17_teacher.ipynb #30a51041
+def few_tokens(model)->dict:
+    "A batch of a few tokens that the model has, where the model is."
+    batch = {k: x.to(model.device) for k, x in model.dummy_inputs.items()}
+    batch["input_ids"] %= model.get_input_embeddings().weight.shape[0]
+    return batch
+
 @torch.no_grad()
 def check_first_answer(model):
     "Refuse a model, just loaded, that cannot answer a few tokens with numbers."
-    batch = dict(model.dummy_inputs)
-    batch["input_ids"] %= model.get_input_embeddings().weight.shape[0]
-    z = model(**batch)[0]
+    z = model(**few_tokens(model))[0]
     expect(z.isfinite().all(), "it answers a few tokens with NaN or infinity",
            "numbers", "Look at its config.json")
 
@@ -285,8 +291,9 @@ def load_teacher(source=None, task:Task=None) -> PreTrainedModel:
     trained head has other labels than the task."""
     source, auto = source or default_teacher(), AutoModelForSequenceClassification
     model, info = load_pretrained(auto, source, output_loading_info=True)
-    made_for = (model.config.architectures or ["ForSequenceClassification"])[0]
-    knows_task = not info["missing_keys"] and made_for.endswith("SequenceClassification")
+    made_for = str((model.config.architectures or ["SequenceClassification"])[0])
+    own = made_for.endswith("SequenceClassification") # a tagger's head may fit too
+    knows_task = own and not info["missing_keys"]
     if task is not None and knows_task: check_labels(model.config, task)
     elif task is not None: model = load_pretrained(
         auto, source, ignore_mismatched_sizes=True, **head_config(task)) # a new head

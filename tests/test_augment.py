@@ -7,9 +7,10 @@ import pytest, torch
 from safetensors.torch import load_file
 from transformers import (AutoConfig, AutoModelForMaskedLM, BertConfig, BertForMaskedLM, BertTokenizer, RobertaTokenizer)
 from distill_nb import augment as module
-from distill_nb.augment import Augmenter, augment, draw, match_case, may_go, new_texts, split_words, stretches, token_words
+from distill_nb.augment import Augmenter, augment, check_table, save_table, draw, match_case, may_go, new_texts, split_words, stretches, token_words
 from distill_nb.data import load_task, make_task, tokenize
 from distill_nb.errors import InputError
+from distill_nb.tables import read_table
 from distill_nb.masked_lm import check_head, fit_head, load_masked_lm, masked_logits, perplexity
 from distill_nb.wordvectors import WordVectors, embedding_vectors, piece_means, read_vectors, token_words
 from families import EXTRA, V, build
@@ -175,21 +176,56 @@ def test_a_killed_run_goes_on_where_it_stopped(aug, tmp_path, monkeypatch):
     monkeypatch.setattr(Augmenter, "candidates", dies)
     with pytest.raises(KeyboardInterrupt): augment(toy(), aug, folder=tmp_path/"b", rows_per_file=5)
     left = sorted(p.name for p in (tmp_path/"b").rglob("*") if p.is_file())
-    assert left == ["000000000.parquet", "000000005.parquet"]  # nothing half-written
+    assert [name.partition("-")[0] for name in left] == ["000000000", "000000005"]  # nothing half-written
     again = augment(toy(), aug, folder=tmp_path/"b", rows_per_file=5)
     n = len(toy()["train"])
     assert len(asked) == 3 + -(-n // 5) - 2  # the two finished files were not asked again
     assert again["train"][:] == whole["train"][:]
 
+DAMAGE = {"a flipped bit": lambda raw: raw[:len(raw) // 3] + bytes([raw[len(raw) // 3] ^ 4]) + raw[len(raw) // 3 + 1:],
+          "the footer's bit": lambda raw: raw[:-40] + bytes([raw[-40] ^ 1]) + raw[-39:], "cut": lambda raw: raw[:len(raw) // 2],
+          "zeros": lambda raw: raw[:len(raw) // 2] + bytes(len(raw) - len(raw) // 2), "empty": lambda raw: b"", "other": lambda raw: b"PAR1" * 9}
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_file_is_made_again(aug, tmp_path, damage):
+    whole = augment(toy(), aug, folder=tmp_path/"a", rows_per_file=10)["train"][:]
+    parts = sorted((tmp_path/"a").rglob("*.parquet"))
+    raw = parts[1].read_bytes()
+    parts[1].write_bytes(DAMAGE[damage](raw))
+    assert augment(toy(), aug, folder=tmp_path/"a", rows_per_file=10)["train"][:] == whole
+    assert parts[1].read_bytes() == raw
+
+def test_dropout_is_off_whatever_the_models_mode(tok, tmp_path):
+    torch.manual_seed(0)
+    model = BertForMaskedLM(BertConfig(vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+                                       max_position_embeddings=40, initializer_range=.5, hidden_dropout_prob=.4)).train()
+    model.bert.pooler, modes = None, [m.training for m in model.modules()]
+    model.bert.embeddings.eval()
+    modes = [m.training for m in model.modules()]
+    aug = Augmenter(model, tok, n_candidates=5, n=6)
+    first = aug.candidates(TEXTS)
+    assert first == aug.candidates(TEXTS) and modes == [m.training for m in model.modules()]
+    assert first == Augmenter(model.eval(), tok, n_candidates=5, n=6).candidates(TEXTS)
+
+def test_answers_that_are_nan_are_refused(lm, tok, tmp_path):
+    import copy
+    broken = copy.deepcopy(lm)
+    broken.bert.encoder.layer[0].output.dense.weight.data[0, 0] = float("nan")
+    aug = Augmenter(broken, tok, WordVectors(["a"], torch.ones(1, 2)))
+    with pytest.raises(InputError, match="answers NaN"): aug.candidates(["the good film"])
+    with pytest.raises(InputError, match="answers NaN"): augment(toy(), aug, folder=tmp_path)
+    assert not list(tmp_path.rglob("*.parquet"))
+    with pytest.raises(InputError, match=r"vectors of \['dog'\]"): WordVectors(["cat", "dog"], torch.tensor([[1., 2], [float("nan"), 1]]))
+
 def test_processes_share_the_work_and_agree(aug, tmp_path, monkeypatch):
     whole = augment(toy(), aug, folder=tmp_path/"one", rows_per_file=5)
     done = []
     write = module._write
-    monkeypatch.setattr(module, "_write", lambda rows, file: (done.append(file.name), write(rows, file)))
+    monkeypatch.setattr(module, "_write", lambda rows, home, start: (done.append(start), write(rows, home, start)))
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     second = augment(toy(), aug, folder=tmp_path/"two", rows_per_file=5)
-    assert done[0] == "000000005.parquet" and second["train"][:] == whole["train"][:]
+    assert done[0] == 5 and second["train"][:] == whole["train"][:]
 
 def test_any_change_begins_anew(aug, tmp_path, lm):
     base = aug.key("x")
@@ -224,6 +260,34 @@ def test_settings_that_are_refused(aug, change, message):
 def test_labels_that_are_refused(aug):
     with pytest.raises(InputError, match="labels='gold'"): augment(toy(), aug, labels="gold")
 
+# As a file
+
+ODD = ['she said "no"', '"all of it"', 'an odd " one', "two\tfields", "two\nlines", "dos\r\nlines", "a\rmac", " spaces ", "comma, comma", "semi;colon", "NA", "null", "007",
+       "1.50", "'single'", "back\\slash", "\\t", '\\"', "#hash", "=1+1", "Grüße 好 🙂", "\u00a0nbsp", "\ufeffbom", "|pipe|", '""', '"', "a\u2028b", "true", "-", "x" * 200_000]
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".parquet", ".TSV", ".CSV"])
+@pytest.mark.parametrize("texts", [ODD, [t for t in ODD if '"' in t], ["\t", *ODD[:12]]] + [[t, "plain"] for t in ODD[:9]], ids=lambda t: f"{len(t)} {t[0][:9]!r}")
+def test_what_is_written_is_read(tmp_path, ending, texts):
+    "A table of odd texts, pairs and unknown labels comes back as it was."
+    filler = [f"plain text {i}" for i in range(60)]
+    rows = [*texts, *filler]
+    task = make_task("odd", dict(train=pd.DataFrame(dict(text=rows, pair=rows[::-1], label=["no" if i % 2 else "yes" for i in range(len(rows))])),
+                                 test=pd.DataFrame(dict(text=filler, pair=filler, label=["no", "yes"] * 30))))
+    out = check_table(tmp_path/"new"/f"t{ending}")
+    save_table(task, out)
+    df, written = read_table(out), task["train"].to_pandas()
+    assert df["text"].tolist() == written["text"].tolist() and df["pair"].tolist() == written["pair"].tolist()
+    assert df["label"].tolist() == [task.labels[i] for i in written["label"]]
+
+def test_where_a_table_can_go(tmp_path):
+    (tmp_path/"t.csv").write_text("mine")
+    (tmp_path/"file").write_text("")
+    for bad, message in {"t.csv": "exists", "t.xlsx": "a name that ends in", "file/t.csv": "cannot be written", "t": "a name that ends in"}.items():
+        with pytest.raises(InputError, match=message): check_table(tmp_path/bad)
+    assert check_table(tmp_path/"t.csv", overwrite=True) == tmp_path/"t.csv" and (tmp_path/"t.csv").read_text() == "mine"
+    save_table(make_task("x", dict(train=pd.DataFrame(dict(text=list("abcdefghijkl" * 3), label=["a", "b"] * 18)))), tmp_path/"t.csv")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "t.csv"]
+
 # Word vectors
 
 def test_a_fresh_head_is_refused(tok, lm, tmp_path):
@@ -234,12 +298,48 @@ def test_a_fresh_head_is_refused(tok, lm, tmp_path):
     lm.save_pretrained(tmp_path/"whole")
     check_head(load_masked_lm(tmp_path/"whole"))
 
+def vectors(tmp_path, raw, name="v.txt"):
+    (tmp_path/name).write_bytes(raw if isinstance(raw, bytes) else raw.encode())
+    return read_vectors(tmp_path/name)
+
 @pytest.mark.parametrize("lines, message", [
-    ("cat 1 2\ndog 1\n", "line 2: 1 numbers: expected 2"), ("cat 1 2\ndog 1 2 3\n", "line 2: 3 numbers"), ("", "no word"),
-    ("cat one two\n", "line 1"), ("cat 1\n", "line 1: 1 numbers: expected two or more")])
+    ("cat 1 2\ndog 1\n", "line 2: 1 numbers: expected 2"), ("cat 1 2\ndog 1 2 3\n", "line 2: 3 numbers"), ("", "no word"), ("\n \n", "no word"),
+    ("3 2\n", "no word"), ("cat one two\n", "line 1"), ("cat 1\n", "line 1: 1 numbers"), ("cat 1 2\n\ndog nan 1\n", "line 3: a number that is not finite"),
+    ("cat 1 2\ndog inf 1\n", "line 2"), ("cat 1 2\ndog 1e39 1\n", "line 2"), ("cat 1 2\ndog -1e999 1\n", "line 2"), ("cat 1 2\ndog 1,5 2\n", "line 2"),
+    ("cat,1,2\ndog,1,2\n", "line 1"), ("2 300\ncat 1 2\ndog 1 2\n", "line 2: 2 numbers: expected 300"), ("cat 1 2\ngrün 1 2\n".encode("latin-1"), "line 2"),
+    ("cat 1 2\n".encode("utf-16"), "v.txt, line 1: binary, or UTF-16"), (b"3 2\ncat \0\1\2", "binary"), ("cat 1 2\n1 2\n", "line 2: 1 numbers")])
 def test_vector_files_that_are_refused(tmp_path, lines, message):
-    (tmp_path/"v.txt").write_text(lines)
-    with pytest.raises(InputError, match=message): read_vectors(tmp_path/"v.txt")
+    with pytest.raises(InputError, match=message) as e: vectors(tmp_path, lines)
+    assert "\n" not in str(e.value)
+
+@pytest.mark.parametrize("raw", [
+    "cat 3 0\ndog 1 1\ncar 0 2\n", "3 2\ncat 3 0\ndog 1 1\ncar 0 2", "cat 3 0\r\ndog 1 1\r\ncar 0 2\r\n", "cat\t3\t0\ndog\t1\t1\ncar\t0\t2\n",
+    "cat\t3 0\ndog\t1 1\ncar\t0 2\n", "cat 3 0 \ndog 1 1 \ncar 0 2 \n", "\ufeffcat 3 0\ndog 1 1\ncar 0 2\n", "cat  3  0\n\n\ndog 1.0 1e0\n   \ncar 0 +2\n\n"],
+    ids=["glove", "word2vec", "crlf", "tabs", "tab and spaces", "spaces at the end", "bom", "blank lines"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_vector_files_in_their_spellings(tmp_path, raw, packed):
+    import gzip
+    v = vectors(tmp_path, gzip.compress(raw.encode()) if packed else raw, "v.txt.GZ" if packed else "v.txt")
+    assert v.words == ["cat", "dog", "car"] and v.matrix[2].tolist() == [0, 1]
+
+@pytest.mark.parametrize("word", [". . .", "at name@domain.com", "new york", "a b c d", "1 .", "$ 5.5 -", "\u00a0", "\x85x", "word\u3000word", "1"])
+@pytest.mark.parametrize("first", [False, True])
+def test_words_with_spaces_are_words(tmp_path, word, first):
+    lines = [f"{word} 5 6 7", "soup 1 2 3", "lamp 2 3 4"]
+    assert vectors(tmp_path, "\n".join(lines if first else lines[::-1])).words == ([word, "soup", "lamp"] if first else ["lamp", "soup", word])
+
+@pytest.mark.parametrize("odd", [b"w2 1", b"w2 nan 1", b"w2 1e39 1", b"gr\xfcn 1 2", b"room 101 1 2", b"w2 x y", b"7"])
+def test_an_odd_line_among_many_is_left_out_and_told(tmp_path, odd):
+    lines = [f"w{i} {i} 1".encode() for i in range(1000)]
+    lines[2] = odd
+    with pytest.warns(UserWarning, match="1 lines were left out, the first: v.txt, line 3"): v = vectors(tmp_path, b"\n".join(lines))
+    assert len(v) == 999 and v.matrix.isfinite().all()
+
+def test_a_cut_gz(tmp_path):
+    import gzip
+    raw = gzip.compress(b"".join(b"w%d 1 2\n" % i for i in range(999)))
+    for bad in (raw[:len(raw) // 2], b"no gz"):
+        with pytest.raises(InputError, match="cannot be read"): vectors(tmp_path, bad, "v.gz")
 
 def test_vector_files(tmp_path):
     (tmp_path/"v.txt").write_text("4 2\ncat 3 0\ndog 1 1\ncat 0 1\ncar 0 2\n")

@@ -302,7 +302,7 @@ def test_no_gradient_to_the_teacher_and_the_student_comes_near(tok, objective):
 
 def test_report_and_latency(tok):
     model = lstm_student(bert(layers=1), tok, start="random", **SMALL)
-    row = Report("any", "accuracy").add("student", dict(accuracy=.5), model).rows[0]
+    row = Report("any", "accuracy").add("student", dict(accuracy=.5), model).time().rows[0]
     assert row["parameters"] == model.num_parameters() and row["ms"] > 0
     assert latency(make(pairs=True), repeats=2, warmup=0).ms > 0
 

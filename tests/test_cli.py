@@ -1,11 +1,13 @@
 "The shell commands from end to end on a tiny csv with a tiny random teacher, and every kind of bad input."
-import json, subprocess, sys
+import json, os, signal, subprocess, sys, time
 from pathlib import Path
+from types import SimpleNamespace
 import pandas as pd
 import pytest
 from transformers import AutoModelForSequenceClassification
 from conftest import bert
 from distill_nb.cli import main, parser
+from distill_nb.errors import InputError
 
 TEXTS = [f"the {n} was {v} {w}" for n in ("film", "book") for v in ("very", "not", "")
          for w in ("good", "bad", "fine", "dull")]
@@ -83,8 +85,8 @@ def test_other_recipes_train_and_are_evaluated(shell, csv, tuned, tmp_path, reci
     assert code == 0 and 0 <= json.loads(text)["accuracy"] <= 1
 
 @pytest.mark.parametrize("recipe, words, message", [
-    ("bilstm", ["--units", "0"], "hidden_size=0"), ("bilstm", ["--loss", "hinge"], "how='hinge'"), ("bilstm", ["--start", "no.txt"], "no.txt"),
-    ("theseus", ["--layers", "4"], "4 successor blocks"), ("theseus", ["--layers", "0"], "0 "), ("theseus", ["--rate", "0"], "rate of 0"),
+    ("bilstm", ["--units", "0"], "--units 0"), ("bilstm", ["--loss", "hinge"], "--loss hinge"), ("bilstm", ["--start", "no.txt"], "no.txt"),
+    ("theseus", ["--layers", "4"], "4 successor blocks"), ("theseus", ["--layers", "0"], "0 "), ("theseus", ["--rate", "0"], "--rate 0"),
     ("magic", [], "--recipe magic")])
 def test_other_recipes_refuse(shell, csv, tuned, tmp_path, recipe, words, message):
     refused(shell("train", "--recipe", recipe, "--task", csv, *COLUMNS, "--teacher", tuned, "--out", tmp_path/"s", *words), message)
@@ -139,14 +141,13 @@ def test_bad_tasks(shell, tuned, tmp_path, case):
     (["--layers", "0"], "0 student layers"),
     (["--layers", "0,4"], "layer 4"),
     (["--layers", "3,1"], "in ascending order"),
-    (["--how", "middle"], "how='middle'"),
-    (["--temperature", "0"], "T=0"),
+    (["--how", "middle"], "--how middle"),
+    (["--temperature", "0"], "--temperature 0"),
     (["--max-length", "2"], "max_length=2"),
-    (["--epochs", "0"], "num_train_epochs=0"),
-    (["--epochs", "-1"], "num_train_epochs=-1"),
-    (["--batch-size", "0"], "per_device_train_batch_size=0"),
-    (["--learning-rate", "0"], "learning_rate=0"),
-    (["--kind", "ranking"], "kind='ranking'"),
+    (["--epochs", "0"], "--epochs 0"),
+    (["--batch-size", "0"], "--batch-size 0"),
+    (["--learning-rate", "0"], "--learning-rate 0"),
+    (["--kind", "ranking"], "--kind ranking"),
 ])
 def test_bad_options(shell, csv, tuned, tmp_path, words, message):
     out = tmp_path/"student"
@@ -162,13 +163,18 @@ def test_no_network_and_not_cached(shell, csv, tmp_path):
     refused(shell("train", "--task", "no-one/has-this-data", "--out", tmp_path/"s"), "no-one/has-this-data")
 
 def test_output_folder_in_use(shell, csv, tuned, tmp_path):
+    "A folder with anything in it is refused; with --overwrite only our own files are replaced."
     out = tmp_path/"student"
     out.mkdir(); (out/"model.safetensors").write_text("precious")
     words = ["train", "--task", csv, *COLUMNS, *QUICK, "--teacher", tuned, "--out", out]
     refused(shell(*words), "is not empty")
+    refused(shell(*words, "--overwrite"), "holds no model of ours")
     assert (out/"model.safetensors").read_text() == "precious"
-    assert shell(*words, "--overwrite")[0] == 0
-    assert AutoModelForSequenceClassification.from_pretrained(out).config.num_hidden_layers == 2
+    (out/"model.safetensors").unlink()
+    assert shell(*words)[0] == 0
+    (out/"notes.md").write_text("mine")
+    assert shell(*words, "--layers", "1", "--overwrite")[0] == 0 and (out/"notes.md").exists()
+    assert AutoModelForSequenceClassification.from_pretrained(out).config.num_hidden_layers == 1
 
 def test_evaluate_refuses_an_untrained_head_and_an_unknown_split(shell, csv, headless, tuned):
     refused(shell("evaluate", "--task", csv, *COLUMNS, "--model", headless), "its head is untrained")
@@ -179,12 +185,159 @@ def test_a_real_process_has_no_traceback(tmp_path):
     run = subprocess.run([script, "train", "--task", "no.csv", "--out", tmp_path/"s"], capture_output=True, text=True)
     assert run.returncode == 2 and "no such file" in run.stderr and "Traceback" not in run.stderr
 
+# What would fail after the training is refused before anything is read: no task, no teacher is there in these tests.
+
+NOT_A_NUMBER = ["nan", "inf", "-inf", "1e309", "-1"]
+HUGE = ["1000000000000000000000", "-1"]
+BAD_VALUES = {
+    "layers": {"epochs": [*NOT_A_NUMBER, "0"], "seed": ["-1", "4294967296", "1000000000000000000000"], "max-length": [*HUGE, "0"], "batch-size": [*HUGE, "0"],
+               "learning-rate": [*NOT_A_NUMBER, "0", "1e6"], "temperature": NOT_A_NUMBER, "how": ["middle", ""], "kind": ["ranking", ""],
+               "teacher": ["", " ", "x/" * 2500], "task": ["", "x" * 5000], "out": ["", "  ", "x" * 5000, "x" * 300], "text": [""], "pair": [""], "label": [""]},
+    "tinybert": {"inside-epochs": NOT_A_NUMBER, "answers-epochs": NOT_A_NUMBER, "width": [*HUGE, "0", "1000000000"], "inner": ["0", "1000000000"],
+                 "labels": ["x", ""], "p": ["nan", "1.1", "-0.1"], "new": HUGE, "candidates": ["0", *HUGE], "fit-steps": ["-1", "0"], "corpus": [""],
+                 "masked-lm": [""], "vectors": [""], "max-length": HUGE, "seed": ["-1", "4294967296"]},
+    "bilstm": {"teacher-epochs": [*NOT_A_NUMBER, "0"], "loss": ["hinge", ""], "label-weight": NOT_A_NUMBER, "start": [""], "width": ["0", "1000000000"],
+               "units": ["0", "1000000000"], "epochs": NOT_A_NUMBER},
+    "theseus": {"post-epochs": NOT_A_NUMBER, "rate": ["0", "nan", "1.5"], "how": ["x"]},
+    "distilbert": {"together": HUGE, "steps": HUGE, "held-out": ["0", "nan", "-1", "2"], "hide": ["all", ""], "corpus": ["", "x" * 5000], "column": [""],
+                   "kind": [""], "learning-rate": ["nan"], "max-length": HUGE, "temperature": ["0", "nan"]}}
+
+@pytest.mark.parametrize("recipe, option, value", [(r, o, v) for r, options in BAD_VALUES.items() for o, values in options.items() for v in values],
+                         ids=lambda v: repr(v[:24]))
+def test_values_are_refused_before_anything_costs_time(shell, tmp_path, monkeypatch, recipe, option, value):
+    monkeypatch.chdir(tmp_path)
+    given = dict(out="s") | ({} if recipe == "distilbert" else dict(task="none.csv")) | {option: value}
+    result = shell("train", "--recipe", recipe, *(f"--{name}={text}" for name, text in given.items()))
+    refused(result, "cannot be written" if (option, value) == ("out", "x" * 300) else f"--{option} ")
+    assert len(result[2]) < 600 and list(tmp_path.iterdir()) == []
+
+@pytest.mark.parametrize("words", [["augment", "--task", "t.csv", "--out", ""], ["augment", "--task", "t.csv", "--out", "o.csv", "--seed", "-1"],
+                                   ["evaluate", "--task", "t.csv", "--model", ""], ["demo", "--out", ""], ["demo", "--seed", "-1"]])
+def test_so_do_the_other_commands(shell, words): refused(shell(*words), f"{words[-2]} ")
+
+def test_every_number_has_a_range_and_every_default_is_in_it():
+    from distill_nb.cli import AUGMENT, DEMO, EVALUATE
+    from distill_nb.shell import NEW_TEXTS, RECIPES, TASK, check_options
+    tables = [table for _, _, table, _ in RECIPES.values()] + [AUGMENT, DEMO, EVALUATE, NEW_TEXTS, TASK]
+    for table in tables:
+        check_options(SimpleNamespace(**{name: default for name, (default, *_) in table.items()}), table)
+        free = [n for n, (default, _, *allowed) in table.items() if isinstance(default, (int, float)) and not isinstance(default, bool) and not allowed]
+        assert set(free) <= {"layers"}
+
+PLACES = dict(below_a_file="reviews.csv/sub", proc="/proc/nowhere", null="/dev/null", a_file="reviews.csv", project="project")
+
+@pytest.mark.parametrize("recipe", ["layers", "tinybert", "distilbert"])
+@pytest.mark.parametrize("place", PLACES)
+def test_an_out_that_cannot_be_written_is_refused_before_the_training(shell, csv, tmp_path, monkeypatch, recipe, place):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path/"project").mkdir()
+    (tmp_path/"project"/"config.json").write_text("{}")
+    before = sorted(tmp_path.rglob("*"))
+    task = [] if recipe == "distilbert" else ["--task", "not-even-read.csv"]
+    refused(shell("train", "--recipe", recipe, *task, "--out", PLACES[place], "--overwrite"), PLACES[place])
+    assert sorted(tmp_path.rglob("*")) == before
+
+def test_stages_that_cannot_be_written_are_refused_before_the_training(shell, csv, headless, tmp_path, monkeypatch):
+    import distill_nb.recipes, distill_nb.tinybert
+    monkeypatch.setattr(distill_nb.recipes, "fit", None) # would be called
+    (tmp_path/"s-stages").write_text("a file")
+    refused(shell("train", "--recipe", "tinybert", "--task", csv, *COLUMNS, "--teacher", headless, "--out", f"{tmp_path}/s/", "--layers", 2, "--width", 8, "--inner", 16),
+            "s-stages")
+
+def test_a_slash_at_the_end_of_out_changes_nothing(shell, csv, headless, tmp_path):
+    words = ["train", "--recipe", "tinybert", "--task", csv, *COLUMNS, "--teacher", headless, "--layers", 2, "--width", 8, "--inner", 16, "--epochs", 1,
+             "--inside-epochs", 1, "--answers-epochs", 1]
+    assert shell(*words, "--out", f"{tmp_path}/s/")[0] == 0
+    assert (tmp_path/"s"/"model.safetensors").exists() and (tmp_path/"s-stages"/"2-answers"/"stage.json").exists()
+
+def test_through_a_link_and_into_the_working_folder(shell, csv, tuned, tmp_path, monkeypatch):
+    (tmp_path/"real").mkdir()
+    (tmp_path/"link").symlink_to("real")
+    monkeypatch.chdir(tmp_path/"real")
+    words = ["train", "--task", csv, *COLUMNS, *QUICK, "--teacher", tuned, "--out"]
+    assert shell(*words, tmp_path/"link")[0] == 0 and (tmp_path/"link").is_symlink()
+    assert shell(*words, ".", "--overwrite", "--layers", 1)[0] == 0
+    assert AutoModelForSequenceClassification.from_pretrained(tmp_path/"real").config.num_hidden_layers == 1
+
+def test_a_student_that_cannot_be_saved_is_kept(shell, csv, tuned, tmp_path, monkeypatch):
+    import tempfile
+    import distill_nb.recipes as recipes
+    (tmp_path/"tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path/"tmp"))
+    real = recipes.fit
+    def fit(*args, **kwargs): # meanwhile somebody else saves there
+        (tmp_path/"s"/"config.json").write_text("theirs")
+        return real(*args, **kwargs)
+    monkeypatch.setattr(recipes, "fit", fit)
+    result = shell("train", "--task", csv, *COLUMNS, *QUICK, "--teacher", tuned, "--out", tmp_path/"s")
+    refused(result, "The student was kept: it is in")
+    kept = Path(result[2].split()[-1].rstrip("."))
+    assert (tmp_path/"s"/"config.json").read_text() == "theirs"
+    assert {"report.json", "scores.png", "README.md"} <= {p.name for p in kept.iterdir()}
+    assert AutoModelForSequenceClassification.from_pretrained(kept).config.num_hidden_layers == 2
+
+# Interrupting
+
 def test_interrupting_leaves_nothing(shell, csv, tuned, tmp_path, monkeypatch):
     import distill_nb.recipes
     def stop(*args, **kwargs): raise KeyboardInterrupt
     monkeypatch.setattr(distill_nb.recipes, "fit", stop)
     code, _, err = shell("train", "--task", csv, *COLUMNS, "--teacher", tuned, "--out", tmp_path/"s", *QUICK)
-    assert code == 130 and "interrupted" in err and not (tmp_path/"s").exists()
+    assert code == 130 and "interrupted; nothing was saved" in err and not (tmp_path/"s").exists()
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("comes_out_as", [None, ImportError, OSError, InputError])
+def test_a_signal_ends_a_run_with_one_sentence(shell, csv, tuned, tmp_path, monkeypatch, number, code, comes_out_as):
+    "Whatever a library makes of it; and the finished stage is told of."
+    import distill_nb.tinybert as module
+    real, before = module.fit, signal.getsignal(number)
+    def fit(*args, **kwargs):
+        if args[5] != "2-answers": return real(*args, **kwargs)
+        try: os.kill(os.getpid(), number); time.sleep(9)
+        except KeyboardInterrupt:
+            if comes_out_as: raise comes_out_as("numpy cannot be imported") from None
+            raise
+    monkeypatch.setattr(module, "fit", fit)
+    got, _, err = shell("train", "--recipe", "tinybert", "--task", csv, *COLUMNS, "--teacher", tuned, "--out", tmp_path/"s", "--layers", 2, "--width", 8,
+                        "--inner", 16, "--inside-epochs", 1)
+    told = [l for l in err.splitlines() if "interrupted" in l]
+    assert got == code and told == [f"distill_nb: interrupted; kept: 1-inside in {tmp_path}/s-stages/, where the same command goes on"], err
+    assert not (tmp_path/"s").exists() and signal.getsignal(number) == before
+
+def start(tmp_path, *words):
+    code = "import sys; from distill_nb.cli import main; sys.exit(main())"
+    (tmp_path/"tmp").mkdir()
+    return subprocess.Popen([sys.executable, "-c", code, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+                            env=os.environ | dict(TMPDIR=str(tmp_path/"tmp")))
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_real_process_leaves_no_traceback_and_no_temporary_folder(csv, tuned, tmp_path, number, code):
+    run = start(tmp_path, "train", "--task", csv, *COLUMNS, "--layers", 2, "--epochs", 5000, "--teacher", tuned, "--out", "s")
+    deadline = time.time() + 120
+    while not any((tmp_path/"tmp").iterdir()) and time.time() < deadline: time.sleep(.1) # Trainer's folder: it trains
+    time.sleep(1)
+    run.send_signal(number)
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == code and "interrupted; nothing was saved" in err and "Traceback" not in err, err
+    assert not (tmp_path/"s").exists() and [p.name for p in (tmp_path/"tmp").iterdir()] == []
+
+def test_a_closed_pipe_does_not_end_a_training(csv, tuned, tmp_path):
+    run = start(tmp_path, "train", "--task", csv, *COLUMNS, *QUICK, "--teacher", tuned, "--out", "s")
+    run.stdout.close() # as head does
+    err = run.stderr.read()
+    assert run.wait(timeout=120) == 0 and "Traceback" not in err and "BrokenPipe" not in err, err
+    assert (tmp_path/"s"/"model.safetensors").is_file()
+
+def test_two_processes_report_and_save_once(csv, tuned, tmp_path):
+    (tmp_path/"go.py").write_text("import sys; from distill_nb.cli import main; sys.exit(main())")
+    words = ["train", "--task", csv, *COLUMNS, *QUICK, "--teacher", tuned, "--out", tmp_path/"s", "--baseline"]
+    def go(): return subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", tmp_path/"go.py", *map(str, words)],
+                                    capture_output=True, text=True, timeout=300, env=os.environ | dict(ACCELERATE_USE_CPU="true"))
+    done = go()
+    assert done.returncode == 0 and done.stdout.count("student, distilled") == 1, done.stdout + done.stderr
+    assert {"model.safetensors", "report.json", "scores.png"} <= {p.name for p in (tmp_path/"s").iterdir()}
+    again = go() # refused, once, by both
+    assert again.returncode and again.stderr.count("is not empty") == 1, again.stderr
 
 def test_every_option_has_help():
     top = parser()
@@ -205,4 +358,4 @@ def test_a_language_model_from_a_file_of_text(shell, tuned, tok, tmp_path):
     assert code == 0 and "perplexity" in text and "reviews" in text, err
     assert AutoModelForMaskedLM.from_pretrained(tmp_path/"student").config.num_hidden_layers == 2
     refused(shell(*words[:4], tmp_path/"none.txt", *words[5:-1], tmp_path/"x"), "none.txt")
-    refused(shell(*words[:-1], tmp_path/"y", "--hide", "all"), "choose='all'")
+    refused(shell(*words[:-1], tmp_path/"y", "--hide", "all"), "--hide all")

@@ -42,7 +42,7 @@ def test_the_baseline_never_meets_the_teacher(headless, monkeypatch):
     calls, fit = {}, recipes.fit
     def spy(*args, name="model", **kwargs):
         model = kwargs.get("model", args[0] if args else None)
-        calls[name] = ({k: v.clone() for k, v in model.state_dict().items()}, kwargs.get("teacher"))
+        calls[name] = ({k: v.detach().cpu().clone() for k, v in model.state_dict().items()}, kwargs.get("teacher"))
         return fit(*args, name=name, **kwargs)
     monkeypatch.setattr(recipes, "fit", spy)
     distil_task(toy(), headless, layers=2, max_steps=3, learning_rate=.1, eval_strategy="no", disable_tqdm=True)

@@ -159,7 +159,7 @@ def test_scored_by_name_on_whatever_occurs(tok, occur, split):
     assert evaluate(model, task, tok, split) == pytest.approx(metrics(z, y))
 
 def test_other_classes_are_refused(tok):
-    with pytest.raises(InputError, match=r"the class \['d'\]: expected one of the head's"): evaluate(named("a", "b"), words_task(["a", "d"]), tok)
+    with pytest.raises(InputError, match=r"the head has the classes \['a', 'b'\]: expected those of words, \['a', 'd'\]"): evaluate(named("a", "b"), words_task(["a", "d"]), tok)
     with pytest.raises(InputError, match=r"split 'dev': expected one of \['test', 'all'\]"): evaluate(named("a", "b"), words_task(["a", "b"]), tok, "dev")
 
 def test_all_splits_are_all_rows(tok):
@@ -170,7 +170,7 @@ def test_all_splits_are_all_rows(tok):
 
 def test_texts_beyond_the_positions_are_refused(tok):
     model = bert(2, max_position_embeddings=8)
-    with pytest.raises(InputError, match="expected at most 8, the model's positions"): evaluate(model, words_task(["a", "b"]), tok)
+    with pytest.raises(InputError, match="expected at most 8, the positions"): evaluate(model, words_task(["a", "b"]), tok)
     assert evaluate(model, words_task(["a", "b"]), tok, max_length=8)
     assert latency(model, warmup=0, repeats=1).tokens == 8
 

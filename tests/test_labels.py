@@ -121,7 +121,7 @@ def test_names_that_nearly_agree_are_told(a, b):
 def test_several_values_are_refused(value, role):
     df = frame(["a", "b"]).assign(pair="p")
     df[role] = pd.Series([df[role][0], *[value] * 39])
-    with pytest.raises(InputError, match=f"t, train, row 2: {role} .*expected one value in each row") as caught: make_task("t", dict(train=df))
+    with pytest.raises(InputError, match=f"t, train, row 2: {role} .*expected one value in a row") as caught: make_task("t", dict(train=df))
     assert "\n" not in str(caught.value)
 
 @pytest.mark.parametrize("ending", ["jsonl", "json", "parquet"])

@@ -11,9 +11,8 @@ LIB = ROOT/"distill_nb"
 GENERATED = {p.name for p in LIB.glob("*.py")}
 ROOMS = ["errors", "files", "style", "packing", "order", "theory", "tree", "student", "transfer", "beside", "distilbert", "narrow",
          "objective", "logits", "layermap", "hidden", "attention", "losses", "capture", "tables", "labels", "data", "teacher", "evaluate",
-         "attention_maps",
-         "influence", "cache", "saving", "train", "masked_lm", "wordvectors", "augment", "recipes", "tinybert", "bilstm", "bilstm_student",
-         "theseus", "theseus_student", "corpus", "vocabulary", "general", "scale",
+         "attention_maps", "influence", "cache", "saving", "train", "corpus", "vocabulary", "masked_lm", "wordvectors", "augment", "recipes", "tinybert",
+         "bilstm", "bilstm_student", "theseus", "theseus_student", "general", "scale",
          "demo", "shell", "cli"]
 
 parser = ConfigParser(delimiters=["="])

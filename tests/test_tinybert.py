@@ -1,5 +1,6 @@
 "Sweeps behind nbs/24_tinybert.ipynb: stages that go on where they stopped, tasks of every kind, the shell."
-import json
+import json, subprocess, sys
+from pathlib import Path
 import pandas as pd
 import pytest, torch
 from distill_nb.augment import Augmenter
@@ -9,7 +10,7 @@ from distill_nb.errors import InputError
 from distill_nb.losses import AttentionMSE, HiddenMSE, SoftTargets
 from distill_nb.masked_lm import load_masked_lm
 from distill_nb.teacher import load_teacher, load_tokenizer
-from distill_nb.tinybert import Stage, general_stage, load_stage, longest_text, run_stages, tiny_student, tinybert, tinybert_stages
+from distill_nb.tinybert import Stage, general_stage, load_stage, longest_text, run_stages, save_stage, tiny_student, tinybert, tinybert_stages
 import distill_nb.tinybert as module
 
 QUICK = dict(max_steps=2, eval_strategy="no", disable_tqdm=True)
@@ -47,6 +48,68 @@ def test_other_settings_are_refused(headless, tmp_path):
     tinybert(toy(), headless, tmp_path, student=SMALL, **QUICK)
     with pytest.raises(InputError, match="made by other models, texts or settings"):
         tinybert(toy(), headless, tmp_path, student=SMALL, **QUICK | dict(max_steps=3))
+
+def test_what_changes_no_number_finds_the_stage_again(headless, tmp_path):
+    for more in (dict(logging_steps=7), dict(per_device_eval_batch_size=3), dict(save_strategy="steps", save_steps=1), {}):
+        tinybert(toy(), headless, tmp_path/"s", student=SMALL, **QUICK | more)
+    times = [p.stat().st_mtime_ns for p in (tmp_path/"s").glob("*/model.safetensors")]
+    tinybert(toy(), headless, tmp_path/"s", student=SMALL, **QUICK | dict(logging_steps=3))
+    assert times == [p.stat().st_mtime_ns for p in (tmp_path/"s").glob("*/model.safetensors")]
+
+def test_another_term_of_ones_own_is_another_stage(tuned, tok, tmp_path):
+    from test_saving import Margin
+    task = toy()
+    teacher, rows = load_teacher(tuned, task), tokenize(task, tok, 16)
+    def go(margin): return run_stages(tiny_student(teacher, **SMALL), teacher, rows, tok, [Stage("one", Margin(margin), QUICK)], tmp_path, seed=0)[1]
+    assert (go(1.), go(1.)) == (["one"], [])
+    with pytest.raises(InputError, match="made by other models"): go(-5.)
+
+def test_a_stage_that_is_killed_while_it_is_saved_is_whole_or_made_again(tok, tmp_path):
+    "Before every change of the file system, over what an earlier kill has left."
+    from conftest import bert
+    from test_files import killed
+    for k in range(60):
+        folder = tmp_path/f"s{k}"
+        dead = killed(k, lambda: save_stage(bert(1), tok, folder, "note"))
+        done = load_stage(folder, "note")
+        assert done is not None or dead
+        if done is None: save_stage(bert(1), tok, folder, "note")
+        assert load_stage(folder, "note").config.num_hidden_layers == 1
+        if not dead: break
+    assert not dead and k > 10
+
+@pytest.mark.parametrize("text", ["", '{"made', "[]"])
+def test_a_note_that_was_cut_off_is_one_sentence(tok, tmp_path, text):
+    from conftest import bert
+    save_stage(bert(1), tok, tmp_path/"s", "note")
+    (tmp_path/"s"/"stage.json").write_text(text)
+    with pytest.raises(InputError, match="stage.json cannot be read"): load_stage(tmp_path/"s", "note")
+
+def test_an_augmenter_may_be_made_late(tuned, tok, tmp_path):
+    "Its head costs minutes: what is wrong with the student is told before."
+    def never(): raise AssertionError("made too early")
+    with pytest.raises(InputError, match="width 99"): tinybert(toy(), tuned, tmp_path, never, student=SMALL | dict(hidden_size=99), **QUICK)
+    with pytest.raises(AssertionError, match="too early"): tinybert(toy(), tuned, tmp_path, never, student=SMALL, **QUICK)
+
+PAIR = """
+import os, sys, torch
+sys.path.insert(0, sys.argv[2])
+from test_tinybert import QUICK, SMALL, toy
+from distill_nb.tinybert import tinybert
+for again in (0, 1):
+    done = tinybert(toy(), sys.argv[3], sys.argv[1], student=SMALL, use_cpu=True, bf16=False, ddp_backend="gloo", **QUICK)
+print("SUM", sum(w.double().sum().item() for w in done.student.state_dict().values()), flush=True)
+torch.distributed.barrier()
+os._exit(0)
+"""
+
+def test_two_processes_write_each_stage_once(headless, tmp_path):
+    (tmp_path/"pair.py").write_text(PAIR)
+    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", tmp_path/"pair.py", tmp_path/"s",
+                           Path(__file__).parent, headless], capture_output=True, text=True, timeout=300)
+    sums = [line for line in done.stdout.splitlines() if line.startswith("SUM")]
+    assert done.returncode == 0 and len(sums) == 2 and len(set(sums)) == 1, done.stdout + done.stderr
+    for name in ("teacher", "1-inside", "2-answers"): assert (tmp_path/"s"/name/"stage.json").exists() and (tmp_path/"s"/name/"model.safetensors").exists()
 
 def test_a_folder_without_a_note_is_no_stage(tmp_path):
     assert load_stage(tmp_path, "x") is None

@@ -1,16 +1,16 @@
 """A student of some of a teacher's layers on one process or many: `accelerate launch --config_file ... benchmarks/accelerate/distil.py --help`.
 
-The same as `torchrun --nproc_per_node=8 benchmarks/accelerate/distil.py ...`. The processes share the filling of the teacher cache; the first one
-saves the student. One process with `--batch 256` takes the steps of eight with `--batch 32`.
+The same as `torchrun --nproc_per_node=8 benchmarks/accelerate/distil.py ...`. The processes share the filling of the teacher cache. Without FSDP the
+command line does as much, with a report: `torchrun --nproc_per_node=8 -m distill_nb.cli train ...`. One process with `--batch 256` takes the steps of eight with `--batch 32`.
 """
 import argparse
 import datasets
 from distill_nb.data import load_task, tokenize
+from distill_nb.files import output_folder
 from distill_nb.losses import HardTargets, SoftTargets
 from distill_nb.recipes import fit
 from distill_nb.student import init_student
 from distill_nb.teacher import load_teacher, load_tokenizer, match_labels
-from distill_nb.train import claim_folder
 
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -23,10 +23,10 @@ if __name__ == "__main__":
     p.add_argument("--max-length", type=int, default=128)
     o = p.parse_args()
     datasets.disable_progress_bars()
-    out = claim_folder(o.out)
-    tok, task = load_tokenizer(o.teacher), load_task(o.task)
-    teacher = load_teacher(o.teacher, task)
-    rows = tokenize(match_labels(task, teacher), tok, o.max_length)
-    run = fit(init_student(teacher, range(o.layers)), rows, tok, 5*SoftTargets(T=2) + 2*HardTargets(), teacher,
-              num_train_epochs=o.epochs, per_device_train_batch_size=o.batch)
-    run.save_model(str(out)) # all take part: under FSDP the weights are gathered first
+    with output_folder(o.out) as out: # tried before the training, held to the end
+        tok, task = load_tokenizer(o.teacher), load_task(o.task)
+        teacher = load_teacher(o.teacher, task)
+        rows = tokenize(match_labels(task, teacher), tok, o.max_length)
+        run = fit(init_student(teacher, range(o.layers)), rows, tok, 5*SoftTargets(T=2) + 2*HardTargets(), teacher,
+                  num_train_epochs=o.epochs, per_device_train_batch_size=o.batch)
+        run.save_model(str(out)) # all take part: under FSDP the weights are gathered first
