@@ -23,11 +23,11 @@ from .losses import (CosineHidden, HardTargets, LogitMSE, SoftTargets,
                                as_objective, known_labels)
 from .influence import choose_layers, some_batches
 from .student import init_student
-from .teacher import (DEFAULT_TEACHER, check_tokenizer_fits,
-                                learn_characters, load_teacher, load_tokenizer,
-                                match_labels)
 from .saving import save_result
-from .train import Distiller, check_pair, place, training_args
+from .teacher import (DEFAULT_TEACHER, check_tokenizer_fits,
+    learn_characters, load_teacher, load_tokenizer, match_labels)
+from .train import (Distiller, check_pair, check_precision, own_precision,
+                              place, training_args)
 from .tree import n_blocks
 
 # %% ../nbs/23_recipes.ipynb #23e00001
@@ -68,10 +68,12 @@ def fit(
     "Train `model` and return its Distiller."
     train = rows["train"] if objective else with_labels(rows["train"])
     objective = as_objective(objective or HardTargets())
+    settings = own_precision(settings, model, teacher)
     with run_folder(out, name) as folder:
         args = training_args(folder, seed=seed, **settings)
         if cache and teacher and worth_caching(objective, train, args):
             check_pair(model, teacher, objective, tokenizer=tokenizer)
+            check_precision(teacher, args, trained=False)
             train = cache_teacher(place(teacher, args.device), train, tokenizer,
                                   bf16=args.bf16)
         run = Distiller(model, teacher, objective, args,
