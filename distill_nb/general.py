@@ -221,6 +221,12 @@ def _fit_and_score(name, model, data, report, folder, **how):
                time.time() - start)
     return run
 
+def _check_words(teacher, text, small):
+    "Refuse a tokenizer, a length or a student that the teacher does not allow."
+    model, tokenizer = load_masked_lm(teacher), load_tokenizer(teacher)
+    check_tokenizer_fits(tokenizer, model, text.get("max_length", 128))
+    word_student(model, tokenizer, **small)
+
 # %% ../nbs/32_general.ipynb #3de228e1
 def distil_words(
     corpus=None, # see `read_corpus`, or a data set with the column 'text'
@@ -240,9 +246,7 @@ def distil_words(
     settings, seed = PAPER | settings, settings.get("seed", 0)
     settings |= accumulate(batch, settings.get("per_device_train_batch_size", 32))
     small = dict(layers=layers) | (student or {})
-    one, tok = load_masked_lm(teacher), load_tokenizer(teacher)
-    check_tokenizer_fits(tok, one, (text or {}).get("max_length", 128))
-    word_student(one, tok, **small) # can it be?
+    _check_words(teacher, text or {}, small) # before anything is read
     texts = corpus if hasattr(corpus, "map") else read_corpus(corpus)
     sides = two_sides(texts, held_out, seed)
     some = [] if teacher else head_texts(sides, held_out)
