@@ -345,9 +345,10 @@ WRITE = {".tsv": lambda df, f: df.to_csv(f, sep="\t", index=False),
          ".parquet": lambda df, f: df.to_parquet(f)}
 
 def check_table(out, overwrite=False)->Path:
-    "The file's path, which can be written; refused for another format, or if it exists."
+    "The file's path if it can be written; refused for other formats, or if it exists."
     out = Path(out)
-    expect(out.suffix.lower() in WRITE, out.name, f"a name that ends in {', '.join(WRITE)}")
+    expect(out.suffix.lower() in WRITE, out.name,
+           f"a name that ends in {', '.join(WRITE)}")
     return once(lambda: output_file(out, overwrite))
 
 def _table(df, out):

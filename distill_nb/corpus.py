@@ -47,6 +47,7 @@ def text_files(path, check=True)->list:
     for file in files if check else (): _open(file)
     return files
 
+# %% ../nbs/30_corpus.ipynb #ad7325ea
 def numbered_lines(file):
     "(number, text) of each line that is not blank; `InputError` where it is no UTF-8."
     with open(file, "rb") as f:
@@ -83,9 +84,11 @@ def _text(row, column, where):
     expect(isinstance(row, dict), f"{where}: {row!r:.40}", "an object with names")
     text = row.get(column)
     if text is None or text != text: return None # NaN
-    expect(isinstance(text, str), f"{where}: {text!r:.40}", f"texts in {column!r}", NAME)
+    expect(isinstance(text, str), f"{where}: {text!r:.40}", f"texts in {column!r}",
+           NAME)
     return text if text.strip() else None
 
+# %% ../nbs/30_corpus.ipynb #06e8e559
 def read_tables(files:list, column:str):
     "A row for each text in a column of some tables; errors name the file."
     for file in map(Path, files):
@@ -126,14 +129,15 @@ def table_files(path, split:str)->list:
     return [f for f in files if splits[f] == split]
 
 def _generated(read, files, streaming, **how):
-    "A data set of what `read(files, **how)` yields; `InputError` where that is nothing."
+    "A data set of what `read(files, **how)` yields; refused where that is nothing."
     some = next(read(files, **how), None)
     where = files[0] if len(files) == 1 else files[0].parent
     expect(some, f"{where}: no text", "at least one line or row that is not empty")
     # sizes and dates are part of what is cached
     known = [(f.stat().st_size, f.stat().st_mtime_ns) for f in files]
     name = f"text-{text_hash(*files, *known, *how.values()):x}"
-    kind, more = (IterableDataset, {}) if streaming else (Dataset, dict(fingerprint=name))
+    kind, more = (Dataset, dict(fingerprint=name)) if not streaming else (
+        IterableDataset, {})
     try: return kind.from_generator(read, Features(text=Value("string")),
                                     gen_kwargs=dict(files=files, **how), **more)
     except DatasetGenerationError as e:
@@ -152,10 +156,10 @@ def _from_disk(path, split):
 
 def _from_hub(source, split, streaming):
     "A split of a data set on the Hub."
-    local = source.startswith(("/", ".", "~")) or source.count("/") > 1 or (
-        Path(source).suffix.lower() in (*TABLES, ".txt", ".gz"))
-    expect(not local, f"{source}: no such file or folder", "a text file, a folder, or a "
-           "data set on the Hub", "Check the path")
+    local = source.startswith(("/", ".", "~")) or source.count("/") > 1
+    local = local or Path(source).suffix.lower() in (*TABLES, ".txt", ".gz")
+    expect(not local, f"{source}: no such file or folder", "a text file, a folder, or "
+           "a data set on the Hub", "Check the path")
     name, _, config = source.partition(":")
     try: return load_dataset(name, config or None, split=split, streaming=streaming)
     except Exception as e: # the Hub's client raises a dozen kinds
@@ -167,12 +171,13 @@ def _column(rows, column, source):
     "Rows of a data set that hold a text in `column`, as the column 'text'."
     first = next(iter(rows), None)
     expect(first, f"{source}: no text", "at least one line or row that is not empty")
-    expect(column in first, f"{source}: columns {sorted(first)}", f"texts in {column!r}", NAME)
+    expect(column in first, f"{source}: columns {sorted(first)}",
+           f"texts in {column!r}", NAME)
     rows = rows.select_columns([column])
     if column != "text": rows = rows.rename_column(column, "text")
     rows = rows.filter(lambda x: _text(dict(text=x), "text", source) is not None,
                        input_columns="text")
-    expect(next(iter(rows), None), f"{source}: no text", "at least one that is not empty")
+    expect(next(iter(rows), None), f"{source}: no text", "one that is not empty")
     return rows
 
 # %% ../nbs/30_corpus.ipynb #65bdd9d3
@@ -258,10 +263,9 @@ def sequences(
     What is short or more than half unknown is dropped, as in DistilBERT's code.
     Raises `InputError` where nothing is left."""
     check_tokenizer(tokenizer)
-    expect(max_length >= 8, f"max_length={max_length}", "at least 8 tokens")
-    model_max = tokenizer.model_max_length
-    expect(max_length <= model_max, f"max_length={max_length}",
-           f"at most {model_max}, the model's")
+    most = tokenizer.model_max_length
+    expect(8 <= max_length <= most, f"max_length={max_length}",
+           f"at least 8 tokens, at most {most}, the model's")
     def rows(batch):
         out = (pack if packed else cut)(batch["text"], tokenizer, max_length, words)
         keep = [useful(ids, tokenizer.unk_token_id, min(shortest, max_length))

@@ -95,7 +95,7 @@ def _claim(folder, note):
            "this run's checkpoints", "Name another folder, or remove it")
     folder.mkdir(parents=True, exist_ok=True)
     if not known: write_note(folder/NOTE, note)
-    for part in folder.glob("checkpoint-*"): # else Trainer counts it among those to keep
+    for part in folder.glob("checkpoint-*"): # else Trainer keeps it
         if not is_whole(part): shutil.move(part, folder/f"broken-{part.name}")
     return last_whole(folder)
 
@@ -139,8 +139,8 @@ def fit_words(
         begun = folder and last_checkpoint(home, words_note(
             student, teacher, rows["train"], collate, objective, args))
         step = int(begun.name.split("-")[1]) if begun else 0
-        expect(not 0 < args.max_steps < step, f"max_steps={args.max_steps}, and {begun}",
-               f"{step} or more", "Name another folder for a shorter run")
+        expect(not 0 < args.max_steps < step, f"max_steps={args.max_steps}, and "
+               f"{begun}", f"{step} or more", "Name another folder for a shorter run")
         run = WordDistiller(
             student, teacher, objective, args, train_dataset=rows["train"],
             eval_dataset=rows.get("validation"), data_collator=collate)

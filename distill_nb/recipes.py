@@ -30,7 +30,7 @@ from .train import (Distiller, check_pair, check_precision, own_precision,
                               place, training_args)
 from .tree import n_blocks
 
-# %% ../nbs/23_recipes.ipynb #0ac97ccf
+# %% ../nbs/23_recipes.ipynb #23e00001
 def with_labels(rows):
     "The tokenised rows that have a label."
     expect("labels" in rows.column_names, f"columns {rows.column_names}", "labels",
@@ -39,6 +39,7 @@ def with_labels(rows):
     expect(known.any(), f"{len(rows)} rows without a label", "one that is known")
     return rows.select(known.nonzero().flatten().tolist())
 
+# %% ../nbs/23_recipes.ipynb #23e00002
 @contextmanager
 def run_folder(out, name):
     "A folder for the checkpoints of a run; without `out` one that goes again."
@@ -50,6 +51,7 @@ def run_folder(out, name):
     finally:
         if world()[0] == 0: shutil.rmtree(folder, ignore_errors=True)
 
+# %% ../nbs/23_recipes.ipynb #0ac97ccf
 def fit(
     model, # trained in place
     rows, # tokenised splits: 'train', and 'validation' for metrics after each epoch

@@ -187,7 +187,8 @@ def check_numbers(model):
 # %% ../nbs/17_teacher.ipynb #30a51041
 def few_tokens(model)->dict:
     "A batch of a few tokens that the model has, where the model is."
-    batch = {k: x.to(model.device) for k, x in model.dummy_inputs.items()}
+    given = model.dummy_inputs.items()
+    batch = {k: x.to(model.device) for k, x in given if x is not None}
     batch["input_ids"] %= model.get_input_embeddings().weight.shape[0]
     return batch
 

@@ -180,6 +180,7 @@ class Distiller(OrderedTrainer):
     def call_model_init(self, trial=None):
         return self.pair(super().call_model_init(trial))
 
+# %% ../nbs/19_train.ipynb #19e00017
 def prediction_metrics(p):
     "`metrics` of Trainer's predictions."
     return metrics(p.predictions, p.label_ids)
@@ -443,7 +444,9 @@ def _save(self:Distiller, output_dir=None, state_dict=None):
     fine = all(x.isfinite().all() for x in state.values())
     expect(fine, f"step {self.state.global_step}: weights that are NaN or infinite",
            "numbers to save", self.blame() if not fine else "")
-    self.student.save_pretrained(out, state_dict=part_of(state, "student"))
+    # names as in memory: some families' files have others, by which nothing resumes
+    self.student.save_pretrained(out, state_dict=part_of(state, "student"),
+                                 save_original_format=False)
     if own := part_of(state, "objective"): save_file(own, out/OBJECTIVE_FILE)
     if self.processing_class is not None: self.processing_class.save_pretrained(out)
 

@@ -70,6 +70,7 @@ def decoder_aside(decoder):
         del decoder.forward
         if own is not None: decoder.forward = own
 
+# %% ../nbs/31_vocabulary.ipynb #059e3519
 @torch.no_grad()
 def same_numbers(model, plain, other)->bool:
     "Does another way to compute give the plain one's numbers? Not where it fails."

@@ -64,10 +64,12 @@ def split_line(line:bytes, width:int)->tuple:
     if None in numbers: raise ValueError(f"{fields[-width:][:3]} ...: expected numbers")
     return b" ".join(fields[:-width]).decode("utf-8"), numbers
 
+# %% ../nbs/21_wordvectors.ipynb #7aeab3d4
 def _width(line:bytes):
     "(How many numbers a line has, is it word2vec's line of two counts?)"
     fields = line.strip(b" \t\r\n").replace(b"\t", b" ").split(b" ")
-    if len(fields) == 2 and all(x.isdigit() for x in fields): return int(fields[1]), True
+    counts = len(fields) == 2 and all(x.isdigit() for x in fields)
+    if counts: return int(fields[1]), True
     n = 0
     while n < len(fields) - 1 and _number(fields[-1 - n]) is not None: n += 1
     return n, False
@@ -90,8 +92,8 @@ def _leave_out(name, odd:list, lines:int):
     "Warn of `odd` lines, (number, what is wrong); refuse the file if they are many."
     if not odd: return
     first = "{}, line {}: {}".format(name, *min(odd))
-    expect(100 * len(odd) <= lines, first, f"at most one odd line in 100, {len(odd)} of "
-           f"{lines} are", "Separate fields by spaces or tabs, and save as UTF-8")
+    expect(100 * len(odd) <= lines, first, f"at most one odd line in 100, {len(odd)} "
+           f"of {lines} are", "Separate fields by spaces or tabs, and save as UTF-8")
     warnings.warn(f"{len(odd)} lines were left out, the first: {first}")
 
 def read_vectors(path, limit:int=100_000)->WordVectors:

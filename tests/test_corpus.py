@@ -202,7 +202,7 @@ def test_bad_sequences(tok):
     with pytest.raises(InputError, match="no sequence of 12 tokens"): sequences(Dataset.from_dict(dict(text=["日本 " * 30])), tok)
     with pytest.raises(InputError, match="max_length=4"): sequences(corpus, tok, max_length=4)
     short = PreTrainedTokenizerFast(tokenizer_object=tok.backend_tokenizer, pad_token="[PAD]", mask_token="[MASK]", model_max_length=32)
-    with pytest.raises(InputError, match="max_length=64: expected at most 32"): sequences(corpus, short, max_length=64)
+    with pytest.raises(InputError, match="max_length=64: expected at least 8 tokens, at most 32"): sequences(corpus, short, max_length=64)
 
 @pytest.mark.parametrize("what", ["mask", "pad"])
 def test_a_tokenizer_that_cannot_hide_words(tok, what):

@@ -12,6 +12,7 @@ from distill_nb.errors import InputError
 from distill_nb.evaluate import Latency
 from distill_nb.general import (PAPER, accumulate, corpus_name, distil_words, fit_words, last_checkpoint, triple_loss, two_sides,
                                 word_batches, word_collator, word_data, word_student, word_teacher)
+from distill_nb.losses import Term
 from distill_nb.masked_lm import load_masked_lm, word_scores
 from distill_nb.teacher import load_tokenizer
 from distill_nb.vocabulary import HardWords, SoftWords
@@ -105,40 +106,113 @@ print(m.config.num_hidden_layers, m(**t("good [MASK]", return_tensors="pt")).log
     with pytest.raises(InputError, match="is not empty"): done.save(out)
     done.save(out, overwrite=True)
 
-class Always(HideWords):
-    "Hides the same words of a row in every epoch, so that two runs can be compared."
+class Dies(HideWords):
+    "Hides words as ever, until it has made so many batches."
     left = None
-    def choose(self, ids, n_tokens, words=None): return (ids * 7 + torch.arange(ids.shape[1])) % 4 == 0
     def __call__(self, rows):
         if self.left == 0: raise KeyboardInterrupt
         if self.left: self.left -= 1
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            return super().__call__(rows)
+        return super().__call__(rows)
 
-@pytest.mark.parametrize("accumulated", [1, 2])
-def test_a_killed_run_ends_where_the_whole_one_does(tok, corpus, teacher, tmp_path, accumulated):
-    big, _ = word_teacher(teacher, [])
-    data = word_data(two_sides(corpus), tok, **SHORT)
-    def train(folder, stop=None):
-        student, collate = word_student(big, tok, 2), Always(tok)
+vec = lambda model: nn.utils.parameters_to_vector(model.parameters()).detach()
+
+@pytest.mark.parametrize("kw, stop", [
+    (dict(max_steps=6), 5), (dict(max_steps=6, gradient_accumulation_steps=2), 10), (dict(max_steps=-1, num_train_epochs=3), 101),
+    (dict(max_steps=6, dropout=.1), 5), (dict(max_steps=6, dataloader_num_workers=2), None), (dict(max_steps=6, stream=True), 5)],
+    ids=["steps", "accumulated", "third epoch", "dropout", "workers", "stream"])
+def test_a_killed_run_ends_where_the_whole_one_does(tok, corpus, tmp_path, kw, stop):
+    "With the very words hidden that the whole run hides."
+    kw = dict(kw)
+    big = masked_lm(hidden_dropout_prob=kw.pop("dropout", 0.))
+    texts = corpus.to_iterable_dataset() if kw.pop("stream", False) else corpus
+    data = word_data(two_sides(texts), tok, **SHORT)
+    def train(folder, stop=None, **more):
+        student, collate = word_student(big, tok, 2), Dies(tok)
         collate.left = stop
         return fit_words(student, data.rows, collate, triple_loss(student, big), big, tmp_path/folder, **PAPER | FAST | dict(
-            max_steps=6, save_steps=2, gradient_accumulation_steps=accumulated))
-    with pytest.raises(KeyboardInterrupt): train("a", 5 * accumulated)
+            save_steps=2, logging_steps=1) | kw | more)
+    if stop is None: train("a", max_steps=4) # which is made longer, a worker cannot be killed from here
+    else:
+        with pytest.raises(KeyboardInterrupt): train("a", stop)
     (tmp_path/"a"/"checkpoint-5").mkdir() # what a kill while saving would leave
-    whole, resumed = train("b"), train("a")
-    vec = lambda d: nn.utils.parameters_to_vector(d.student.parameters()).detach()
-    torch.testing.assert_close(vec(resumed), vec(whole), rtol=1e-5, atol=1e-7)
-    assert resumed.state.global_step == 6 and (resumed.history().index == whole.history().index).all()
-    with pytest.raises(InputError, match="made by other models"):
-        fit_words(word_student(big, tok, 3), data.rows, Always(tok), folder=tmp_path/"a", **PAPER | FAST)
+    whole = train("b")
+    torch.rand(3) # whatever was drawn before
+    resumed = train("a")
+    rough = 1e-2 if stop is None else 1e-6 # the rate falls more slowly over more steps
+    torch.testing.assert_close(vec(resumed.student), vec(whole.student), rtol=1e-5, atol=rough)
+    assert resumed.state.global_step == whole.state.global_step and (resumed.history().index == whole.history().index).all()
+    assert resumed.history().loss.tolist() == pytest.approx(whole.history().loss.tolist(), rel=1e-1 if stop is None else 1e-4)
+    with pytest.raises(InputError, match="made by other models"): train("a", learning_rate=1e-3)
+
+def test_two_runs_in_one_process_give_the_same_bits(tok, corpus):
+    data = word_data(two_sides(corpus), tok, **SHORT)
+    runs = []
+    for _ in range(2):
+        student, big = masked_lm(2, hidden_dropout_prob=.1), masked_lm()
+        fit_words(student, data.rows, data.collate, triple_loss(student, big), big, **PAPER | FAST)
+        runs.append(vec(student))
+    assert torch.equal(*runs)
+
+def shares(n=400): return dict(rows=dict(train=Dataset.from_dict(dict(input_ids=[[2, *[5 + (i * 3 + j) % 8 for j in range(10)], 3] for i in range(n)], length=[12] * n))))
+
+class Mine(Term):
+    "A term of a user's own, who wrote no `settings`."
+    def __init__(self, margin):
+        super().__init__()
+        self.margin = margin
+    needs_teacher = False
+    def forward(self, s, t, batch): return self.margin * s.logits.square().mean()
+
+def test_a_note_holds_what_changes_numbers_and_nothing_else(tok, tmp_path):
+    rows, settings = shares(64)["rows"], PAPER | FAST | dict(max_steps=2, save_steps=1)
+    def train(objective=Mine(1.), collate=HideWords(tok), student=1, **kw):
+        return fit_words(masked_lm(student), rows, collate, objective, folder=tmp_path/"run", **settings | kw)
+    first = vec(train().student)
+    for same in (dict(logging_steps=7), dict(per_device_eval_batch_size=3), dict(save_total_limit=1), dict(save_steps=5), dict(disable_tqdm=True),
+                 dict(objective=Mine(1.)), dict(collate=HideWords(tok))):
+        again = train(**same)
+        assert again.state.global_step == 2 and torch.equal(vec(again.student), first), same
+    for other in (dict(objective=Mine(-5.)), dict(objective=2*Mine(1.)), dict(collate=HideWords(tok, .3)), dict(collate=HideWords(tok, weights=torch.ones(13))),
+                  dict(learning_rate=1e-3), dict(seed=1), dict(per_device_train_batch_size=4), dict(weight_decay=.5), dict(student=2)):
+        with pytest.raises(InputError, match="made by other models"): train(**other)
+    assert train(max_steps=4).state.global_step == 4
+    with pytest.raises(InputError, match="max_steps=2, and .*checkpoint-4: expected 4 or more"): train()
+    with pytest.raises(InputError, match="save_only_model"): train(save_only_model=True)
+
+HALF = {"no state": lambda p: (p/"trainer_state.json").unlink(), "an empty state": lambda p: (p/"trainer_state.json").write_bytes(b""),
+        "half a state": lambda p: (p/"trainer_state.json").write_bytes((p/"trainer_state.json").read_bytes()[:99]),
+        "an optimizer cut off": lambda p: (p/"optimizer.pt").write_bytes((p/"optimizer.pt").read_bytes()[:500]),
+        "no optimizer": lambda p: (p/"optimizer.pt").unlink(), "empty generators": lambda p: (p/"rng_state.pth").write_bytes(b""),
+        "a scheduler of zeros": lambda p: (p/"scheduler.pt").write_bytes(bytes(900)),
+        "weights cut off": lambda p: (p/"model.safetensors").write_bytes((p/"model.safetensors").read_bytes()[:900])}
+
+@pytest.mark.parametrize("damage", HALF)
+def test_a_half_written_checkpoint_is_passed_over(tok, tmp_path, damage):
+    rows = shares(64)["rows"]
+    train = lambda folder: fit_words(masked_lm(1), rows, HideWords(tok), folder=tmp_path/folder, **PAPER | FAST | dict(max_steps=3, save_steps=1))
+    whole = train("a")
+    HALF[damage](tmp_path/"a"/"checkpoint-3")
+    again = train("a")
+    assert torch.equal(vec(again.student), vec(whole.student)) and again.state.global_step == 3
+    assert sorted(p.name for p in (tmp_path/"a").glob("checkpoint-*")) == ["checkpoint-2", "checkpoint-3"]
 
 def test_folders_that_are_not_a_runs(tmp_path):
     (tmp_path/"file").write_text("")
     with pytest.raises(InputError, match="is a file"): last_checkpoint(tmp_path/"file", "n")
     with pytest.raises(InputError, match="made by other models"): last_checkpoint(tmp_path, "n")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+@pytest.mark.parametrize("left", [[".123-run.json"], [".distill_nb-12345678-run.json", ".nfs0001"], []])
+def test_what_a_killed_run_left_belongs_to_nobody(tmp_path, left):
+    (tmp_path/"run").mkdir()
+    for name in left: (tmp_path/"run"/name).touch()
+    assert last_checkpoint(tmp_path/"run", "mine") is None and last_checkpoint(tmp_path/"run", "mine") is None
+    with pytest.raises(InputError, match="made by other"): last_checkpoint(tmp_path/"run", "theirs")
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"\0" * 40, b"[1]", b'{"made_by": 3}', b"\xff\xfe"])
+def test_a_note_that_cannot_be_read(tmp_path, raw):
+    (tmp_path/"run.json").write_bytes(raw)
+    with pytest.raises(InputError, match="run.json"): last_checkpoint(tmp_path, "mine")
 
 def test_accumulated_batches(monkeypatch):
     assert accumulate(4000, 50) == dict(per_device_train_batch_size=50, gradient_accumulation_steps=80)
@@ -150,20 +224,13 @@ def test_evaluation_during_training(tok, corpus, teacher, tmp_path):
     "The loss at hidden words, from which the best checkpoint can be taken."
     data = word_data(two_sides(corpus, .1), tok, **SHORT)
     student = masked_lm(1)
-    d = fit_words(student, data.rows, Always(tok), folder=tmp_path/"run", **PAPER | FAST | dict(
-        max_steps=4, eval_strategy="steps", eval_steps=2, save_steps=2, load_best_model_at_end=True, metric_for_best_model="loss"))
+    d = fit_words(student, data.rows, HideWords(tok), folder=tmp_path/"run", **PAPER | FAST | dict(
+        max_steps=4, eval_strategy="steps", eval_steps=2, save_steps=2, load_best_model_at_end=True, metric_for_best_model="loss", learning_rate=1e-2))
     losses = [l["eval_loss"] for l in d.state.log_history if "eval_loss" in l]
     assert len(losses) == 2 and d.state.best_metric == min(losses)
-    batch = Always(tok)([data.rows["validation"][i] for i in range(len(data.rows["validation"]))])
-    assert losses[-1] == pytest.approx(torch.tensor(word_scores(student, [batch])["perplexity"]).log().item(), rel=.1)
-
-def test_scores_ask_every_model_the_same(tok, corpus):
-    rows = [dict(input_ids=[2, *range(5, 13), 3])] * 70
-    a, b = [word_batches(rows, HideWords(tok), at_most=50, size=20) for _ in range(2)]
-    assert [len(x["labels"]) for x in a] == [20, 20, 10] and all(torch.equal(x["labels"], y["labels"]) for x, y in zip(a, b))
-    state = torch.get_rng_state()
-    word_batches(rows, HideWords(tok))
-    assert torch.equal(torch.get_rng_state(), state)
+    rows = data.rows["validation"]
+    scores = word_scores(student, word_batches(rows, HideWords(tok), len(rows))) # the best one was loaded
+    assert min(losses) == pytest.approx(torch.tensor(scores["perplexity"]).log().item(), rel=1e-4)
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "electra", "modernbert", "deberta-v2", "mobilebert", "xlm-roberta"])
 def test_families(family, tok, corpus):
@@ -188,7 +255,7 @@ def test_bad_input(tok, corpus, teacher, tmp_path):
             "14 words, the teacher's tokenizer has 13": lambda: run(corpus, teacher, student=dict(kind=tmp_path/"larger")),
             "a student of width 8, a teacher of 16": lambda: run(corpus, teacher, student=dict(kind=tmp_path/"narrow")),
             "9 student layers": lambda: run(corpus, teacher, layers=9),
-            "choose='nouns'": lambda: run(corpus, teacher, text=dict(choose="nouns")),
+            "choose='nouns'": lambda: run(corpus, teacher, text=dict(max_length=16, choose="nouns")),
             "no held-out text": lambda: run(corpus.select(range(2)), teacher),
             "held-out share 1": lambda: run(corpus, teacher, held_out=1),
             "max_length=4": lambda: run(corpus, teacher, text=dict(max_length=4)),
