@@ -9,7 +9,7 @@ __all__ = ['LOGITS', 'STATES', 'TOP_IDS', 'TOP', 'REST', 'COLUMNS', 'PASSING', '
            'KeepAnswers', 'worth_caching']
 
 # %% ../nbs/29_cache.ipynb #db67f704
-import hashlib, json, math, secrets, tempfile, time
+import hashlib, json, math, shutil, tempfile, time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,7 +169,7 @@ def open_cache(folder=None) -> Path:
                f"version {VERSION}", "Name another folder, or remove it")
         for left in home.glob("tmp*"): # by killed runs, or being written now
             with suppress(OSError):
-                if time.time() - left.stat().st_mtime > 86400: left.unlink()
+                if time.time() - left.stat().st_mtime > 86400: shutil.rmtree(left)
     return home
 
 # %% ../nbs/29_cache.ipynb #f0b1aec7
@@ -201,21 +201,22 @@ def _disk_error(e) -> OSError:
 # %% ../nbs/29_cache.ipynb #f0b1aecc
 def _write(question, part, stem, ask) -> Path:
     "Ask, and write the answers to a file that bears their hash."
-    tmp, failed = stem.with_name(f"tmp{secrets.token_hex(8)}.part"), []
+    failed = []
     def asking(columns):
         try: return ask(columns)
         except BaseException as e:
             failed.append(e)
             raise
     try:
-        _map(question, part, stem, tmp, asking)
-        sync(tmp)
-        return tmp.replace(stem.with_name(f"{stem.name}-{_bytes_key(tmp)}.arrow"))
+        with tempfile.TemporaryDirectory(dir=stem.parent, prefix="tmp") as aside:
+            tmp = Path(aside)/"answers.arrow"
+            _map(question, part, stem, tmp, asking)
+            sync(tmp)
+            name = f"{stem.name}-{_bytes_key(tmp)}.arrow"
+            return tmp.replace(stem.with_name(name))
     except Exception as e:
         if failed: raise # the teacher's error, and not the disk's
         with _usable(stem.parent): raise _disk_error(e) from e
-    finally:
-        with suppress(OSError): tmp.unlink(missing_ok=True)
 
 # %% ../nbs/29_cache.ipynb #f0b1aec8
 def _answered(question, part, stem, ask) -> Dataset:

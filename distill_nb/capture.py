@@ -201,8 +201,9 @@ def check_parts(model, wanted:dict):
 _traced, _switch = {}, Lock() # id of a config -> traces in progress, its own setting
 
 def own_attention(model):
-    "The attention that a model has when nobody traces it."
-    return _traced.get(id(model.config), (0, model.config._attn_implementation))[1]
+    "The attention that a model has when nobody traces it; None: it has no choice."
+    own = getattr(model.config, "_attn_implementation", None)
+    return _traced.get(id(model.config), (0, own))[1]
 
 def _count_trace(model, more):
     "One trace of the model begins (1) or ends (-1); the first and last one switch."
@@ -246,15 +247,17 @@ def recording(model, wanted:dict):
     with attended_by(model, recorder): yield recorder
 
 # %% ../nbs/13_capture.ipynb #541b5cbf
-_alone = WeakKeyDictionary() # model -> held while a reader looks into it
+_alone = WeakKeyDictionary() # model -> held while one thread has it for itself
 
 @contextmanager
 def reading(model, batch, wanted:dict):
     "Every wanted part of `READERS` -> a function that gets it out of the outputs."
     parts = [part for part in wanted if part in READERS]
+    switches = own_attention(model) not in ("sdpa", None)
     with ExitStack() as stack:
-        if parts: # a reader may change the model's forward: one thread at a time
-            with _switch: lock = _alone.setdefault(model, RLock())
+        if parts or switches: # what changes in the model's forward, changes for all
+            base = getattr(model, "base_model", model) # it shares the configuration
+            with _switch: lock = _alone.setdefault(base, RLock())
             stack.enter_context(lock)
         yield {part: stack.enter_context(READERS[part].reading(model, batch, wanted))
                for part in parts}
@@ -275,7 +278,7 @@ def trace(
     whole = {"logits", *READERS} & wanted.keys() or model is not inner
     run, hidden = model if whole else inner.base_model, "hidden_states" in wanted
     named = {} if getattr(inner.config, "return_dict", True) else {"return_dict": True}
-    with recording(inner, wanted) as recorder, reading(inner, batch, wanted) as read:
+    with reading(inner, batch, wanted) as read, recording(inner, wanted) as recorder:
         out = run(**model_inputs(run, batch), output_hidden_states=hidden, **named)
     n, name = depth(inner), type(inner).__name__
     expect(not recorder.wanted or recorder.calls == n, f"{recorder.calls} attention "

@@ -54,7 +54,7 @@ class PackedLinear:
 # %% ../nbs/41_packing.ipynb #3a7492fe
 @cache
 def can_pack(dtype)->bool:
-    "Does this torch multiply with packed weights, and right? Tried once; draws nothing."
+    "Does this torch multiply right with packed weights? Tried once; draws nothing."
     x = torch.arange(24, dtype=dtype).view(3, 8) / 8 # exact in bf16, as are sums
     layer = SimpleNamespace(weight=(torch.eye(8) + 1).to(dtype),
                             bias=torch.full((8,), .5, dtype=dtype))

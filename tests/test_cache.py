@@ -204,10 +204,10 @@ def test_an_error_of_the_teacher_is_not_the_disks(tok, tmp_path):
 def test_names_of_unfinished_files_are_nobodys_to_guess(tok, tmp_path, monkeypatch):
     "In a container every process has the same number; a link planted under a name would be followed."
     seen, replace = [], Path.replace
-    monkeypatch.setattr(Path, "replace", lambda self, to: (seen.append(self.name), replace(self, to))[1])
+    monkeypatch.setattr(Path, "replace", lambda self, to: (seen.append(self.parent.name), replace(self, to))[1])
     monkeypatch.setattr(os, "getpid", lambda: 1)
     for n in (10, 20): cache_teacher(sharp(), rows(tok, n), tok, folder=tmp_path)
-    assert len(set(seen)) == 2 and all(len(re.findall("[0-9a-f]{16}", name)) == 1 for name in seen)
+    assert len(set(seen)) == 2 and all(re.fullmatch("tmp[a-z0-9_]{8}", name) for name in seen)
 
 def test_another_process_opens_the_cache_too(tmp_path):
     "Its note is on the way, or was there a moment later; its file is gone when we look at it."

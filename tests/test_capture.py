@@ -246,6 +246,7 @@ def together(*jobs, times=25):
 @pytest.mark.parametrize("own", ["sdpa", "eager"])
 @pytest.mark.parametrize("others", [["scores"], ["base"], ["plain"], ["keys", "logits", "base"], ["crash", "scores"]], ids="+".join)
 def test_threads_get_right_answers_and_leave_the_model_as_it_was(own, others):
+    if own == "eager" and "plain" in others: pytest.skip("its masks are others; the page says that it should not be called beside a trace")
     model, batch = make("bert", AutoModelForSequenceClassification), batch_of()
     model.set_attn_implementation(own)
     want = [s.detach() for s in trace(model, batch, {"scores"}).scores]

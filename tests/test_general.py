@@ -117,7 +117,7 @@ class Dies(HideWords):
 vec = lambda model: nn.utils.parameters_to_vector(model.parameters()).detach()
 
 @pytest.mark.parametrize("kw, stop", [
-    (dict(max_steps=6), 5), (dict(max_steps=6, gradient_accumulation_steps=2), 10), (dict(max_steps=-1, num_train_epochs=3), 101),
+    (dict(max_steps=6), 5), (dict(max_steps=6, gradient_accumulation_steps=2), 10), (dict(max_steps=-1, num_train_epochs=3, per_device_train_batch_size=64, save_steps=5), 17),
     (dict(max_steps=6, dropout=.1), 5), (dict(max_steps=6, dataloader_num_workers=2), None), (dict(max_steps=6, stream=True), 5)],
     ids=["steps", "accumulated", "third epoch", "dropout", "workers", "stream"])
 def test_a_killed_run_ends_where_the_whole_one_does(tok, corpus, tmp_path, kw, stop):
@@ -130,7 +130,7 @@ def test_a_killed_run_ends_where_the_whole_one_does(tok, corpus, tmp_path, kw, s
         student, collate = word_student(big, tok, 2), Dies(tok)
         collate.left = stop
         return fit_words(student, data.rows, collate, triple_loss(student, big), big, tmp_path/folder, **PAPER | FAST | dict(
-            save_steps=2, logging_steps=1) | kw | more)
+            save_steps=2) | kw | more)
     if stop is None: train("a", max_steps=4) # which is made longer, a worker cannot be killed from here
     else:
         with pytest.raises(KeyboardInterrupt): train("a", stop)
