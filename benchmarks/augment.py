@@ -2,16 +2,16 @@
 
 Ours asks many gaps in a batch and runs the head at the masks alone; the plain way is that of TinyBERT's code: one forward
 pass per word at batch 1, all logits, the vocabulary sorted. Both take turns on the same model and sentences, and their
-candidates are compared. Writes nbs/results/augment-DEVICE.json, which nbs/results/augment.ipynb reads.
+candidates are compared. Writes nbs/results/augment-DEVICE.json, model by model, which nbs/results/augment.ipynb reads.
 """
-import argparse, json, math, random, sys, time
+import argparse, json, math, random, time
 from contextlib import nullcontext
-from pathlib import Path
 from unittest.mock import patch
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertForMaskedLM
+import budget
 from distill_nb import augment as augment_page
 from distill_nb.augment import Augmenter, draw, may_go, split_words
 from distill_nb.data import docstrings
@@ -74,7 +74,7 @@ def measure(name, o, texts):
     for fast in ways.values(): fast.candidates(texts)
     flops = dict(plain_flops=work(plain, slow, texts), flops=work(batched, ways[False], texts))
     rounds = []
-    for _ in range(o.repeats):
+    for _ in budget.under(o, range(o.repeats), at_least=1):
         rounds.append({"plain": timed(plain, slow, texts, device=o.device)})
         for bf16, way in ways.items():
             with packed(model):
@@ -98,7 +98,7 @@ def packing(o, texts):
     model, tok, found = BertForMaskedLM(BertConfig()).eval(), load_tokenizer(), {}
     for bf16 in (False, True):
         way, ratios = Augmenter(model, tok, bf16=bf16), []
-        for i in range(o.repeats + 1):
+        for _ in budget.under(o, range(o.repeats + 1), at_least=2):
             with packed(model):
                 way.candidates(texts[:2])
                 ours = spent()
@@ -131,20 +131,19 @@ if __name__ == "__main__":
     p.add_argument("--batch-tokens", type=int, help="per forward pass (default: by the model's width)")
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument("--packing", action="store_true", help="measure only what packed weights save, beside what the file holds")
+    budget.options(p)
     o = p.parse_args()
     texts = [t for t in docstrings().sentence if 10 <= len(t.split()) <= 16][::97][:o.sentences]
-    file = Path(f"nbs/results/augment-{o.device}.json")
-    if o.packing:
-        data = json.loads(file.read_text()) | dict(packing=dict(sentences=len(texts), machine=machine(), ratios=packing(o, texts)))
-        sys.exit(file.write_text(json.dumps(data, indent=1) + "\n") and None)
-    results = []
-    for name in MODELS:
-        for row in measure(name, o, texts):
-            results.append(row)
-            print(row, flush=True)
-    small = Augmenter(BertForMaskedLM(MODELS["2 layers, 128 wide"]).eval(), load_tokenizer())
-    words = sum(len(split_words(t)) for t in texts) / len(texts)
-    data = dict(settings={k: v for k, v in vars(o).items()} | dict(words=words), machine=machine(), peak=peak(), drawn_per_s=drawing(small, texts),
-                results=results)
-    if o.device == "cpu": data["packing"] = dict(sentences=len(texts), machine=machine(), ratios=packing(o, texts))
-    file.write_text(json.dumps(data, indent=1) + "\n")
+    file = o.results/f"augment-{o.device}.json"
+    before = json.loads(file.read_text()) if file.is_file() else {}
+    def about():
+        small = Augmenter(BertForMaskedLM(MODELS["2 layers, 128 wide"]).eval().to(o.device), load_tokenizer())
+        words = sum(len(split_words(t)) for t in texts) / len(texts)
+        return dict(settings=budget.settings(o, "packing") | dict(words=words), machine=machine(), peak=peak(device=o.device),
+                    drawn_per_s=drawing(small, texts))
+    data = before if o.packing else before | about() | dict(results=[])
+    if o.packing: budget.write(file, **data | dict(packing=dict(sentences=len(texts), machine=machine(), ratios=packing(o, texts))))
+    for name in budget.under(o, MODELS) if not o.packing else ():
+        data["results"] += measure(name, o, texts)
+        print(*data["results"][-2:], sep="\n", flush=True)
+        budget.write(file, **data)

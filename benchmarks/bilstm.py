@@ -4,12 +4,14 @@ One teacher per seed and task, fine-tuned on the labels that it gets; its answer
 take the same number of steps on the same labelled texts: on the labels, on the answers by KL and by squared error; then with the texts that
 have no label for the others, by KL, by squared error, and, as an upper control, with their true labels. For the tasks of `--curve` also
 over the number of texts, with answers and with labels. `--speed` times models of these sizes; `--longer 3200` asks whether the labels only
-lack steps. Writes nbs/results/bilstm-TASK.json after every seed, which nbs/results/bilstm.ipynb reads. A folder with TREC.train.all and TREC.test.all is read as it was published: a class and a question a line.
+lack steps. Writes nbs/results/bilstm-TASK.json after every row, which nbs/results/bilstm.ipynb reads. A folder with TREC.train.all and TREC.test.all is read as it was published: a class and a question a line.
 """
 import argparse, json, statistics, time
+from itertools import product
 from pathlib import Path
 import datasets, pandas as pd, torch
 from transformers import BertConfig, BertForSequenceClassification
+import budget
 from distill_nb.bilstm import lstm_student
 from distill_nb.cache import cache_teacher
 from distill_nb.data import corpus_versions, load_task, make_task, tokenize
@@ -89,19 +91,23 @@ def longer(tasks, o):
                 learning_rate=o.learning_rate, logging_steps=10**6)
             yield dict(task=task.name, seed=seed, texts=n, steps=o.longer, **score(student, rows, tok))
 
-def write(file, task, o, results):
+def words_alone(task, o):
+    "The scores of a bag of words with the labels that teacher and baseline see, and with all."
+    n, labelled = counts(task, o)
+    return dict(labelled=bag_of_words(hide_labels(task, labelled, n)), all=bag_of_words(hide_labels(task, n, n)))
+
+def write(file, task, o, words, results):
     "Everything so far as JSON."
     n, labelled = counts(task, o)
-    settings = {k: v for k, v in vars(o).items() if k not in ("task", "curve", "speed", "longer", "labelled")} | dict(name=task.name, labelled=labelled)
-    data = dict(settings=settings, train=n, test=len(task["test"]), classes=len(task.labels), corpus=corpus_versions(), machine=machine(),
-                words=dict(labelled=bag_of_words(hide_labels(task, labelled, n)), all=bag_of_words(hide_labels(task, n, n))), results=results)
-    file.write_text(json.dumps(data, indent=1) + "\n")
+    settings = budget.settings(o, "task", "curve", "speed", "longer", "labelled") | dict(name=task.name, labelled=labelled)
+    budget.write(file, settings=settings, train=n, test=len(task["test"]), classes=len(task.labels), corpus=corpus_versions(), machine=machine(),
+                 words=words, results=results)
 
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--task", action="append", default=[], metavar="NAME=SOURCE", help="may be given several times")
-    p.add_argument("--speed", action="store_true", help="time the models too: nbs/results/bilstm-speed.json")
-    p.add_argument("--longer", type=int, metavar="STEPS", help="instead: curve's tasks, true labels, so many steps: nbs/results/bilstm-longer.json")
+    p.add_argument("--speed", action="store_true", help="time the models too: bilstm-speed.json")
+    p.add_argument("--longer", type=int, metavar="STEPS", help="instead: curve's tasks, true labels, so many steps: bilstm-longer.json")
     p.add_argument("--curve", nargs="*", default=["bshift"], help="tasks with a curve over the number of texts")
     p.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     p.add_argument("--texts", type=int, default=12000, help="most texts")
@@ -113,17 +119,22 @@ if __name__ == "__main__":
     p.add_argument("--learning-rate", type=float, default=5e-3)
     p.add_argument("--temperature", type=float, default=2., help="of KL")
     p.add_argument("--student", type=json.loads, default=dict(embedding_size=24), help="fields of BiLstmConfig, as JSON")
+    budget.options(p)
     o = p.parse_args()
     datasets.disable_progress_bars()
-    if o.speed:
-        data = dict(machine=machine() | dict(threads=1), results=speed(o))  # `latency` takes one, whatever the process has
-        Path("nbs/results/bilstm-speed.json").write_text(json.dumps(data, indent=1) + "\n")
+    if o.speed: # `latency` takes one thread, whatever the process has
+        budget.write(o.results/"bilstm-speed.json", machine=machine() | dict(threads=1), results=speed(o))
     tasks, begin = [read_task(*t.split("=", 1)) for t in o.task], time.time()
     results = {task.name: [] for task in tasks}
-    if o.longer: Path("nbs/results/bilstm-longer.json").write_text(json.dumps(dict(results=list(longer(tasks, o))), indent=1) + "\n")
-    for seed in o.seeds if not o.longer else ():
-        for task in tasks:
-            for row in one_seed(task, seed, o, task.name in o.curve):
-                results[task.name].append(row)
-                print(task.name, round(time.time() - begin), row, flush=True)
-            write(Path(f"nbs/results/bilstm-{task.name}.json"), task, o, results[task.name])
+    words = {task.name: words_alone(task, o) for task in tasks} if not o.longer else {}
+    def students():
+        for seed, task in product(o.seeds, tasks):
+            for row in one_seed(task, seed, o, task.name in o.curve): yield task, row
+    for task, row in budget.under(o, students()) if not o.longer else ():
+        results[task.name].append(row)
+        print(task.name, round(time.time() - begin), row, flush=True)
+        write(o.results/f"bilstm-{task.name}.json", task, o, words[task.name], results[task.name])
+    rows = []
+    for row in budget.under(o, longer(tasks, o)) if o.longer else ():
+        rows.append(row)
+        budget.write(o.results/"bilstm-longer.json", results=rows)

@@ -4,9 +4,9 @@ Four students of the same three layers and the same number of steps: from the la
 answers, starting from the layers before or after the teacher's fine-tuning. So the head start and the answers are told
 apart. Writes nbs/results/bshift.json, which nbs/results/bshift.ipynb reads.
 """
-import argparse, json
-from pathlib import Path
+import argparse
 import datasets
+import budget
 from distill_nb.data import corpus_versions, load_task, tokenize
 from distill_nb.demo import BUDGET, SETTINGS, bag_of_words, hide_labels
 from distill_nb.evaluate import machine
@@ -35,16 +35,14 @@ def one_seed(task, rows, tok, seed, steps):
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    p.add_argument("--out", default="nbs/results/bshift.json")
+    budget.options(p)
     o = p.parse_args()
     datasets.disable_progress_bars()
     task = hide_labels(load_task("bshift"), BUDGET["labelled"], BUDGET["total"])
     tok = load_tokenizer()
     rows = tokenize(task, tok, BUDGET["max_length"])
     results = [dict(model="bag of words", **bag_of_words(task))]
-    for seed in o.seeds:
-        for row in one_seed(task, rows, tok, seed, BUDGET["max_steps"]):
-            results.append(row)
-            print(row, flush=True)
-        data = dict(budget=BUDGET, settings=SETTINGS, corpus=corpus_versions(), machine=machine(), results=results)
-        Path(o.out).write_text(json.dumps(data, indent=1) + "\n")
+    for row in budget.under(o, (row for seed in o.seeds for row in one_seed(task, rows, tok, seed, BUDGET["max_steps"]))):
+        results.append(row)
+        print(row, flush=True)
+        budget.write(o.results/"bshift.json", budget=BUDGET, settings=SETTINGS, corpus=corpus_versions(), machine=machine(), results=results)

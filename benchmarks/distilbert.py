@@ -6,8 +6,8 @@ tokens or only where words are hidden; the same steps, rows and hidden held-out 
 nbs/results/distilbert.json after every seed, which nbs/results/distilbert.ipynb reads; seeds that are there are kept.
 """
 import argparse, json, time
-from pathlib import Path
 import datasets, torch
+import budget
 from distill_nb.corpus import read_corpus
 from distill_nb.data import corpus_versions
 from distill_nb.evaluate import machine
@@ -17,8 +17,8 @@ from distill_nb.masked_lm import word_scores
 WAYS = {"words alone": None, "all tokens": False, "masked tokens": True}  # only_masked
 
 def one_seed(seed, o, teacher, tok, sides, **settings):
-    "Scores of every way for one seed, and the losses over the steps."
-    data, out = word_data(sides, tok, o.max_length, at_most=o.at_most), {}
+    "Scores of every way for one seed, and the losses over the steps; what there is after each way."
+    data, out = word_data(sides, tok, o.max_length, at_most=o.at_most), dict(seed=seed)
     fresh = lambda: word_student(teacher, tok, o.layers)
     out["start"] = word_scores(fresh(), data.batches)
     for name, only_masked in WAYS.items():
@@ -29,7 +29,7 @@ def one_seed(seed, o, teacher, tok, sides, **settings):
         out[name] = word_scores(student, data.batches) | dict(seconds=round(time.time() - start), losses=losses.reset_index().to_dict("list"),
                                                               objective=repr(run.objective))
         print(seed, name, out[name]["perplexity"], out[name]["seconds"], flush=True)
-    return dict(seed=seed, **out)
+        yield dict(out)
 
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -40,10 +40,10 @@ if __name__ == "__main__":
     p.add_argument("--max-length", type=int, default=64)
     p.add_argument("--fit-steps", type=int, default=1000, help="of the teacher's head")
     p.add_argument("--at-most", type=int, default=1000, help="held-out sequences")
-    p.add_argument("--out", default="nbs/results/distilbert.json")
+    budget.options(p)
     o = p.parse_args()
     datasets.disable_progress_bars()
-    sides, file = two_sides(read_corpus()), Path(o.out)
+    sides, file = two_sides(read_corpus()), o.results/"distilbert.json"
     teacher, tok = word_teacher(None, sides["train"]["text"][:], o.fit_steps)
     settings = {**PAPER, "max_steps": o.steps, "per_device_train_batch_size": o.batch, "disable_tqdm": True, "logging_steps": 10}
     data = word_data(sides, tok, o.max_length, at_most=o.at_most)
@@ -55,6 +55,6 @@ if __name__ == "__main__":
     rows = before["seeds"] if before.get("setup") == setup else []
     scores = word_scores(teacher, data.batches)
     print("teacher", scores, setup, flush=True)
-    for seed in o.seeds:
-        rows = [r for r in rows if r["seed"] != seed] + [one_seed(seed, o, teacher, tok, sides, **settings)]
-        file.write_text(json.dumps(dict(setup=setup, teacher=scores, machine=machine(), seeds=sorted(rows, key=lambda r: r["seed"])), indent=1) + "\n")
+    for row in budget.under(o, (row for seed in o.seeds for row in one_seed(seed, o, teacher, tok, sides, **settings))):
+        rows = sorted([r for r in rows if r["seed"] != row["seed"]] + [row], key=lambda r: r["seed"])
+        budget.write(file, setup=setup, teacher=scores, machine=machine(), seeds=rows)

@@ -5,9 +5,9 @@ its answers for the same number of steps, evaluated after an eighth of them and 
 width, started in four ways. Without `--task` it is the embedded task bshift. Writes nbs/results/layers-TASK.json, which
 nbs/results/layers.ipynb reads.
 """
-import argparse, json, time
-from pathlib import Path
+import argparse, time
 import datasets, torch
+import budget
 from distill_nb.data import corpus_versions, load_task, tokenize
 from distill_nb.demo import BUDGET, hide_labels
 from distill_nb.evaluate import machine
@@ -64,16 +64,16 @@ if __name__ == "__main__":
     p.add_argument("--teacher-steps", type=int, default=300)
     p.add_argument("--steps", type=int, default=240)
     p.add_argument("--learning-rate", type=float, default=3e-4)
+    budget.options(p)
     o = p.parse_args()
     datasets.disable_progress_bars()
     start, task, tok = time.time(), load_task(o.task), load_tokenizer()
     task = hide_labels(task, o.texts, o.texts)
     rows = tokenize(task, tok, 64)
     results, name = [], o.name or task.name
-    for seed in o.seeds:
-        for row in one_seed(task, rows, tok, seed, o):
-            results.append(row)
-            print(round(time.time() - start), row, flush=True)
-        settings = {k: v for k, v in vars(o).items() if k != "task"} | dict(name=name, narrower=NARROWER)
-        data = dict(settings=settings, test=len(rows["test"]), corpus=corpus_versions(), machine=machine(), results=results)
-        Path(f"nbs/results/layers-{name}.json").write_text(json.dumps(data, indent=1) + "\n")
+    settings = budget.settings(o, "task") | dict(name=name, narrower=NARROWER)
+    for row in budget.under(o, (row for seed in o.seeds for row in one_seed(task, rows, tok, seed, o))):
+        results.append(row)
+        print(round(time.time() - start), row, flush=True)
+        budget.write(o.results/f"layers-{name}.json", settings=settings, test=len(rows["test"]), corpus=corpus_versions(),
+                     machine=machine(), results=results)

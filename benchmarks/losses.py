@@ -3,14 +3,14 @@
 The bare step is the teacher's forward pass without gradients, the student's forward and backward pass on its logits, and
 AdamW, all under SDPA. Every objective takes the same step with `trace` and
 its own losses. It alternates with the bare step, so that each ratio compares neighbours in time; the memory is the peak
-of a process that runs one variant. Writes nbs/results/losses-cpu.json (or what `--out` names), which
+of a process that runs one variant. Writes nbs/results/losses-DEVICE.json, precision by precision, which
 nbs/results/losses.ipynb reads; rows of objectives that were not asked for stay in it.
 """
 import argparse, json, resource, statistics, subprocess, sys, time
-from itertools import product
-from pathlib import Path
+from itertools import chain, product
 import torch
 from transformers import BertConfig, BertForSequenceClassification
+import budget
 from distill_nb.capture import trace
 from distill_nb.evaluate import machine
 from distill_nb.losses import AttentionKL, AttentionMSE, HiddenMSE, Relations, SoftTargets, as_objective
@@ -71,12 +71,12 @@ def measure(o, ragged, bf16):
         bench.steps[name]()
         if o.device == "cuda": torch.cuda.synchronize()
         return time.perf_counter() - start
-    for name in o.objectives:
-        pairs = [(timed("bare"), timed(name)) for _ in range(o.warmup + o.repeats)][o.warmup:]
+    for name in budget.under(o, o.objectives):
+        pairs = [(timed("bare"), timed(name)) for _ in budget.under(o, range(o.warmup + o.repeats), o.warmup + 2)][o.warmup:]
         times[name] = [own for _, own in pairs]
         times.setdefault("bare", []).extend(bare for bare, _ in pairs)
         ratios = [own / bare for bare, own in pairs]
-        yield dict(objective=name, bf16=bf16, padding=ragged, repeats=o.repeats, seconds=statistics.median(times[name]),
+        yield dict(objective=name, bf16=bf16, padding=ragged, repeats=len(pairs), seconds=statistics.median(times[name]),
                    bare=statistics.median(bare for bare, _ in pairs), paired=statistics.quantiles(ratios, n=4))
     yield dict(objective="bare", bf16=bf16, padding=ragged, repeats=len(times["bare"]), paired=[1., 1., 1.],
                seconds=statistics.median(times["bare"]), bare=statistics.median(times["bare"]))
@@ -102,23 +102,28 @@ if __name__ == "__main__":
     p.add_argument("--seq", type=int, default=64)
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument("--objectives", nargs="+", default=list(OBJECTIVES), choices=OBJECTIVES)
-    p.add_argument("--out")
+    budget.options(p)
     p.add_argument("--peak", help=argparse.SUPPRESS)
     p.add_argument("--bf16", action="store_true", help=argparse.SUPPRESS)
     o = p.parse_args()
     if o.peak: sys.exit(print(peak_here(o)))
-    # first, while this process is small: a child's peak starts from its parent's size
-    peaks = {(name, bf16): peak(o, name, bf16) for name in ["bare", *o.objectives] for bf16 in (False, True)}
-    rows = []
-    for bf16, ragged in product((False, True), repeat=2):
-        for row in measure(o, ragged, bf16):
-            if not ragged: row["peak_mb"] = peaks[row["objective"], bf16]
-            rows.append(row)
-            print(row, flush=True)
-    settings = dict(batch=o.batch, seq=o.seq, teacher="BERT-base", student=STUDENT)
-    out = Path(o.out or f"nbs/results/losses-{o.device}.json")
-    if out.is_file():
-        before = json.loads(out.read_text())
-        if before["settings"] == settings:
-            rows += [r for r in before["results"] if r["objective"] not in {*o.objectives, "bare"}]
-    out.write_text(json.dumps(dict(settings=settings, machine=machine(), results=rows), indent=1) + "\n")
+    settings, peaks, rows = dict(batch=o.batch, seq=o.seq, teacher="BERT-base", student=STUDENT), {}, []
+    out = o.results/f"losses-{o.device}.json"
+    before = json.loads(out.read_text()) if out.is_file() else dict(settings=None)
+    others = [r for r in before["results"] if r["objective"] not in {*o.objectives, "bare"}] if before["settings"] == settings else []
+    def memory():
+        for key in product(["bare", *o.objectives], (False, True)):
+            peaks[key] = peak(o, *key)
+            yield key, peaks[key]
+    def times():
+        for bf16, ragged in product((False, True), repeat=2):
+            for row in measure(o, ragged, bf16):
+                rows.append(row)
+                yield row
+    def held(row):
+        key = row["objective"], row["bf16"]
+        return row | (dict(peak_mb=peaks[key]) if key in peaks and not row["padding"] else {})
+    # on a CPU the memory comes first, while this process is small: a child's peak starts from its parent's size
+    for part in budget.under(o, chain(times(), memory()) if o.device == "cuda" else chain(memory(), times())):
+        print(part, flush=True)
+        budget.write(out, settings=settings, machine=machine(), results=[held(row) for row in rows] + others)

@@ -7,7 +7,7 @@
     options    what each default of speed is worth, and what torch.compile would bring
     processes  the loss curve of two processes under torchrun beside that of one with the doubled batch
 
-Writes nbs/results/benchmarks-DEVICE.json (or `--out`), section by section, which nbs/results/benchmarks.ipynb reads; sections that were not asked for
+Writes nbs/results/benchmarks-DEVICE.json after every row of a section, which nbs/results/benchmarks.ipynb reads; sections that were not asked for
 stay in it. The weights are random. `--teacher 4 128 --student 2 128 --quick` is a smoke run. What each term of the
 attention losses adds, and their memory, is benchmarks/losses.py.
 """
@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 import datasets, torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, BertConfig, Trainer, TrainerCallback
+import budget
 from augment import peak
 from losses import STUDENT, make_batch
 from distill_nb.cache import cache_teacher
@@ -131,8 +132,7 @@ def steps(o):
             times = by_turns(o, {"floor": pair.step(pair.bare(batch)), name: pair.distil(batch, objective(pair))}, o.repeats)
             rows.append(dict(objective=name, bf16=bf16, floor=statistics.median(times["floor"]), seconds=statistics.median(times[name]),
                              ratio=ratios(times, name, "floor"), target=TARGETS[name][bf16], repeats=o.repeats))
-            print(rows[-1], flush=True)
-    return dict(batch=o.batch, seq=o.seq, chunked=triple_loss is not None, rows=rows)
+            yield dict(batch=o.batch, seq=o.seq, chunked=triple_loss is not None, rows=rows)
 
 # An epoch of SST-2
 
@@ -182,7 +182,7 @@ def trainer_way(o, kind, rows, tok, *models, **kw):
     return clock.seconds()
 
 def epoch(o):
-    if not o.sst2: return print("epoch: give --sst2 FOLDER (train.tsv, dev.tsv)")
+    if not o.sst2: return print("epoch: give --sst2 FOLDER (train.tsv, dev.tsv)")  # no part is made
     tok = load_tokenizer()
     rows, batches = sst2_rows(o, tok)
     student = lambda: init_student(teacher, range(o.student[0])) if o.student[1] == o.teacher[1] else make(shape(*o.student, num_labels=2))
@@ -205,14 +205,17 @@ def epoch(o):
                 live=trainer_way(o, Distiller, one, tok, student(), teacher, soft),
                 cached=trainer_way(o, Distiller, few(cached, r), tok, student(), None, soft),
                 plain=trainer_way(o, Trainer, plain, tok, student())))
-            print(times[-1], flush=True)
+            yield epoch_so_far(o, rows, lengths, flat, padded, times) | dict(
+                fill_seconds=(filled - found) / len(flat) * len(rows), found_seconds=found)
+
+def epoch_so_far(o, rows, lengths, flat, padded, times):
+    "What the rounds so far say of a whole epoch."
     steps = {k: o.part - 1 for k in times[0]} | dict(reference=min(o.part, o.padded) - 1)
     per_step = {k: [t[k] / steps[k] for t in times] for k in times[0]}
     whole = len(rows) / 32
     return dict(rows=len(rows), mean_length=statistics.mean(lengths), sampled=len(flat), bf16=fast_bf16(), padded_to=64,
                 tokens_with_padding=padded, steps_timed={k: s * len(times) for k, s in steps.items()},
                 epoch_seconds={k: statistics.median(v) * whole for k, v in per_step.items()},
-                fill_seconds=(filled - found) / len(flat) * len(rows), found_seconds=found,
                 speedup={k: quartiles([a / b for a, b in zip(per_step["reference"], per_step[k])]) for k in ("live", "cached", "plain")},
                 cached_over_plain=quartiles([a / b for a, b in zip(per_step["cached"], per_step["plain"])]),
                 targets=dict(live=9, cached=18, cached_over_plain=1.08))
@@ -256,9 +259,8 @@ def growth(o):
             s, tokens = statistics.median(times), at["batch"] * at["length"]
             flops = counted(*configs, at["batch"], at["length"], words)
             rows.append(dict(axis=axis, value=value, seconds=s, tokens_per_s=tokens / s, flops=flops, flops_per_s=flops / s))
-            print(rows[-1], flush=True)
+            yield dict(base=base, bf16=bf16, peak=top, rows=rows)
             del pair
-    return dict(base=base, bf16=bf16, peak=top, rows=rows)
 
 # What the defaults are worth
 
@@ -266,39 +268,37 @@ def options(o):
     bf16 = fast_bf16()
     pair = Pair(o, o.config, shape(*o.student), bf16)
     batch = batch_of(o.batch, 16, o) # about SST-2's length
-    rows = []
-    def compare(name, way, default="default", repeats=o.repeats, **more):
-        times = by_turns(o, {default: base, name: way}, repeats)
-        rows.append(dict(option=name, ratio=ratios(times, name, default), seconds=statistics.median(times[name]), **more))
-        print(rows[-1], flush=True)
-    base = pair.step(pair.bare(batch))
-    compare("teacher in inference mode", pair.step(pair.bare(batch, torch.inference_mode)))
-    compare("AdamW not fused", pair.step(pair.bare(batch), fused=False))
+    rows, base = [], pair.step(pair.bare(batch))
+    def compare(name, way, **more):
+        times = by_turns(o, {"default": base, name: way}, o.repeats)
+        rows.append(dict(option=name, ratio=ratios(times, name, "default"), seconds=statistics.median(times[name]), **more))
+        return dict(batch=o.batch, seq=16, bf16=bf16, rows=rows)
+    yield compare("teacher in inference mode", pair.step(pair.bare(batch, torch.inference_mode)))
+    yield compare("AdamW not fused", pair.step(pair.bare(batch), fused=False))
     if bf16:
         full = Pair(o, o.config, shape(*o.student), False)
-        compare("float32", full.step(full.bare(batch)))
+        yield compare("float32", full.step(full.bare(batch)))
         del full
     quick = Pair(o, o.config, shape(*o.student), bf16)
-    with packed(quick.teacher): compare("teacher packed", quick.step(quick.bare(batch)))
+    with packed(quick.teacher): found = compare("teacher packed", quick.step(quick.bare(batch)))
+    yield found
     del quick
     eager = Pair(o, o.config, shape(*o.student), bf16)
     eager.teacher.set_attn_implementation("eager")
-    compare("eager teacher", eager.step(eager.bare(batch)))
+    yield compare("eager teacher", eager.step(eager.bare(batch)))
     def with_gradients():
         with pair.autocast(): pair.teacher(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
         with pair.autocast(): return pair.answer(pair.student, batch).float().sum()
-    compare("teacher with gradients", pair.step(with_gradients))
-    long = batch_of(o.batch, 64, o)
-    compare("padded to 64", pair.step(pair.bare(long)))
+    yield compare("teacher with gradients", pair.step(with_gradients))
+    yield compare("padded to 64", pair.step(pair.bare(batch_of(o.batch, 64, o))))
     if o.compile:
         try:
             fast = Pair(o, o.config, shape(*o.student), bf16)
             fast.teacher, fast.student = [torch.compile(m) for m in (fast.teacher, fast.student)]
             step = fast.step(fast.bare(batch))
-            took = timed(o, step)
-            compare("torch.compile", step, compile_seconds=took)
+            found = compare("torch.compile", step, compile_seconds=timed(o, step))
         except Exception as e: rows.append(dict(option="torch.compile", failed=f"{type(e).__name__}: {str(e)[:200]}"))
-    return dict(batch=o.batch, seq=16, bf16=bf16, rows=rows)
+        yield found
 
 # Two processes are one
 
@@ -329,7 +329,7 @@ def processes(o):
                            env={**os.environ, "OMP_NUM_THREADS": "1"})
             curves[n] = json.loads(Path(f"{tmp}/{n}.json").read_text())
     gap = max(abs(a - b) / a for a, b in zip(*curves.values()))
-    return dict(backend="gloo", batch={"1": 16, "2": 8}, curves=curves, largest_gap=gap)
+    yield dict(backend="gloo", batch={"1": 16, "2": 8}, curves=curves, largest_gap=gap)
 
 SECTIONS = dict(steps=steps, epoch=epoch, growth=growth, options=options, processes=processes)
 
@@ -348,7 +348,7 @@ if __name__ == "__main__":
     p.add_argument("--no-compile", dest="compile", action="store_false")
     p.add_argument("--quick", action="store_true", help="fewer repeats and sizes, to see that it runs")
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    p.add_argument("--out")
+    budget.options(p)
     p.add_argument("--curve", help=argparse.SUPPRESS)
     p.add_argument("--processes", type=int, help=argparse.SUPPRESS)
     o = p.parse_args()
@@ -356,12 +356,12 @@ if __name__ == "__main__":
     if o.quick: o.repeats, o.sample, o.part = 2, 8, 4
     datasets.disable_progress_bars()
     o.config = shape(*o.teacher)
-    out = Path(o.out or f"nbs/results/benchmarks-{o.device}.json")
+    out = o.results/f"benchmarks-{o.device}.json"
     data = json.loads(out.read_text()) if out.is_file() else {}
     with TemporaryDirectory() as o.tmp:
-        for name in o.only:
+        for name in budget.under(o, o.only):
             start = time.time()
-            found = SECTIONS[name](o)
-            if found is None: continue
-            data[name] = dict(teacher=o.teacher, student=o.student, quick=o.quick, machine=machine(), **found, minutes=(time.time() - start) / 60)
-            out.write_text(json.dumps(data, indent=1) + "\n")
+            for found in budget.under(o, SECTIONS[name](o)):
+                print(name, found["rows"][-1] if isinstance(found.get("rows"), list) else found, flush=True)
+                data[name] = dict(teacher=o.teacher, student=o.student, quick=o.quick, machine=machine(), **found, minutes=(time.time() - start) / 60)
+                budget.write(out, **data)

@@ -3,11 +3,11 @@
 One teacher per seed and task, fine-tuned on the labels that it gets. Then small models of its first blocks, all for the same
 number of steps: fine-tuned directly, distilled on the teacher's logits, and by replacing under a linear schedule and at
 constant rates, each followed by post-training. Before that, what replacing a single block with the one that its successor
-starts as costs without any training. Writes nbs/results/theseus-TASK.json after every seed, which nbs/results/theseus.ipynb reads.
+starts as costs without any training. Writes nbs/results/theseus-TASK.json after every row, which nbs/results/theseus.ipynb reads.
 """
-import argparse, json, time
-from pathlib import Path
+import argparse, time
 import datasets, torch
+import budget
 from distill_nb.data import corpus_versions, tokenize
 from distill_nb.evaluate import machine
 from distill_nb.losses import SoftTargets
@@ -68,17 +68,16 @@ if __name__ == "__main__":
     p.add_argument("--post", type=int, default=60, help="steps of post-training; the others get the sum of both")
     p.add_argument("--start", type=float, default=.3, help="replacing rate that the linear schedule starts from")
     p.add_argument("--rates", type=float, nargs="+", default=[.1, .3, .5, .7, .9], help="constant replacing rates")
+    budget.options(p)
     o = p.parse_args()
     datasets.disable_progress_bars()
     tok, start = load_tokenizer(), time.time()
-    for task in named_tasks(o.task, o.texts):
+    for task in budget.under(o, named_tasks(o.task, o.texts)):
         name = task.name
         rows, results = tokenize(task, tok, o.max_length), []
-        for seed in o.seeds:
-            for row in one_seed(task, rows, tok, seed, o):
-                results.append(row)
-                print(name, round(time.time() - start), row, flush=True)
-            settings = {k: v for k, v in vars(o).items() if k != "task"} | dict(name=name, learning_rates=LEARNING_RATES)
-            data = dict(settings=settings, train=len(task["train"]), test=len(task["test"]), metric=task.metric,
-                        blocks=n_blocks(load_teacher(task=task)), corpus=corpus_versions(), machine=machine(), results=results)
-            Path(f"nbs/results/theseus-{name}.json").write_text(json.dumps(data, indent=1) + "\n")
+        about = dict(settings=budget.settings(o, "task") | dict(name=name, learning_rates=LEARNING_RATES), train=len(task["train"]),
+                     test=len(task["test"]), metric=task.metric, blocks=n_blocks(load_teacher(task=task)), corpus=corpus_versions(), machine=machine())
+        for row in budget.under(o, (row for seed in o.seeds for row in one_seed(task, rows, tok, seed, o))):
+            results.append(row)
+            print(name, round(time.time() - start), row, flush=True)
+            budget.write(o.results/f"theseus-{name}.json", **about, results=results)

@@ -2,11 +2,11 @@
 
 One teacher per seed and task, fine-tuned on the labels that it gets. Narrow students of equal size and start take the same number
 of steps: on labels alone, on the teacher's answers alone, in TinyBERT's two stages, the same with new texts, and with one part of the
-first stage left out each. Writes nbs/results/tinybert-TASK.json after every seed, which nbs/results/tinybert.ipynb reads.
+first stage left out each. Writes nbs/results/tinybert-TASK.json after every row, which nbs/results/tinybert.ipynb reads.
 """
 import argparse, json, sys, time
-from pathlib import Path
 import datasets, torch
+import budget
 from distill_nb.augment import Augmenter, augment, new_texts
 from distill_nb.data import corpus_versions, docstrings, load_task, tokenize
 from distill_nb.evaluate import machine
@@ -93,21 +93,20 @@ if __name__ == "__main__":
     p.add_argument("--width", type=int, default=192, help="of the student")
     p.add_argument("--inner", type=int, default=768)
     p.add_argument("--lm-steps", type=int, default=400, help="steps to fit the masked-LM head")
+    budget.options(p)
     o = p.parse_args()
     datasets.disable_progress_bars()
     tok, start = load_tokenizer(), time.time()
-    for task in named_tasks(o.task, o.texts):
+    for task in budget.under(o, named_tasks(o.task, o.texts)):
         name = task.name
         rows, with_new = all_rows(task, tok, o)
         print(name, round(time.time() - start), "s until", len(task["train"]), "texts became", with_new, flush=True)
-        file = Path(f"nbs/results/tinybert-{name}.json")
-        settings = {k: v for k, v in vars(o).items() if k not in ("task", "ablate", "only")} | dict(
+        file = o.results/f"tinybert-{name}.json"
+        settings = budget.settings(o, "task", "ablate", "only") | dict(
             name=name, student=dict(n_layers=3, hidden_size=o.width, intermediate_size=o.inner))
         results = kept(file, o, settings)
-        for seed in o.seeds:
-            for row in one_seed(task, rows, tok, seed, o, name in o.ablate):
-                results.append(row)
-                print(name, round(time.time() - start), row, flush=True)
-            data = dict(settings=settings, train=len(task["train"]), with_new=with_new, test=len(task["test"]), metric=task.metric,
-                        corpus=corpus_versions(), machine=machine(), results=results)
-            file.write_text(json.dumps(data, indent=1) + "\n")
+        for row in budget.under(o, (row for seed in o.seeds for row in one_seed(task, rows, tok, seed, o, name in o.ablate))):
+            results.append(row)
+            print(name, round(time.time() - start), row, flush=True)
+            budget.write(file, settings=settings, train=len(task["train"]), with_new=with_new, test=len(task["test"]), metric=task.metric,
+                         corpus=corpus_versions(), machine=machine(), results=results)

@@ -8,6 +8,7 @@ import argparse, json, random
 from pathlib import Path
 import datasets, torch
 from transformers import BertConfig, BertForMaskedLM, BertTokenizer
+import budget
 from distill_nb.augment import Augmenter, draw, may_go, split_words
 from distill_nb.data import load_task
 from distill_nb.evaluate import machine
@@ -63,10 +64,11 @@ if __name__ == "__main__":
     p.add_argument("--texts", type=int, default=10_000)
     p.add_argument("--steps", type=int, default=1000)
     p.add_argument("--new", type=int, default=4)
+    budget.options(p)
     o = p.parse_args()
     datasets.disable_progress_bars()
-    data = dict(vectors=compare(o))
-    print(json.dumps(data["vectors"], indent=1), flush=True)
-    data |= dict(chinese=chinese(o), machine=machine())
-    print(json.dumps(data["chinese"], indent=1, ensure_ascii=False))
-    Path("nbs/results/words.json").write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    data = {}
+    for name in budget.under(o, ("vectors", "chinese")):
+        data |= {name: (compare if name == "vectors" else chinese)(o), "machine": machine()}
+        print(json.dumps(data[name], indent=1, ensure_ascii=False), flush=True)
+        budget.write(o.results/"words.json", **data)

@@ -3,14 +3,16 @@
 The floors are bare steps: the teacher's forward pass without gradients, the student's forward and backward pass on the sum of
 its logits, and AdamW; with logits at every token, or with the head at hidden words only. `reference` is what DistilBERT's code
 does in plain torch: all logits of both models, rows selected, three losses. Ours are the recipe's terms through `trace`. All
-ways take turns on the same student in one process, so that each ratio compares neighbours in time; the memory is the peak of a process that takes one way alone, once more without torch's and the models'
-share. TinyBERT's general distillation at 32 x 64 is measured for its memory. Writes nbs/results/words-step-DEVICE.json.
+ways take turns on the same student in one process, so that each ratio compares neighbours in time; the memory is the peak of a
+process that takes one way alone, once more without torch's and the models' share. TinyBERT's general distillation at 32 x 64 is
+measured for its memory. Writes nbs/results/words-step-DEVICE.json after each of these parts.
 """
-import argparse, json, resource, statistics, subprocess, sys, time
-from pathlib import Path
+import argparse, resource, statistics, subprocess, sys, time
+from itertools import chain, product
 import torch
 import torch.nn.functional as F
 from transformers import BertConfig, BertForMaskedLM
+import budget
 from distill_nb.capture import trace
 from distill_nb.evaluate import machine
 from distill_nb.general import triple_loss
@@ -94,7 +96,7 @@ class TinyBench(Bench):
 def measure(o, bf16):
     "A row per way: median seconds of its step, and the quartiles of its ratios to its floor in the same round."
     bench, rounds = Bench(o, bf16), []
-    for i in range(o.warmup + o.repeats):
+    for i in budget.under(o, range(o.warmup + o.repeats), at_least=o.warmup + 2):
         times = {}
         for way in bench.ways:
             start = time.perf_counter()
@@ -106,7 +108,7 @@ def measure(o, bf16):
     for way, floor in FLOORS.items():
         seconds = statistics.median(t[way] for t in rounds)
         ratios = [t[way] / t[floor or way] for t in rounds]
-        yield dict(way=way, floor=floor, bf16=bf16, repeats=o.repeats, seconds=seconds, tokens_per_second=tokens / seconds,
+        yield dict(way=way, floor=floor, bf16=bf16, repeats=len(rounds), seconds=seconds, tokens_per_second=tokens / seconds,
                    paired=statistics.quantiles(ratios, n=4))
 
 def peak(o, way, bf16, **sizes):
@@ -133,18 +135,26 @@ if __name__ == "__main__":
     p.add_argument("--seq", type=int, default=128)
     p.add_argument("--layers", type=int, default=6)
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    p.add_argument("--out")
+    budget.options(p)
     p.add_argument("--peak", help=argparse.SUPPRESS)
     p.add_argument("--bf16", action="store_true", help=argparse.SUPPRESS)
     o = p.parse_args()
     if o.peak: sys.exit(print(*peak_here(o)))
-    # first, while this process is small: a child's peak starts from its parent's size
-    peaks = {(way, bf16): peak(o, way, bf16) for way in FLOORS for bf16 in (False, True)}
-    tiny = [dict(bf16=bf16, batch=32, seq=64, **peak(o, "TinyBERT", bf16, batch=32, seq=64)) for bf16 in (False, True)]
-    rows, settings = [], dict(batch=o.batch, seq=o.seq, teacher="BERT-base", layers=o.layers, share=.15)
-    out = Path(o.out or f"nbs/results/words-step-{o.device}.json")
-    for bf16 in (False, True):
-        for row in measure(o, bf16):
-            rows.append(row | peaks[row["way"], bf16])
-            print(rows[-1], flush=True)
-        out.write_text(json.dumps(dict(settings=settings, machine=machine(), results=rows, tinybert=tiny), indent=1) + "\n")
+    settings = dict(batch=o.batch, seq=o.seq, teacher="BERT-base", layers=o.layers, share=.15)
+    found = dict(rows=[], peaks={}, tiny=[])
+    def times():
+        for bf16 in (False, True):
+            found["rows"] += measure(o, bf16)
+            yield found["rows"][-len(FLOORS):]
+    def memory():
+        for way, bf16 in product(FLOORS, (False, True)):
+            found["peaks"][way, bf16] = peak(o, way, bf16)
+            yield way, bf16, found["peaks"][way, bf16]
+        for bf16 in (False, True):
+            found["tiny"].append(dict(bf16=bf16, batch=32, seq=64, **peak(o, "TinyBERT", bf16, batch=32, seq=64)))
+            yield found["tiny"][-1]
+    # on a CPU the memory comes first, while this process is small: a child's peak starts from its parent's size
+    for part in budget.under(o, chain(times(), memory()) if o.device == "cuda" else chain(memory(), times())):
+        print(part, flush=True)
+        rows = [row | found["peaks"].get((row["way"], row["bf16"]), {}) for row in found["rows"]]
+        budget.write(o.results/f"words-step-{o.device}.json", settings=settings, machine=machine(), results=rows, tinybert=found["tiny"])

@@ -5,6 +5,7 @@ Rules end up in `PAGE_RULES` (one page at a time) and `PROJECT_RULES` (numbers o
 import ast, json, re, statistics
 from functools import cached_property
 from pathlib import Path
+import yaml
 
 EXPORTS = {"export", "exports", "exporti"}
 CHECKS = ("assert ", "test_eq(", "test_close(", "test_ne(", "test_fail(", "test_is(", "test_eq_type(",
@@ -12,6 +13,7 @@ CHECKS = ("assert ", "test_eq(", "test_close(", "test_ne(", "test_fail(", "test_
 MACHINE = re.compile(r"(?<![\w.])/(?:home|root|tmp|work|Users)/|site-packages")
 PROGRESS = re.compile(r"\r|█|\d+%\||\bit/s\]|\bs/it\]")
 WIDGET = "application/vnd.jupyter.widget-view+json"
+DIRECTIVES = EXPORTS | {"default_exp", "hide", "slow", "gpu", "notest"}  # nbdev's; a line with a colon is Quarto's
 CLOSING = {"What we saw", "Exercises"}  # a tutorial ends with these, and they may be short
 
 class Cell:
@@ -227,6 +229,35 @@ def alt_texts(page):
         if found := re.search(r"!\[\s*\]\([^)]*\)", cell.source):
             yield cell.says("an image without alt text", found[0])
 
+def yaml_options(page):
+    "The `#|` lines stand at the top of their cell; those with a colon are YAML together, and mean what they say."
+    for cell in page.cells:
+        lines = cell.source.splitlines()
+        marked = [line for line in lines if line.startswith("#|")]
+        if not cell.is_code: marked = []
+        if marked != lines[:len(marked)]: yield cell.says("a directive below the first line of code", marked[-1])
+        options = [line[2:].strip() for line in marked if re.match(r"#\|\s*[\w-]+\s*:", line)]
+        for line in marked:
+            word = line[2:].strip().split(maxsplit=1)[:1]
+            if line[2:].strip() not in options and not set(word) & DIRECTIVES:
+                yield cell.says("an unknown directive, and no 'key: value'", line)
+        yield from (cell.says(*fault) for fault in yaml_faults(options))
+
+def yaml_faults(options):
+    "(what is wrong, the line) of `key: value` lines, as Quarto reads them."
+    try: read = yaml.safe_load("\n".join(options)) or {}
+    except yaml.YAMLError as e:
+        return [("no YAML; put the value into quotes", options[min(e.problem_mark.line, len(options) - 1)])]
+    keys = [line.split(":")[0].strip() for line in options]
+    faults = [("given twice", key) for key in sorted({k for k in keys if keys.count(k) > 1})]
+    for key, line in zip(keys, options):
+        raw = line.split(":", 1)[1].strip()
+        if read.get(key) is None: faults.append(("an option without a value", line))
+        elif key in ("fig-cap", "fig-alt") and not isinstance(read[key], str): faults.append(("expected text", line))
+        elif isinstance(read[key], str) and raw[0] not in "\"'" and read[key] != raw:
+            faults.append((f"YAML reads {read[key]!r}; put the value into quotes", line))
+    return faults
+
 # Rules for the project
 
 def function_sizes(pages):
@@ -269,15 +300,13 @@ def few_hidden(pages):
         yield f"{len(hidden)} of {len(code)} code cells are hidden, at most 8 %"
         yield from (c.says("hidden", (c.lines or [""])[0]) for c in hidden if not c.footer)
 
-def prose_amount(pages):
-    "8 to 15 words of prose per code cell over the project."
-    prose = {p.name: sum(words(c.source) for c in p.prose) for p in pages}
-    total, code = sum(prose.values()), sum(len(p.code) for p in pages)
-    if code and not 8 <= total / code <= 15:
-        yield f"{total} words of prose beside {code} code cells are {total / code:.1f} a cell, expected 8 to 15"
-        yield from (f"{p.name}: {prose[p.name] / max(1, len(p.code)):.1f} words a cell" for p in pages)
+def prose_amount(page):
+    "A chapter's page has at most 30 words of prose per code cell; tutorials and results have as many as they need."
+    total = sum(words(c.source) for c in page.prose)
+    if page.kind == "library" and total > 30 * len(page.code):
+        yield f"{page.name}: {total} words of prose beside {len(page.code)} code cells, at most 30 a cell"
 
 PAGE_RULES = [valid_notebook, unique_ids, title_cell, library_order, lonely_headings, full_sections,
               separate_imports, no_prints, line_widths, small_cells, small_functions, stored_outputs,
-              clean_outputs, alt_texts]
-PROJECT_RULES = [function_sizes, shown_working, enough_checks, few_hidden, prose_amount]
+              clean_outputs, alt_texts, yaml_options, prose_amount]
+PROJECT_RULES = [function_sizes, shown_working, enough_checks, few_hidden]

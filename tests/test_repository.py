@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest, yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 LIB = ROOT/"distill_nb"
@@ -54,12 +55,14 @@ def test_modules_equal_notebooks(checkout):
     stale = [name for name, text in fresh.items() if text != (LIB/name).read_text(encoding="utf-8")]
     assert not stale, f"run make export: {stale} differ from their notebooks"
 
-def make_readme():
-    "The module tools/make_readme.py."
-    spec = importlib.util.spec_from_file_location("make_readme", ROOT/"tools/make_readme.py")
+def tool(name):
+    "The module tools/NAME.py."
+    spec = importlib.util.spec_from_file_location(name, ROOT/f"tools/{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+def make_readme(): return tool("make_readme")
 
 def test_readme_equals_index():
     text = (ROOT/"README.md").read_text(encoding="utf-8")
@@ -139,6 +142,52 @@ def test_pins_meet_the_requirements(python):
         assert pin and r.specifier.contains(pin.version), f"{r}: constraints.txt has {pin}"
     assert pins["torch"].version == "2.13.0"
 
+def test_floors_are_the_lowest_versions_of_the_settings():
+    "Every requirement has a floor, and the environment of make test-floors has just that one."
+    lines = [Requirement(line) for line in tool("floors").constraints()]
+    found = {canonicalize_name(c.name): next(iter(c.specifier)) for c in lines}
+    for r in requirements("requirements"):
+        floor, pin = [s for s in r.specifier if s.operator == ">="], found[canonicalize_name(r.name)]
+        assert len(floor) == 1 and pin.operator == "==", r
+        if r.name == "torch": assert pin.version == "2.13.0"
+        else: assert pin.version == floor[0].version and r.specifier.contains(pin.version), r
+    assert not {canonicalize_name(r.name) for r in requirements("requirements")} & tool("floors").CAPPED
+
+def test_contributing_says_what_was_run():
+    "The table of versions has the pins of its Python and the floors, each package once."
+    lines = [l.strip("| ").split(" | ") for l in (ROOT/"CONTRIBUTING.md").read_text(encoding="utf-8").splitlines() if l.startswith("| ")]
+    head, *rows = lines[next(i for i, l in enumerate(lines) if l[0] == "Python"):]
+    said = {row[0].split(":")[0]: dict(zip(head, row[1:])) for row in rows}
+    floors = said["floors"] | dict(pair.split() for pair in said["floors"].pop("others").split(", "))
+    here = [c for c in constraints() if not c.marker or c.marker.evaluate({"python_version": said["pins"]["Python"]})]
+    pins = {canonicalize_name(c.name): Version(next(iter(c.specifier)).version) for c in here}
+    for name in said["pins"].keys() - {"Python", "others"}: assert Version(said["pins"][name]) == pins[name], name
+    expected = {n: Version(v) for n, v in tool("floors").floors().items()}
+    assert {n: Version(v) for n, v in floors.items() if n not in ("Python", "others")} == expected | dict(torch=pins["torch"])
+    assert Version(said["the lowest torch"]["torch"]) == Version(f"{expected['torch']}.0")
+
+STANDARD = sys.stdlib_module_names | {"distill_nb"}
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml"}  # where a module's name is not its package's
+
+def imported(file):
+    "Top-level names of other packages that a file imports, anywhere in it."
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import): yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level: yield node.module.split(".")[0]
+
+@pytest.mark.parametrize("folder, keys", [("distill_nb", ["requirements"]), ("benchmarks", ["requirements"]),
+                                          ("tests", ["requirements", "dev_requirements"]),
+                                          ("tools", ["requirements", "dev_requirements"])])
+def test_what_is_imported_is_required(folder, keys):
+    "By name, and not because another package happens to bring it; transformers alone stands for its tokenizers."
+    named = {canonicalize_name(r.name) for key in keys for r in requirements(key)}
+    named |= {"tokenizers"} if "transformers" in named else set()
+    files = list((ROOT/folder).rglob("*.py"))
+    beside = STANDARD | {f.stem for f in files}
+    for file in files:
+        missing = {n for n in imported(file) if n not in beside} - {n for n in DISTRIBUTIONS if DISTRIBUTIONS[n] in named} - named
+        assert not missing, f"{file.relative_to(ROOT)} imports {sorted(missing)}: name them in settings.ini"
+
 def test_wheel_and_sdist_are_clean(checkout):
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", "dist", cwd=checkout)
     wheel, sdist = next((checkout/"dist").glob("*.whl")), next((checkout/"dist").glob("*.tar.gz"))
@@ -191,22 +240,38 @@ def test_rooms_import_only_from_above(room):
 
 LAYOUT = """nbs/index.ipynb nbs/styles.css nbs/tutorials nbs/results distill_nb tests settings.ini setup.py _quarto.yml
 README.md LICENSE CONTRIBUTING.md CHANGELOG.md Makefile constraints.txt MANIFEST.in .gitignore .gitattributes .ci/run
-.github/workflows/test.yml .github/workflows/docs.yml tools/run_pages.py tools/make_readme.py""".split()
+.github/workflows/test.yml .github/workflows/docs.yml tools/run_pages.py tools/make_readme.py tools/floors.py""".split()
 
 def test_layout(): assert [name for name in LAYOUT if not (ROOT/name).exists()] == []
 
 def test_ci_runs_the_test_command():
     script = ROOT/".ci/run"
     assert os.access(script, os.X_OK)
-    assert {"set -euo pipefail", "exec make test"} <= set(script.read_text(encoding="utf-8").splitlines())
+    assert "set -euo pipefail" in (lines := script.read_text(encoding="utf-8").splitlines())
+    assert lines[-2:] == ["make test", "exec make test-floors"]
 
 def test_workflows_are_yaml():
     for file in (ROOT/".github/workflows").glob("*.yml"):
         assert "jobs" in yaml.safe_load(file.read_text(encoding="utf-8")), file.name
 
+@pytest.mark.parametrize("installs", [True, False])
+def test_docs_bring_quarto_or_stop_before_nbdev(checkout, installs):
+    "nbdev would call sudo to install it: it must be on nbdev's PATH, or nbdev must not be called."
+    path, bin = checkout/"path", checkout/".venv/bin"
+    path.mkdir(), bin.mkdir(parents=True)
+    for program in ("make", "touch"): (path/program).symlink_to(shutil.which(program))
+    pip = f"echo \"$@\"; {'printf quarto > .venv/bin/quarto; chmod +x .venv/bin/quarto' if installs else 'exit 1'}"
+    for name, text in {"python": pip, "nbdev_docs": "command -v quarto || echo sudo"}.items():
+        (bin/name).write_text(f"#!/bin/sh\nPATH=$PATH:/bin:/usr/bin\n{text}\n" if name == "python" else f"#!/bin/sh\n{text}\n")
+        (bin/name).chmod(0o755)
+    (checkout/".venv/.ready").touch()
+    done = subprocess.run(["make", "docs"], cwd=checkout, env={"PATH": str(path)}, capture_output=True, text=True)
+    assert "pip install quarto-cli==1.7." in done.stdout and "sudo" not in done.stdout
+    assert (done.returncode == 0) == installs == (f"{bin}/quarto" in done.stdout), done.stderr
+
 def test_make_help_lists_the_commands():
     text = run("make", "help")
-    for target in "demo test pages export docs clean".split(): assert f"make {target}" in text
+    for target in "demo test test-floors pages export docs clean".split(): assert f"make {target} " in text
 
 # Names of the package index and of machines, written so that this file does not contain them.
 HOSTS = "|".join(["py" + r"pi\.org", "python" + r"hosted\.org", r"download\.py" + r"torch\.org", "/opt/" + "pypi",

@@ -82,6 +82,15 @@ PAGE_FAULTS = {
     "dump": (lint.clean_outputs, with_cell(code("", dict(OUTPUT, text="x\n" * 41)))),
     "plot without words": (lint.alt_texts, with_cell(code("plot()", shows(**{"image/png": "iVBO"})))),
     "image without words": (lint.alt_texts, with_cell(markdown("![](tree.png)"))),
+    "caption with a colon": (lint.yaml_options, with_cell(code("#| fig-cap: Two axes: one is logarithmic\nplot()"))),
+    "caption that begins like a list": (lint.yaml_options, with_cell(code("#| fig-alt: [1, 2\nplot()"))),
+    "caption with a comment": (lint.yaml_options, with_cell(code("#| fig-cap: Answer #1 of two\nplot()"))),
+    "caption that is a number": (lint.yaml_options, with_cell(code("#| fig-cap: 1.5\nplot()"))),
+    "caption without words": (lint.yaml_options, with_cell(code("#| fig-cap:\nplot()"))),
+    "two captions": (lint.yaml_options, with_cell(code("#| fig-cap: One.\n#| fig-cap: Two.\nplot()"))),
+    "misspelt directive": (lint.yaml_options, with_cell(code("#| exprt\nx = 1"))),
+    "directive below code": (lint.yaml_options, with_cell(code("plot()\n#| fig-cap: Too late."))),
+    "all words": (lint.prose_amount, with_cell(markdown("word " * 200))),
 }
 
 @pytest.mark.parametrize("name", PAGE_FAULTS)
@@ -99,14 +108,20 @@ PROJECT_FAULTS = {
     "too few checks": (lint.enough_checks, instead(code("half(4)"), 7)),
     "checks in secret": (lint.enough_checks, instead(code("#| hide\nassert half(4) == 2\nassert half(2) == 1"), 7)),
     "hidden cells": (lint.few_hidden, GOOD[:-1] + [code("#| hide\nx = 1")]),
-    "all code": (lint.prose_amount, [cell for cell in GOOD if cell["cell_type"] == "code"]),
-    "all words": (lint.prose_amount, with_cell(markdown("word " * 100))),
 }
 
 @pytest.mark.parametrize("name", PROJECT_FAULTS)
 def test_planted_project_fault_is_found(name):
     rule, cells = PROJECT_FAULTS[name]
     assert list(rule([page(cells)]))
+
+def test_options_that_are_yaml_pass():
+    cell = code("#| echo: false\n#| fig-cap: \"Two axes: one of them logarithmic\"\n#| fig-alt: A line, twice.\nplot()")
+    assert list(lint.yaml_options(page(with_cell(cell)))) == []
+
+@pytest.mark.parametrize("name", ["index.ipynb", "tutorials/a.ipynb", "results/a.ipynb"])
+def test_other_pages_have_as_many_words_as_they_need(name):
+    assert list(lint.prose_amount(page(with_cell(markdown("word " * 200)), name))) == []
 
 def test_words_are_counted_as_a_reader_would():
     text = "# Not this\n\nTwo words.\n\n$$x = y$$\n\n```python\nnot this\n```\n\n| no | table |\n\n[one](far/away/page.html)"
