@@ -219,8 +219,9 @@ def config_for(teacher, tokenizer, pairs=False, **sizes):
     "A `BiLstmConfig` with the teacher's classes and the tokenizer's special tokens."
     check_vocabulary(tokenizer, teacher)
     c, sep = teacher.config, tokenizer.sep_token_id
+    words = teacher.get_input_embeddings().weight.shape[0]
     config = BiLstmConfig(
-        vocab_size=teacher.get_input_embeddings().weight.shape[0], pairs=pairs, skipped_token_ids=skipped_ids(tokenizer),
+        vocab_size=words, pairs=pairs, skipped_token_ids=skipped_ids(tokenizer),
         pad_token_id=tokenizer.pad_token_id, id2label=dict(c.id2label),
         label2id=dict(c.label2id), problem_type=c.problem_type,
         sep_token_id=tokenizer.eos_token_id if sep is None else sep, **sizes)

@@ -137,8 +137,8 @@ def fit_head(
     expect(n, f"{len(texts)} texts", "ten or more that are not empty")
     settings = dict(learning_rate=1e-3 if freeze else 3e-4, seed=seed,
                     per_device_train_batch_size=64, eval_strategy="no") | settings
-    check_tokenizer_fits(tokenizer, model, max_length)
     rows = token_rows(texts[n:], tokenizer, max_length)
+    check_tokenizer_fits(tokenizer, model, max(rows["length"]))
     frozen = [p for p in model.base_model.parameters() if p.requires_grad and freeze]
     with TemporaryDirectory() as tmp:
         args = training_args(tmp, **own_precision(settings, model))

@@ -174,8 +174,8 @@ def check_arrived(model, info:dict):
     do = "Compare the names' beginnings, and take the config.json of these weights"
     expect(not lost, f"the file lacks {len(lost)} tensors of the encoder "
            f"({_named(lost)}){has}", "all but the head's", do)
-    expect(not stray, f"the file holds {len(stray)} tensors ({_named(stray)}) for which "
-           f"the config.json has no place", f"{n_blocks(model)} blocks", do)
+    expect(not stray, f"the file holds {len(stray)} tensors ({_named(stray)}) for "
+           "which the config.json has no place", f"{n_blocks(model)} blocks", do)
 
 def check_numbers(model):
     "Refuse a model with NaN or infinity among its weights."
@@ -187,7 +187,8 @@ def check_numbers(model):
 # %% ../nbs/17_teacher.ipynb #30a51041
 def few_tokens(model)->dict:
     "A batch of a few tokens that the model has, where the model is."
-    batch = {k: x.to(model.device) for k, x in model.dummy_inputs.items()}
+    given = model.dummy_inputs.items()
+    batch = {k: x.to(model.device) for k, x in given if x is not None}
     batch["input_ids"] %= model.get_input_embeddings().weight.shape[0]
     return batch
 
@@ -198,6 +199,7 @@ def check_first_answer(model):
     expect(z.isfinite().all(), "it answers a few tokens with NaN or infinity",
            "numbers", "Look at its config.json")
 
+# %% ../nbs/17_teacher.ipynb #38a2f4bb
 def _load_model(cls, source, **how):
     "A model and what loading said; tensors of another size are named."
     how = dict(dtype=torch.float32, output_loading_info=True) | how
@@ -304,7 +306,7 @@ def load_teacher(source=None, task:Task=None) -> PreTrainedModel:
 PLACES = "position_embeddings", "embed_positions" # what tables of positions are called
 
 def longest(model)->int|None:
-    "How many tokens a text may have, by the model's positions; None: as many as it has."
+    "How many tokens a text may have, by the model's positions; None: any number."
     tables = [m for n, m in model.named_modules() if isinstance(m, nn.Embedding)
               and n.rpartition(".")[2] in PLACES]
     def places(m):

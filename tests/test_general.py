@@ -255,7 +255,7 @@ def test_bad_input(tok, corpus, teacher, tmp_path):
             "14 words, the teacher's tokenizer has 13": lambda: run(corpus, teacher, student=dict(kind=tmp_path/"larger")),
             "a student of width 8, a teacher of 16": lambda: run(corpus, teacher, student=dict(kind=tmp_path/"narrow")),
             "9 student layers": lambda: run(corpus, teacher, layers=9),
-            "choose='nouns'": lambda: run(corpus, teacher, text=dict(choose="nouns")),
+            "choose='nouns'": lambda: run(corpus, teacher, text=dict(max_length=16, choose="nouns")),
             "no held-out text": lambda: run(corpus.select(range(2)), teacher),
             "held-out share 1": lambda: run(corpus, teacher, held_out=1),
             "max_length=4": lambda: run(corpus, teacher, text=dict(max_length=4)),
