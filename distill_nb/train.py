@@ -6,7 +6,7 @@
 __all__ = ['DEFAULTS', 'WEIGHTS', 'OBJECTIVE_FILE', 'fast_bf16', 'training_args', 'autocast_fault', 'check_precision',
            'own_precision', 'Distillation', 'label_losses', 'Distiller', 'prediction_metrics', 'place', 'own_args',
            'check_pair', 'check_logits', 'what_to_trace', 'words_of', 'check_vocabulary', 'check_answered', 'moved',
-           'check_answers', 'LossBar', 'show_bar', 'part_of', 'load_all', 'is_whole', 'last_whole']
+           'check_answers', 'LossBar', 'show_bar', 'part_of', 'load_all', 'read_state', 'is_whole', 'last_whole']
 
 # %% ../nbs/19_train.ipynb #41bc3c11
 import copy, inspect, json, math, zipfile
@@ -23,8 +23,9 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import nn
 from transformers import Trainer, TrainingArguments, set_seed
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from transformers.trainer_utils import IntervalStrategy
+from transformers.trainer_callback import (PrinterCallback, ProgressCallback,
+    TrainerState)
+from transformers.trainer_utils import IntervalStrategy, TrainOutput
 from .cache import (COLUMNS, STATES, TOP_IDS, KeepAnswers,
     cached_outputs, teacher_classes, teacher_columns, uncovered)
 from .capture import Outputs, check_parts, trace, unwrap
@@ -489,6 +490,19 @@ def _load_best_model(self:Distiller):
     if self.is_fsdp_enabled or self.is_deepspeed_enabled: Trainer._load_best_model(self)
     else: self._load_from_checkpoint(self.state.best_model_checkpoint)
 
+# %% ../nbs/19_train.ipynb #19e0001c
+def read_state(checkpoint) -> TrainerState:
+    "Trainer's state at a checkpoint."
+    return TrainerState.load_from_json(str(Path(checkpoint)/"trainer_state.json"))
+
+@patch
+def take_over(self:Distiller, checkpoint):
+    "End as the run that has taken all its steps: Trainer would take another one."
+    self.state = read_state(checkpoint)
+    best = self.args.load_best_model_at_end and self.state.best_model_checkpoint
+    self._load_from_checkpoint(str(best or checkpoint))
+    return TrainOutput(self.state.global_step, math.nan, {})
+
 # %% ../nbs/19_train.ipynb #19e00014
 def is_whole(checkpoint) -> bool:
     "Did the writer of a checkpoint get to its end? Its state is written last."
@@ -511,6 +525,7 @@ def last_whole(folder) -> Path|None:
     found.sort(key=lambda p: int(p.name[11:]), reverse=True)
     return next(filter(is_whole, found), None)
 
+# %% ../nbs/19_train.ipynb #19e0001e
 @patch
 def train(self:Distiller, resume_from_checkpoint=None, **kwargs):
     "Trainer's; `resume_from_checkpoint` may be one of the TrainingArguments too."
@@ -523,6 +538,9 @@ def train(self:Distiller, resume_from_checkpoint=None, **kwargs):
         expect(fine, f"{home if asked is True else asked}: no whole checkpoint",
                f"one, such as {last}" if last else "one that a Distiller saved")
         asked = str(last if asked is True else asked)
+        step, most = read_state(asked).global_step, self.args.max_steps
+        expect(not 0 < most < step, f"max_steps={most}, and {asked}", f"{step} or more")
+        if step == most: return self.take_over(asked)
     result = OrderedTrainer.train(self, asked or None, **kwargs)
     expect(not holds_nan(self.student), "a student whose weights are not all numbers",
            "numbers", "The run has diverged: lower learning_rate")

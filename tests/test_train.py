@@ -628,3 +628,13 @@ def test_every_familys_checkpoint_is_loaded_whole(tok, tmp_path, family):
         assert weights(other).equal(weights(model))
         again, info = head.from_pretrained(tmp_path/"out", output_loading_info=True) # and is an ordinary model
         assert not info["missing_keys"] and not info["unexpected_keys"] and weights(again).equal(weights(model))
+
+def test_a_finished_run_resumed_takes_no_further_step(tok, tmp_path):
+    "Trainer itself takes one more where max_steps ends inside an epoch."
+    how = dict(max_steps=3, save_strategy="steps", save_steps=3, num_train_epochs=3)
+    whole = train(tok, tmp_path, init_student(bert(), [0]), sharp(), OBJECTIVES["all"], rows(tok), **how)
+    again = train(tok, tmp_path, init_student(bert(), [0]), sharp(), OBJECTIVES["all"], rows(tok), resume_from_checkpoint=True, **how)
+    assert again.state.global_step == 3
+    torch.testing.assert_close(weights(again.student), weights(whole.student), rtol=0, atol=0)
+    with pytest.raises(InputError, match="max_steps=2, and .*checkpoint-3: expected 3 or more"):
+        train(tok, tmp_path, init_student(bert(), [0]), sharp(), OBJECTIVES["all"], rows(tok), resume_from_checkpoint=True, **how | dict(max_steps=2))
