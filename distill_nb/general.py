@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PAPER', 'PAPER_BATCH', 'NOTE', 'SAVING', 'LONGER', 'CHOOSE', 'triple_loss', 'word_teacher', 'word_student',
-           'accumulate', 'last_checkpoint', 'words_note', 'fit_words', 'DistilledWords', 'word_collator', 'two_sides',
-           'head_texts', 'WordData', 'word_data', 'corpus_name', 'distil_words']
+           'accumulate', 'last_checkpoint', 'words_note', 'take_over', 'fit_words', 'DistilledWords', 'word_collator',
+           'two_sides', 'head_texts', 'WordData', 'word_data', 'corpus_name', 'distil_words']
 
 # %% ../nbs/32_general.ipynb #a2988aea
 import math, os, shutil, time
@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 import pandas as pd
 from datasets import IterableDataset
+from transformers import TrainerState
 from .corpus import (HideWords, count_tokens, hold_out, rare_weights,
                                read_corpus, sequences, word_batches)
 from .distilbert import to_distilbert
@@ -113,6 +114,12 @@ def words_note(student, teacher, rows, collate, objective, args)->str:
     texts = [list(islice(rows, 1000)), hides]
     return run_note([student, teacher], texts, objective, args, *LONGER)
 
+def take_over(run, checkpoint):
+    "End as a run that has taken all its steps: Trainer itself would take another one."
+    run.state = TrainerState.load_from_json(str(checkpoint/"trainer_state.json"))
+    best = run.args.load_best_model_at_end and run.state.best_model_checkpoint
+    run._load_from_checkpoint(str(best or checkpoint))
+
 # %% ../nbs/32_general.ipynb #2a28699d
 def fit_words(
     student, # trained in place
@@ -144,7 +151,8 @@ def fit_words(
         run = WordDistiller(
             student, teacher, objective, args, train_dataset=rows["train"],
             eval_dataset=rows.get("validation"), data_collator=collate)
-        run.show_bar(name).train(resume_from_checkpoint=begun or None)
+        if begun and step == args.max_steps: take_over(run, begun)
+        else: run.show_bar(name).train(resume_from_checkpoint=begun or None)
     return run
 
 # %% ../nbs/32_general.ipynb #50cb036a
