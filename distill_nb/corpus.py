@@ -308,9 +308,8 @@ SHOWN = .8, .1, .1 # how often a hidden word becomes [MASK], stays, is any other
 
 def ways(draws, n_words, shown=SHOWN)->tuple:
     "`way` and `other` for `hide`, from numbers in [0, 1): (bs, seq, 2)."
-    steps = torch.tensor(shown[:-1], device=draws.device).cumsum(0)
-    return (torch.bucketize(draws[..., 0].contiguous(), steps, right=True),
-            (draws[..., 1] * n_words).long())
+    way = sum((draws[..., 0] >= step).long() for step in accumulate(shown[:-1]))
+    return way, (draws[..., 1] * n_words).long()
 
 # %% ../nbs/30_corpus.ipynb #1b380860
 def choose_tokens(special, share, draws):

@@ -328,14 +328,6 @@ def test_a_key_holds_what_decides(tok):
     keys = [str(c.key()) for c in collators(tok)] + [str(HideWords(tok, .2).key())]
     assert len(set(keys)) == 4 and str(HideWords(tok).key()) == keys[0]
 
-def test_on_the_device_of_the_ids(tok):
-    "Mixed devices are found without a GPU."
-    from torch._subclasses.fake_tensor import FakeTensorMode
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        ids = torch.zeros(2, 5, dtype=torch.long, device="cuda")
-        drawn = ways(torch.rand(2, 5, 2, device="cuda"), 13)
-        assert {x.device.type for x in (*drawn, *hide(ids, ids > 3, tok, *drawn))} == {"cuda"}
-
 def test_bad_collators(tok):
     for share in (0, 1, 1.5):
         with pytest.raises(InputError, match="share="): HideWords(tok, share)

@@ -185,7 +185,9 @@ def test_distilberts_recorded_steps(case, chunk):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_words_of_every_family_or_a_refusal(family):
     model, batch = build(family, AutoModelForMaskedLM), lm_batch()
+    before = set(vars(model))
     assert has_words(model) == (family not in WITHOUT)
+    assert set(vars(model)) == before and model.base_model.training is False # nothing is planted
     if family in WITHOUT:
         with pytest.raises(InputError, match="read its logits"): trace(model, batch, {"words"})
         return
