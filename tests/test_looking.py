@@ -33,7 +33,7 @@ def in_training(words=False, seed=0, layers=2):
     "A model with dropout in train mode, but for one submodule: that is whose mode is easily lost."
     torch.manual_seed(seed)
     config = BertConfig(vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=32,
-                        hidden_dropout_prob=.3, initializer_range=.3, max_position_embeddings=64, id2label={0: "bad", 1: "good"}, label2id=dict(bad=0, good=1))
+                        hidden_dropout_prob=.3, initializer_range=.3, max_position_embeddings=128, id2label={0: "bad", 1: "good"}, label2id=dict(bad=0, good=1))
     model = (AutoModelForMaskedLM if words else AutoModelForSequenceClassification).from_config(config).train()
     model.bert.embeddings.dropout.eval()
     return model
