@@ -138,7 +138,7 @@ def tokens_key(rows:Dataset, columns) -> str:
 VERSION, NOTE = 1, "teacher-cache.json"
 
 class CacheError(InputError):
-    "A cache that cannot be used; where it only saves time, one goes on without it."
+    "Raised for a cache that cannot be used; catch it to go on without the cache."
 
 @contextmanager
 def _usable(home):

@@ -48,7 +48,7 @@ def _accepts(cls) -> tuple:
 
 @torch.compiler.disable
 def model_inputs(model, batch) -> dict:
-    "The part of `batch` that this model's forward reads, from where it hands on too."
+    "The tensors of `batch` that this model, or a model inside its wrapper, reads."
     outer, inner = unwrap(model), encoder_of(model)
     known = frozenset()
     for m in (outer, inner, getattr(inner, "base_model", inner)):

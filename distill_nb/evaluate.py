@@ -116,7 +116,7 @@ def predict(model, rows, tokenizer, batch_size=64) -> torch.Tensor:
 
 # %% ../nbs/18_evaluate.ipynb #bdfe0761
 def as_head(task:Task, config) -> Task:
-    """The task with the ids of a head's classes, of which it may lack some.
+    """The task with its class ids changed to the head's; it may lack some classes.
 
     Raises `InputError` for classes that the head does not have."""
     names = head_names(config, task.labels or ())

@@ -53,7 +53,7 @@ def plain_number(text:str) -> str:
     return text if abs(n) >= 2**53 else str(int(n)) if n.is_integer() else repr(n)
 
 def spellings(names) -> dict:
-    "Label -> the spelling of its class, for all that are not their class's spelling."
+    "Label -> the one spelling of its class, for labels that are written otherwise."
     names = sorted({*names} - HIDDEN)
     low = [n.lower() for n in names]
     bits, new = [TRUTH.get(n, n) for n in low], names

@@ -86,7 +86,7 @@ def count(batch, unit:str):
 
 # %% ../nbs/07_objective.ipynb #b3a0c4d1
 def check_number(x, said:str, least=-math.inf, whole=False, do=""):
-    "Refuse what is no finite number of at least `least`, or no whole one; returns it."
+    "Return `x`; refuse all but finite (or `whole`) numbers of `least` or more."
     kind = Integral if whole else Real
     fine = isinstance(x, kind) and not isinstance(x, bool) and math.isfinite(x)
     bound = f" of {least} or more" if least > -math.inf else ""
@@ -100,7 +100,7 @@ def check_flag(x, said:str):
     return x
 
 def written(x) -> str:
-    "A value as one writes it: 2.0 is 2, and no digit that counts is lost."
+    "The shortest exact text of a value, as in code: 2.0 is written 2."
     if not isinstance(x, Real) or isinstance(x, (bool, Integral)): return repr(x)
     return f"{x:g}" if float(f"{x:g}") == x else repr(float(x))
 

@@ -152,7 +152,7 @@ def lost_tensors(model, missing)->list:
     return sorted(n for n in inside if not any(part in n for part in FRESH))
 
 def stray_tensors(model, unexpected)->list:
-    "Those tensors of a file that belong to blocks, and that no block has."
+    "The file's tensors that are named after a block, and that the model does not have."
     prefix, lists = model.base_model_prefix + ".", _stacks(model)
     lists = [*lists, *(path.removeprefix(prefix) for path in lists)]
     inside = [n for n in unexpected if block_of(n, lists)[0] is not None]
@@ -216,7 +216,7 @@ def _load_model(cls, source, **how):
     return model, info
 
 def load_pretrained(cls, source, output_loading_info=False, **kwargs):
-    """`cls.from_pretrained`, models in float32; one sentence where it does not work.
+    """`cls.from_pretrained` with all checks of this page; models come in float32.
 
     Raises `InputError` for what cannot be read, and for a model whose encoder did not
     arrive, or that does not answer with numbers."""
@@ -258,7 +258,7 @@ def head_config(task:Task) -> dict:
 
 # %% ../nbs/17_teacher.ipynb #4242d330
 def check_labels(config, task:Task):
-    "Refuse a head whose classes, or whose kind, are not the task's; warn of no names."
+    "Refuse a head with other classes, or of another kind; warn if it has no names."
     n, kind, own = config.num_labels, config.problem_type, head_config(task)
     want = f"the classes {task.labels}" if task.labels else "one output (regression)"
     expect(kind != "multi_label_classification", "a head of several labels per text "

@@ -85,7 +85,7 @@ def check_precision(model, args, trained=True):
            "an answer to a few tokens", "Set bf16=False and fp16=False")
 
 def own_precision(settings, *models) -> dict:
-    "The settings, without a bf16 that nobody asked for and one of the models lacks."
+    "The settings; with bf16=False if it was only a default and a model fails in it."
     unasked = not {"bf16", "fp16"} & {*settings}
     comes = unasked and fast_bf16(settings.get("use_cpu", False))
     faults = comes and any(autocast_fault(m) for m in models if m is not None)
@@ -134,7 +134,7 @@ def get_input_embeddings(self:Distillation):
 
 # %% ../nbs/19_train.ipynb #19e00004
 def label_losses(z, y):
-    "Of every row the summed loss of its labels, and how many it has: (bs, 2)."
+    "Per row, the sum of its labels' losses and the number of its labels: (bs, 2)."
     known, z = known_labels(y), widen(z)
     y = torch.where(known, y, 0)
     if z.shape[-1] == 1: each = (z.squeeze(-1) - y).square()
@@ -260,7 +260,7 @@ def words_of(model) -> dict:
     return Tokenizer.from_file(str(file)).get_vocab() if file.is_file() else {}
 
 def check_vocabulary(student, teacher, tokenizer=None):
-    "Refuse models that read other words; `tokenizer`: of the rows, if it is known."
+    "Refuse models with unlike vocabularies; `tokenizer`: what made the rows, or None."
     s, t = [m.config.vocab_size for m in (student, teacher)]
     heads = [getattr(m, "get_output_embeddings", bool)() for m in (student, teacher)]
     words = getattr(tokenizer, "get_vocab", dict)()
@@ -282,7 +282,7 @@ def check_answered(model, classes):
 # %% ../nbs/19_train.ipynb #2fa6a694
 @patch
 def counts(self:Distiller, batch):
-    "Of every term the number of items that it is a mean over, in this batch."
+    "Per term of the objective, how many items of this batch it is a mean over."
     return torch.stack([count(batch, t.unit) for t in self.objective.terms]).float()
 
 @patch
@@ -497,7 +497,7 @@ def read_state(checkpoint) -> TrainerState:
 
 @patch
 def take_over(self:Distiller, checkpoint):
-    "End as the run that has taken all its steps: Trainer would take another one."
+    "Load a checkpoint that has all its steps, and train no more: Trainer would."
     self.state = read_state(checkpoint)
     best = self.args.load_best_model_at_end and self.state.best_model_checkpoint
     self._load_from_checkpoint(str(best or checkpoint))
@@ -505,7 +505,7 @@ def take_over(self:Distiller, checkpoint):
 
 # %% ../nbs/19_train.ipynb #19e00014
 def is_whole(checkpoint) -> bool:
-    "Did the writer of a checkpoint get to its end? Its state is written last."
+    "Is every file of this checkpoint there and complete? Its state is written last."
     files = {p.name: p for p in Path(checkpoint).glob("*")}
     def some(*starts): return any(name.startswith(starts) for name in files)
     try:
