@@ -49,7 +49,7 @@ test: $(READY) ## run every notebook, then pytest
 test-floors: .venv-floors/.ready ## run pytest with the lowest versions that settings.ini allows, in an environment of its own
 	$(QUIET) $(FLOORS)/python -m pytest -q -n $(WORKERS) --dist loadfile tests $(SOURCE:%=--ignore=%)
 
-pages: $(READY) ## run the notebooks in place and store clean outputs (NB=nbs/08_logits.ipynb for one)
+pages: $(READY) ## run the notebooks in place and store clean outputs (NB=nbs/losses/02_logits.ipynb for one)
 	$(BIN)/nbdev_export
 	$(BIN)/python tools/run_pages.py $(NB)
 	$(BIN)/nbdev_clean

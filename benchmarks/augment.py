@@ -12,12 +12,12 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertForMaskedLM
 import budget
-from distill_nb import augment as augment_page
-from distill_nb.augment import Augmenter, draw, may_go, split_words
-from distill_nb.data import docstrings
-from distill_nb.evaluate import machine
-from distill_nb.packing import PackedLinear, packed
-from distill_nb.teacher import load_tokenizer
+from distill_nb.words import augmenter as augment_page
+from distill_nb.words.augmenter import Augmenter, draw, may_go, split_words
+from distill_nb.data.tasks import docstrings
+from distill_nb.measure.scores import machine
+from distill_nb.kit.cpu import PackedLinear, packed
+from distill_nb.teachers.load import load_tokenizer
 
 MODELS = {"BERT-base": BertConfig(), "2 layers, 128 wide": BertConfig(hidden_size=128, num_hidden_layers=2,
                                                                         num_attention_heads=2, intermediate_size=512)}

@@ -12,15 +12,15 @@ from pathlib import Path
 import datasets, pandas as pd, torch
 from transformers import BertConfig, BertForSequenceClassification
 import budget
-from distill_nb.bilstm import lstm_student
-from distill_nb.cache import cache_teacher
-from distill_nb.data import corpus_versions, load_task, make_task, tokenize
-from distill_nb.demo import bag_of_words, hide_labels
-from distill_nb.evaluate import latency, machine
+from distill_nb.students.bilstm import lstm_student
+from distill_nb.teachers.cache import cache_teacher
+from distill_nb.data.tasks import corpus_versions, load_task, make_task, tokenize
+from distill_nb.recipes.demo import bag_of_words, hide_labels
+from distill_nb.measure.scores import latency, machine
 from distill_nb.losses import HardTargets, LogitMSE, SoftTargets
-from distill_nb.recipes import fit, freeze_embeddings, score
-from distill_nb.teacher import load_teacher, load_tokenizer
-from distill_nb.train import fast_bf16
+from distill_nb.recipes.layers import fit, freeze_embeddings, score
+from distill_nb.teachers.load import load_teacher, load_tokenizer
+from distill_nb.training.distiller import fast_bf16
 
 def read_task(name, source):
     "A task of the library's, or TREC's files."

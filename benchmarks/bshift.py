@@ -7,14 +7,14 @@ apart. Writes nbs/results/bshift.json, which nbs/results/bshift.ipynb reads.
 import argparse
 import datasets
 import budget
-from distill_nb.data import corpus_versions, load_task, tokenize
-from distill_nb.demo import BUDGET, SETTINGS, bag_of_words, hide_labels
-from distill_nb.evaluate import machine
+from distill_nb.data.tasks import corpus_versions, load_task, tokenize
+from distill_nb.recipes.demo import BUDGET, SETTINGS, bag_of_words, hide_labels
+from distill_nb.measure.scores import machine
 from distill_nb.losses import SoftTargets
-from distill_nb.recipes import fit, freeze_embeddings, score
-from distill_nb.student import init_student, pick_layers
-from distill_nb.teacher import load_teacher, load_tokenizer
-from distill_nb.tree import encoder_blocks
+from distill_nb.recipes.layers import fit, freeze_embeddings, score
+from distill_nb.students.copied import init_student, pick_layers
+from distill_nb.teachers.load import load_teacher, load_tokenizer
+from distill_nb.inside.tree import encoder_blocks
 
 def one_seed(task, rows, tok, seed, steps):
     "Rows of results for one seed."

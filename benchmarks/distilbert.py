@@ -8,11 +8,12 @@ nbs/results/distilbert.json after every seed, which nbs/results/distilbert.ipynb
 import argparse, json, time
 import datasets, torch
 import budget
-from distill_nb.corpus import read_corpus
-from distill_nb.data import corpus_versions
-from distill_nb.evaluate import machine
-from distill_nb.general import PAPER, fit_words, triple_loss, two_sides, word_data, word_student, word_teacher
-from distill_nb.masked_lm import word_scores
+from distill_nb.data.corpus import read_corpus
+from distill_nb.data.tasks import corpus_versions
+from distill_nb.measure.scores import machine
+from distill_nb.recipes.distilbert import (
+    PAPER, fit_words, triple_loss, two_sides, word_data, word_student, word_teacher)
+from distill_nb.words.head import word_scores
 
 WAYS = {"words alone": None, "all tokens": False, "masked tokens": True}  # only_masked
 

@@ -8,16 +8,16 @@ nbs/results/layers.ipynb reads.
 import argparse, time
 import datasets, torch
 import budget
-from distill_nb.data import corpus_versions, load_task, tokenize
-from distill_nb.demo import BUDGET, hide_labels
-from distill_nb.evaluate import machine
-from distill_nb.influence import block_influence, choose_layers, some_batches
+from distill_nb.data.tasks import corpus_versions, load_task, tokenize
+from distill_nb.recipes.demo import BUDGET, hide_labels
+from distill_nb.measure.scores import machine
+from distill_nb.students.layers import block_influence, choose_layers, some_batches
 from distill_nb.losses import SoftTargets
-from distill_nb.narrow import NARROW, narrow_config, narrow_student
-from distill_nb.recipes import fit, freeze_embeddings, score
-from distill_nb.student import HOW, init_student
-from distill_nb.teacher import load_teacher, load_tokenizer
-from distill_nb.tree import n_blocks
+from distill_nb.students.narrow import NARROW, narrow_config, narrow_student
+from distill_nb.recipes.layers import fit, freeze_embeddings, score
+from distill_nb.students.copied import HOW, init_student
+from distill_nb.teachers.load import load_teacher, load_tokenizer
+from distill_nb.inside.tree import n_blocks
 
 NARROWER = dict(hidden_size=192, num_attention_heads=12, intermediate_size=768)
 

@@ -11,8 +11,8 @@ from itertools import chain, product
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 import budget
-from distill_nb.capture import trace
-from distill_nb.evaluate import machine
+from distill_nb.inside.capture import trace
+from distill_nb.measure.scores import machine
 from distill_nb.losses import AttentionKL, AttentionMSE, HiddenMSE, Relations, SoftTargets, as_objective
 
 OBJECTIVES = {"SoftTargets": SoftTargets, "AttentionMSE": AttentionMSE, "HiddenMSE": HiddenMSE,

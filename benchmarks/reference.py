@@ -1,4 +1,4 @@
-"""Cut the cases of nbs/12_losses.ipynb out of recordings of the peers' code: `python benchmarks/reference.py FOLDER`.
+"""Cut the cases of nbs/losses/index.ipynb out of recordings of the peers' code: `python benchmarks/reference.py FOLDER`.
 
 FOLDER holds, for each peer, NAME.json (cases) and NAME.safetensors (their tensors), recorded by running that peer's own
 code on fixed random inputs. Writes nbs/results/reference.safetensors: the inputs of one case per term, as the peers

@@ -20,16 +20,16 @@ from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassificatio
 import budget
 from augment import peak
 from losses import STUDENT, make_batch
-from distill_nb.cache import cache_teacher
-from distill_nb.capture import trace
-from distill_nb.data import load_task, tokenize
-from distill_nb.evaluate import machine
+from distill_nb.teachers.cache import cache_teacher
+from distill_nb.inside.capture import trace
+from distill_nb.data.tasks import load_task, tokenize
+from distill_nb.measure.scores import machine
 from distill_nb.losses import AttentionMSE, CosineHidden, HardTargets, HiddenMSE, Relations, SoftTargets, as_objective
-from distill_nb.packing import packed
-from distill_nb.student import init_student
-from distill_nb.teacher import load_tokenizer
-from distill_nb.train import Distiller, fast_bf16, show_bar, training_args
-try: from distill_nb.general import triple_loss
+from distill_nb.kit.cpu import packed
+from distill_nb.students.copied import init_student
+from distill_nb.teachers.load import load_tokenizer
+from distill_nb.training.distiller import Distiller, fast_bf16, show_bar, training_args
+try: from distill_nb.recipes.distilbert import triple_loss
 except ImportError: triple_loss = None # then all logits are made
 
 TARGETS = {"logits": {False: 1.03, True: 1.03}, "triple, masked": {False: 1.05, True: 1.05},

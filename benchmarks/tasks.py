@@ -1,6 +1,6 @@
 "The tasks that a benchmark is given as `--task NAME=SOURCE`."
-from distill_nb.data import load_task
-from distill_nb.demo import hide_labels
+from distill_nb.data.tasks import load_task
+from distill_nb.recipes.demo import hide_labels
 
 def named_tasks(specs, texts):
     "The task of each NAME=SOURCE under its name, with at most `texts` training texts, all labelled."

@@ -8,15 +8,15 @@ starts as costs without any training. Writes nbs/results/theseus-TASK.json after
 import argparse, time
 import datasets, torch
 import budget
-from distill_nb.data import corpus_versions, tokenize
-from distill_nb.evaluate import machine
+from distill_nb.data.tasks import corpus_versions, tokenize
+from distill_nb.measure.scores import machine
 from distill_nb.losses import SoftTargets
-from distill_nb.recipes import fit, freeze_embeddings, score
-from distill_nb.student import init_student
-from distill_nb.teacher import load_teacher, load_tokenizer
-from distill_nb.theseus import ConstantSchedule, LinearSchedule, choosing, theseus
-from distill_nb.theseus_student import replace_blocks
-from distill_nb.tree import n_blocks
+from distill_nb.recipes.layers import fit, freeze_embeddings, score
+from distill_nb.students.copied import init_student
+from distill_nb.teachers.load import load_teacher, load_tokenizer
+from distill_nb.students.slots import ConstantSchedule, LinearSchedule, choosing, theseus
+from distill_nb.recipes.theseus import replace_blocks
+from distill_nb.inside.tree import n_blocks
 from tasks import named_tasks
 
 # the better one of 1e-4 and 3e-4, tried once on SST-2 with seed 7; replacing at 1e-4 stayed at chance, tried with seed 0

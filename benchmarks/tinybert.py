@@ -7,15 +7,15 @@ first stage left out each. Writes nbs/results/tinybert-TASK.json after every row
 import argparse, json, sys, time
 import datasets, torch
 import budget
-from distill_nb.augment import Augmenter, augment, new_texts
-from distill_nb.data import corpus_versions, docstrings, load_task, tokenize
-from distill_nb.evaluate import machine
+from distill_nb.words.augmenter import Augmenter, augment, new_texts
+from distill_nb.data.tasks import corpus_versions, docstrings, load_task, tokenize
+from distill_nb.measure.scores import machine
 from distill_nb.losses import AttentionMSE, HardTargets, HiddenMSE, SoftTargets
-from distill_nb.masked_lm import ready_masked_lm
-from distill_nb.recipes import fit, freeze_embeddings, score
-from distill_nb.teacher import load_teacher, load_tokenizer
-from distill_nb.tinybert import tiny_student
-from distill_nb.train import fast_bf16
+from distill_nb.words.head import ready_masked_lm
+from distill_nb.recipes.layers import fit, freeze_embeddings, score
+from distill_nb.teachers.load import load_teacher, load_tokenizer
+from distill_nb.recipes.tinybert import tiny_student
+from distill_nb.training.distiller import fast_bf16
 from tasks import named_tasks
 
 class EmbeddingMSE(HiddenMSE):

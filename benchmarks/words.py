@@ -9,13 +9,13 @@ from pathlib import Path
 import datasets, torch
 from transformers import BertConfig, BertForMaskedLM, BertTokenizer
 import budget
-from distill_nb.augment import Augmenter, draw, may_go, split_words
-from distill_nb.data import load_task
-from distill_nb.evaluate import machine
-from distill_nb.masked_lm import fit_head, load_masked_lm
-from distill_nb.teacher import load_tokenizer
-from distill_nb.train import fast_bf16
-from distill_nb.wordvectors import embedding_vectors, piece_means, read_vectors
+from distill_nb.words.augmenter import Augmenter, draw, may_go, split_words
+from distill_nb.data.tasks import load_task
+from distill_nb.measure.scores import machine
+from distill_nb.words.head import fit_head, load_masked_lm
+from distill_nb.teachers.load import load_tokenizer
+from distill_nb.training.distiller import fast_bf16
+from distill_nb.data.vectors import embedding_vectors, piece_means, read_vectors
 
 EXAMPLES = ["funny", "dull", "unfunny", "filmmaking", "heartfelt", "storytelling"]
 

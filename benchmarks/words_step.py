@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from transformers import BertConfig, BertForMaskedLM
 import budget
-from distill_nb.capture import trace
-from distill_nb.evaluate import machine
-from distill_nb.general import triple_loss
+from distill_nb.inside.capture import trace
+from distill_nb.measure.scores import machine
+from distill_nb.recipes.distilbert import triple_loss
 from distill_nb.losses import AttentionMSE, HiddenMSE
 
 FLOORS = {"floor, all logits": None, "floor, masked logits": None, "reference": "floor, all logits",

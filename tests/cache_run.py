@@ -3,7 +3,7 @@ import sys, time
 from conftest import make_tokenizer
 from test_cache import long_rows
 from test_train import sharp
-from distill_nb import cache
+from distill_nb.teachers import cache
 
 slow, plain = float(sys.argv[2]), cache.ask
 def ask(*args):

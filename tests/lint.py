@@ -57,8 +57,8 @@ class Page:
     def __init__(self, name, nb):
         self.name, self.nb = name, nb
         self.cells = [Cell(self, i, raw) for i, raw in enumerate(nb["cells"])]
-        folder, _, file = name.rpartition("/")
-        self.kind = folder or ("library" if file[0].isdigit() else "front")
+        folder = name.rpartition("/")[0]
+        self.kind = folder if folder in ("tutorials", "results") else "library" if folder else "front"
 
     @property
     def code(self): return [c for c in self.cells if c.is_code]

@@ -9,32 +9,32 @@ from datasets import Dataset
 from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, BertConfig, BertForMaskedLM, DataCollatorWithPadding
 from conftest import WORDS, bert, make_tokenizer
 from families import EXTRA, V, build
-from distill_nb.attention_maps import attention_pair, head_losses
-from distill_nb.augment import Augmenter, augment
-from distill_nb.bilstm import lstm_student
-from distill_nb.bilstm_student import distil_bilstm
-from distill_nb.cache import KeepAnswers, cache_teacher, cached_outputs
-from distill_nb.capture import trace
-from distill_nb.corpus import HideWords, count_tokens, rare_weights, sequences
-from distill_nb.data import make_task, tokenize
-from distill_nb.distilbert import to_distilbert
-from distill_nb.evaluate import Report, evaluate, latencies, latency, predict
-from distill_nb.general import distil_words
-from distill_nb.influence import block_influence, choose_layers
+from distill_nb.inside.attention_maps import attention_pair, head_losses
+from distill_nb.words.augmenter import Augmenter, augment
+from distill_nb.students.bilstm import lstm_student
+from distill_nb.recipes.bilstm import distil_bilstm
+from distill_nb.teachers.cache import KeepAnswers, cache_teacher, cached_outputs
+from distill_nb.inside.capture import trace
+from distill_nb.data.corpus import HideWords, count_tokens, rare_weights, sequences
+from distill_nb.data.tasks import make_task, tokenize
+from distill_nb.students.distilbert import to_distilbert
+from distill_nb.measure.scores import Report, evaluate, latencies, latency, predict
+from distill_nb.recipes.distilbert import distil_words
+from distill_nb.students.layers import block_influence, choose_layers
 from distill_nb.losses import *
-from distill_nb.masked_lm import fit_head, perplexity
-from distill_nb.narrow import NARROW, narrow_student
-from distill_nb.recipes import distil_task
-from distill_nb.student import init_student
-from distill_nb.teacher import load_teacher, longest
-from distill_nb.theory import entropy, soften
-from distill_nb.theseus import LinearSchedule, choosing, find_slots, successor, theseus
-from distill_nb.theseus_student import distil_theseus
-from distill_nb.tinybert import tinybert
-from distill_nb.transfer import transfer_report
-from distill_nb.tree import describe
-from distill_nb.vocabulary import HardWords, SoftWords, has_words, masked_logits
-from distill_nb.wordvectors import WordVectors, embedding_vectors, piece_means
+from distill_nb.words.head import fit_head, perplexity
+from distill_nb.students.narrow import NARROW, narrow_student
+from distill_nb.recipes.layers import distil_task
+from distill_nb.students.copied import init_student
+from distill_nb.teachers.load import load_teacher, longest
+from distill_nb.losses.temperature import entropy, soften
+from distill_nb.students.slots import LinearSchedule, choosing, find_slots, successor, theseus
+from distill_nb.recipes.theseus import distil_theseus
+from distill_nb.recipes.tinybert import tinybert
+from distill_nb.students.transfer import transfer_report
+from distill_nb.inside.tree import describe
+from distill_nb.words.chunks import HardWords, SoftWords, has_words, masked_logits
+from distill_nb.data.vectors import WordVectors, embedding_vectors, piece_means
 
 DEVICE = torch.device("cuda:0" if torch.cuda.is_available() else "pretend:0")
 def there(x): return {k: v.to(DEVICE) for k, v in x.items()} if isinstance(x, dict) else x.to(DEVICE)
@@ -208,7 +208,7 @@ SHORT = dict(max_length=16, teacher_settings=QUICK)
 
 @pytest.mark.parametrize("recipe", ["layers", "bilstm", "theseus", "tinybert"])
 def test_recipes(recipe, headless, tmp_path, monkeypatch):
-    monkeypatch.setattr("distill_nb.evaluate.latencies", partial(latencies, repeats=1, warmup=0))
+    monkeypatch.setattr("distill_nb.measure.scores.latencies", partial(latencies, repeats=1, warmup=0))
     run = dict(layers=lambda: distil_task(task(), headless, 2, objective=SoftTargets(T=2) + HiddenMSE() + AttentionMSE(), **SHORT, **QUICK),
                bilstm=lambda: distil_bilstm(task(), headless, student=dict(embedding_size=8, hidden_size=4, head_size=4), **SHORT, **QUICK),
                theseus=lambda: distil_theseus(task(), headless, 2, post_settings=QUICK, **SHORT, **QUICK),
@@ -220,7 +220,7 @@ def test_recipes(recipe, headless, tmp_path, monkeypatch):
     assert load_teacher(tmp_path/"s").knows_task
 
 def test_the_general_recipe(tok, tmp_path, monkeypatch):
-    monkeypatch.setattr("distill_nb.evaluate.latencies", partial(latencies, repeats=1, warmup=0))
+    monkeypatch.setattr("distill_nb.measure.scores.latencies", partial(latencies, repeats=1, warmup=0))
     word_model().save_pretrained(tmp_path/"t")
     tok.save_pretrained(tmp_path/"t")
     done = distil_words(Dataset.from_dict(dict(text=corpus())), str(tmp_path/"t"), layers=2, text=dict(max_length=16), **{**QUICK, "per_device_train_batch_size": 8})

@@ -5,8 +5,8 @@ from conftest import make_tokenizer
 from test_order import Draws, small_bert
 from test_train import PLAIN, rows, sharp
 from distill_nb.losses import HardTargets, SoftTargets
-from distill_nb.theseus import ConstantSchedule, Replacing, find_slots, theseus
-from distill_nb.train import Distiller, training_args
+from distill_nb.students.slots import ConstantSchedule, Replacing, find_slots, theseus
+from distill_nb.training.distiller import Distiller, training_args
 
 out, kind, n, world = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 rank, tok, coins = int(os.environ.get("RANK", 0)), make_tokenizer(), []

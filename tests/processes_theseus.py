@@ -6,8 +6,8 @@ from conftest import make_tokenizer
 from test_theseus import ADAM, Coins
 from test_train import rows, sharp
 from distill_nb.losses import HardTargets
-from distill_nb.theseus import ConstantSchedule, Replacing, find_slots, theseus
-from distill_nb.train import Distiller, training_args
+from distill_nb.students.slots import ConstantSchedule, Replacing, find_slots, theseus
+from distill_nb.training.distiller import Distiller, training_args
 
 out, n, found = sys.argv[1], int(sys.argv[2]), []
 for checkpointing in (False, True):

@@ -6,13 +6,15 @@ import pandas as pd
 import pytest, torch
 from safetensors.torch import load_file
 from transformers import (AutoConfig, AutoModelForMaskedLM, BertConfig, BertForMaskedLM, BertTokenizer, RobertaTokenizer)
-from distill_nb import augment as module
-from distill_nb.augment import Augmenter, augment, check_table, save_table, draw, match_case, may_go, new_texts, split_words, stretches, token_words
-from distill_nb.data import load_task, make_task, tokenize
-from distill_nb.errors import InputError
-from distill_nb.tables import read_table
-from distill_nb.masked_lm import check_head, fit_head, load_masked_lm, masked_logits, perplexity
-from distill_nb.wordvectors import WordVectors, embedding_vectors, piece_means, read_vectors, token_words
+from distill_nb.words import augmenter as module
+from distill_nb.words.augmenter import (
+    Augmenter, augment, check_table, save_table, draw, match_case, may_go, new_texts, split_words, stretches,
+    token_words)
+from distill_nb.data.tasks import load_task, make_task, tokenize
+from distill_nb.kit.errors import InputError
+from distill_nb.data.tables import read_table
+from distill_nb.words.head import check_head, fit_head, load_masked_lm, masked_logits, perplexity
+from distill_nb.data.vectors import WordVectors, embedding_vectors, piece_means, read_vectors, token_words
 from families import EXTRA, V, build
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] . ! the a good bad fine dull film book very not cat dog un ##good ##s har ##bour 好 坏 电 影".split()

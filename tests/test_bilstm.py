@@ -7,19 +7,20 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertTokenizer, EarlyStoppingCallback, PreTrainedTokenizerFast, RobertaTokenizer
 from conftest import WORDS, bert as small_bert
-from distill_nb.bilstm import (BiLstmConfig, BiLstmForSequenceClassification, BothWays, config_for, ends, from_teacher, lstm_student,
-                               principal, sides, to_onnx)
-from distill_nb.bilstm_student import answer_terms, distil_bilstm
-from distill_nb.capture import trace
-from distill_nb.data import make_task, tokenize
-from distill_nb.errors import InputError
-from distill_nb.evaluate import Report, latency
+from distill_nb.students.bilstm import (
+    BiLstmConfig, BiLstmForSequenceClassification, BothWays, config_for, ends, from_teacher, lstm_student, principal,
+    sides, to_onnx)
+from distill_nb.recipes.bilstm import answer_terms, distil_bilstm
+from distill_nb.inside.capture import trace
+from distill_nb.data.tasks import make_task, tokenize
+from distill_nb.kit.errors import InputError
+from distill_nb.measure.scores import Report, latency
 from distill_nb.losses import CosineHidden, HardTargets, LogitMSE, SoftTargets
-from distill_nb.recipes import fit, score
-from distill_nb.teacher import load_teacher
-from distill_nb.saving import save_student
-from distill_nb.train import Distiller, training_args
-from distill_nb.wordvectors import WordVectors
+from distill_nb.recipes.layers import fit, score
+from distill_nb.teachers.load import load_teacher
+from distill_nb.training.saving import save_student
+from distill_nb.training.distiller import Distiller, training_args
+from distill_nb.data.vectors import WordVectors
 
 TINY = dict(vocab_size=40, embedding_size=6, hidden_size=5, head_size=7, skipped_token_ids=[0, 2, 3], sep_token_id=3)
 
@@ -335,7 +336,7 @@ def test_tables_of_weights_are_few(tmp_path):
     make(pairs=True).save_pretrained(tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {"config.json", "model.safetensors"}
 
-FRESH = """import distill_nb.bilstm, sys, torch
+FRESH = """import distill_nb.students.bilstm, sys, torch
 from transformers import AutoModelForSequenceClassification as Auto, AutoTokenizer, pipeline
 folder = sys.argv[1]
 model, tok = Auto.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
@@ -343,7 +344,7 @@ print(model.eval()(**tok("good film", return_tensors="pt")).logits.tolist())
 print(pipeline("text-classification", model=folder)("good film")[0]["label"])"""
 
 OURS = """import sys
-from distill_nb.teacher import load_teacher, load_tokenizer
+from distill_nb.teachers.load import load_teacher, load_tokenizer
 folder = sys.argv[1]
 model, tok = load_teacher(folder), load_tokenizer(folder)
 print(model.eval()(**tok("good film", return_tensors="pt")).logits.tolist())
@@ -375,7 +376,7 @@ def test_the_command_line_evaluates_it_in_a_fresh_process(tok, tmp_path):
     names = dict(id2label={0: "bad", 1: "good"}, label2id={"bad": 0, "good": 1})
     folder = save_student(lstm_student(bert(layers=1, **names), tok, **SMALL), tok, tmp_path/"student")
     reviews()["train"].to_pandas().assign(label=lambda d: d.label.map(names["id2label"])).to_csv(tmp_path/"task.csv", index=False)
-    done = fresh("import sys; from distill_nb.cli import main; sys.exit(main())", "evaluate", "--task", tmp_path/"task.csv", "--model", folder, "--json")
+    done = fresh("import sys; from distill_nb.shell.cli import main; sys.exit(main())", "evaluate", "--task", tmp_path/"task.csv", "--model", folder, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["parameters"] > 0
 
@@ -418,7 +419,7 @@ def test_onnx(sizes, tmp_path):
         torch.testing.assert_close(torch.tensor(got), model(ids, mask).logits.detach(), atol=1e-5, rtol=0)
 
 def test_onnx_without_its_package(tmp_path, monkeypatch):
-    monkeypatch.setattr("distill_nb.bilstm.find_spec", lambda name: None)
+    monkeypatch.setattr("distill_nb.students.bilstm.find_spec", lambda name: None)
     with pytest.raises(InputError, match="no package onnx: expected it beside torch. pip install onnx"):
         to_onnx(make(), tmp_path/"student.onnx")
     assert not list(tmp_path.iterdir())

@@ -8,15 +8,16 @@ from transformers import (AutoModelForMaskedLM, AutoModelForSequenceClassificati
 from conftest import WORDS, bert, make_tokenizer
 from families import EXTRA, build
 from test_train import PLAIN, rows, sharp, train, weights
-from distill_nb import cache
-from distill_nb.cache import (COLUMNS, LOGITS, NOTE, REST, STATES, TOP, TOP_IDS, CacheError, cache_teacher, cached_outputs, check_range, open_cache,
-                              teacher_classes, teacher_columns, teacher_key, top_logits, uncovered, from_top, worth_caching)
-from distill_nb.errors import InputError
-from distill_nb.evaluate import predict
+from distill_nb.teachers import cache
+from distill_nb.teachers.cache import (
+    COLUMNS, LOGITS, NOTE, REST, STATES, TOP, TOP_IDS, CacheError, cache_teacher, cached_outputs, check_range,
+    open_cache, teacher_classes, teacher_columns, teacher_key, top_logits, uncovered, from_top, worth_caching)
+from distill_nb.kit.errors import InputError
+from distill_nb.measure.scores import predict
 from distill_nb.losses import AttentionMSE, ClsMSE, CosineHidden, HardTargets, HiddenMSE, LogitMSE, SoftTargets
-from distill_nb.recipes import fit
-from distill_nb.student import init_student
-from distill_nb.train import Distiller, training_args
+from distill_nb.recipes.layers import fit
+from distill_nb.students.copied import init_student
+from distill_nb.training.distiller import Distiller, training_args
 
 HERE = Path(__file__).parent
 
@@ -154,7 +155,7 @@ import os, resource, sys
 sys.path[:0] = [{str(HERE)!r}]
 from conftest import bert, make_tokenizer
 from datasets import Dataset
-from distill_nb import cache
+from distill_nb.teachers import cache
 tok = make_tokenizer()
 data = Dataset.from_dict(dict(tok(["good film", "dull book"] * 20)))
 asked = []; plain = cache.ask

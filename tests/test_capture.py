@@ -3,9 +3,9 @@ import threading
 import pytest, torch, transformers
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForQuestionAnswering, AutoModelForSequenceClassification, BertConfig, GPT2Config, logging
 from transformers.models.layoutlm.modeling_layoutlm import LayoutLMPreTrainedModel
-from distill_nb import capture
-from distill_nb.capture import ATTENTION, encoder_of, model_inputs, trace, unwrap
-from distill_nb.errors import InputError
+from distill_nb.inside import capture
+from distill_nb.inside.capture import ATTENTION, encoder_of, model_inputs, trace, unwrap
+from distill_nb.kit.errors import InputError
 from distill_nb.losses import (AttentionKL, AttentionMSE, CosineHidden, HiddenMSE, Relations, SoftTargets, as_objective,
     attention_mse)
 

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from transformers import AutoModelForSequenceClassification
 from conftest import bert
-from distill_nb.cli import main, parser
-from distill_nb.errors import InputError
+from distill_nb.shell.cli import main, parser
+from distill_nb.kit.errors import InputError
 
 TEXTS = [f"the {n} was {v} {w}" for n in ("film", "book") for v in ("very", "not", "")
          for w in ("good", "bad", "fine", "dull")]
@@ -216,8 +216,8 @@ def test_values_are_refused_before_anything_costs_time(shell, tmp_path, monkeypa
 def test_so_do_the_other_commands(shell, words): refused(shell(*words), f"{words[-2]} ")
 
 def test_every_number_has_a_range_and_every_default_is_in_it():
-    from distill_nb.cli import AUGMENT, DEMO, EVALUATE
-    from distill_nb.shell import NEW_TEXTS, RECIPES, TASK, check_options
+    from distill_nb.shell.cli import AUGMENT, DEMO, EVALUATE
+    from distill_nb.shell.options import NEW_TEXTS, RECIPES, TASK, check_options
     tables = [table for _, _, table, _ in RECIPES.values()] + [AUGMENT, DEMO, EVALUATE, NEW_TEXTS, TASK]
     for table in tables:
         check_options(SimpleNamespace(**{name: default for name, (default, *_) in table.items()}), table)
@@ -238,8 +238,8 @@ def test_an_out_that_cannot_be_written_is_refused_before_the_training(shell, csv
     assert sorted(tmp_path.rglob("*")) == before
 
 def test_stages_that_cannot_be_written_are_refused_before_the_training(shell, csv, headless, tmp_path, monkeypatch):
-    import distill_nb.recipes, distill_nb.tinybert
-    monkeypatch.setattr(distill_nb.recipes, "fit", None) # would be called
+    import distill_nb.recipes.layers, distill_nb.recipes.tinybert
+    monkeypatch.setattr(distill_nb.recipes.layers, "fit", None) # would be called
     (tmp_path/"s-stages").write_text("a file")
     refused(shell("train", "--recipe", "tinybert", "--task", csv, *COLUMNS, "--teacher", headless, "--out", f"{tmp_path}/s/", "--layers", 2, "--width", 8, "--inner", 16),
             "s-stages")
@@ -261,7 +261,7 @@ def test_through_a_link_and_into_the_working_folder(shell, csv, tuned, tmp_path,
 
 def test_a_student_that_cannot_be_saved_is_kept(shell, csv, tuned, tmp_path, monkeypatch):
     import tempfile
-    import distill_nb.recipes as recipes
+    import distill_nb.recipes.layers as recipes
     (tmp_path/"tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path/"tmp"))
     real = recipes.fit
@@ -279,9 +279,9 @@ def test_a_student_that_cannot_be_saved_is_kept(shell, csv, tuned, tmp_path, mon
 # Interrupting
 
 def test_interrupting_leaves_nothing(shell, csv, tuned, tmp_path, monkeypatch):
-    import distill_nb.recipes
+    import distill_nb.recipes.layers
     def stop(*args, **kwargs): raise KeyboardInterrupt
-    monkeypatch.setattr(distill_nb.recipes, "fit", stop)
+    monkeypatch.setattr(distill_nb.recipes.layers, "fit", stop)
     code, _, err = shell("train", "--task", csv, *COLUMNS, "--teacher", tuned, "--out", tmp_path/"s", *QUICK)
     assert code == 130 and "interrupted; nothing was saved" in err and not (tmp_path/"s").exists()
 
@@ -289,7 +289,7 @@ def test_interrupting_leaves_nothing(shell, csv, tuned, tmp_path, monkeypatch):
 @pytest.mark.parametrize("comes_out_as", [None, ImportError, OSError, InputError])
 def test_a_signal_ends_a_run_with_one_sentence(shell, csv, tuned, tmp_path, monkeypatch, number, code, comes_out_as):
     "Whatever a library makes of it; and the finished stage is told of."
-    import distill_nb.tinybert as module
+    import distill_nb.recipes.tinybert as module
     real, before = module.fit, signal.getsignal(number)
     def fit(*args, **kwargs):
         if args[5] != "2-answers": return real(*args, **kwargs)
@@ -305,7 +305,7 @@ def test_a_signal_ends_a_run_with_one_sentence(shell, csv, tuned, tmp_path, monk
     assert not (tmp_path/"s").exists() and signal.getsignal(number) == before
 
 def start(tmp_path, *words):
-    code = "import sys; from distill_nb.cli import main; sys.exit(main())"
+    code = "import sys; from distill_nb.shell.cli import main; sys.exit(main())"
     (tmp_path/"tmp").mkdir()
     return subprocess.Popen([sys.executable, "-c", code, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
                             env=os.environ | dict(TMPDIR=str(tmp_path/"tmp")))
@@ -329,7 +329,7 @@ def test_a_closed_pipe_does_not_end_a_training(csv, tuned, tmp_path):
     assert (tmp_path/"s"/"model.safetensors").is_file()
 
 def test_two_processes_report_and_save_once(csv, tuned, tmp_path):
-    (tmp_path/"go.py").write_text("import sys; from distill_nb.cli import main; sys.exit(main())")
+    (tmp_path/"go.py").write_text("import sys; from distill_nb.shell.cli import main; sys.exit(main())")
     words = ["train", "--task", csv, *COLUMNS, *QUICK, "--teacher", tuned, "--out", tmp_path/"s", "--baseline"]
     def go(): return subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", tmp_path/"go.py", *map(str, words)],
                                     capture_output=True, text=True, timeout=300, env=os.environ | dict(ACCELERATE_USE_CPU="true"))

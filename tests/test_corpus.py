@@ -1,4 +1,4 @@
-"Sweeps behind nbs/30_corpus.ipynb: every kind of source, what is refused, and the reference's own way to hide words."
+"Sweeps behind nbs/data/04_corpus.ipynb: every kind of source, what is refused, and the reference's own way to hide words."
 import json, math
 from collections import Counter
 import datasets, pytest, torch
@@ -9,11 +9,12 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 from conftest import WORDS
 from test_reference import GOLDEN, recorded
-from distill_nb import corpus as module
-from distill_nb.corpus import (SHOWN, HideWords, choose_rare, choose_tokens, choose_words, count_tokens, cut, hide, hold_out, pack,
-                               rare_weights, read_corpus, sequences, text_files, useful, ways, word_batches)
-from distill_nb.errors import InputError
-from distill_nb.order import SeededRows
+from distill_nb.data import corpus as module
+from distill_nb.data.corpus import (
+    SHOWN, HideWords, choose_rare, choose_tokens, choose_words, count_tokens, cut, hide, hold_out, pack, rare_weights,
+    read_corpus, sequences, text_files, useful, ways, word_batches)
+from distill_nb.kit.errors import InputError
+from distill_nb.training.order import SeededRows
 
 TEXTS = [f"text {i} is here" for i in range(40)]
 

@@ -1,13 +1,13 @@
-"Sweeps behind nbs/16_data.ipynb: files of every kind, splits, labels, bad input, GLUE's own folders."
+"Sweeps behind nbs/data/02_tasks.ipynb: files of every kind, splits, labels, bad input, GLUE's own folders."
 import os, signal, subprocess, sys, time, warnings, zipfile
 from pathlib import Path
 import pandas as pd
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, disable_progress_bars
-from distill_nb.data import (UNLABELLED, Task, first_sentence, is_prose, libraries, load_task, make_task,
+from distill_nb.data.tasks import (UNLABELLED, Task, first_sentence, is_prose, libraries, load_task, make_task,
     read_docstrings, shift, split_frame, text_hash)
-from distill_nb.errors import InputError
-import distill_nb.data as data
+from distill_nb.kit.errors import InputError
+import distill_nb.data.tasks as data
 
 disable_progress_bars()
 
@@ -163,7 +163,7 @@ def test_splits_do_not_depend_on_order_or_process(tmp_path):
     task = load_task(path)
     turned = load_task(save(frame(100)[::-1], tmp_path/"b.csv"))
     assert all(texts(task, s) == texts(turned, s) for s in task.splits)
-    code = f"from distill_nb.data import load_task; print(load_task({str(path)!r})['test']['text'][:])"
+    code = f"from distill_nb.data.tasks import load_task; print(load_task({str(path)!r})['test']['text'][:])"
     env = os.environ | dict(PYTHONHASHSEED="7", PYTHONPATH=str(Path(data.__file__).parents[1]))
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True).stdout
     assert other.strip().splitlines()[-1] == str(list(task["test"]["text"]))
@@ -200,7 +200,7 @@ def test_labels_fix_the_order_of_ids():
 
 @pytest.fixture(scope="module")
 def relabel():
-    pytest.importorskip("distill_nb.teacher")  # adds the method
+    pytest.importorskip("distill_nb.teachers.load")  # adds the method
     return Task.relabel
 
 def test_relabel_keeps_each_rows_name(relabel):
@@ -321,7 +321,7 @@ def test_unknown_name_without_network(monkeypatch):
 @pytest.mark.parametrize("seed", ["0", "1", "2"])
 def test_kind_does_not_depend_on_the_hash_seed(seed, tmp_path):
     path = save(frame(label=["1.5", "good"] * 20), tmp_path/"a.csv")
-    code = f"from distill_nb.data import load_task; print(load_task({str(path)!r}).labels)"
+    code = f"from distill_nb.data.tasks import load_task; print(load_task({str(path)!r}).labels)"
     env = os.environ | dict(PYTHONHASHSEED=seed, PYTHONPATH=str(Path(data.__file__).parents[1]))
     assert "['1.5', 'good']" in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env).stdout
 
@@ -479,7 +479,7 @@ def test_packages_of_every_shape(tmp_path, monkeypatch):
 
 READING = """
 import os, sys, time
-from distill_nb import data
+from distill_nb.data import tasks as data
 def slow(part):
     print(os.getpid(), flush=True)
     time.sleep(60)

@@ -1,10 +1,10 @@
 "The demo's parts: hidden labels, the baseline without a chance, and what a run leaves behind."
 import pandas as pd
 import pytest
-from distill_nb.data import load_task, make_task
-from distill_nb.demo import BUDGET, SETTINGS, bag_of_words, demo, hide_labels
-from distill_nb.errors import InputError
-from distill_nb.recipes import distil_task
+from distill_nb.data.tasks import load_task, make_task
+from distill_nb.recipes.demo import BUDGET, SETTINGS, bag_of_words, demo, hide_labels
+from distill_nb.kit.errors import InputError
+from distill_nb.recipes.layers import distil_task
 
 def toy(n=40):
     df = pd.DataFrame(dict(text=[f"{w} film {i}" for i in range(n // 2) for w in ("good", "bad")], label=["g", "b"] * (n // 2)))
@@ -38,7 +38,7 @@ def test_a_run_from_end_to_end(headless, tmp_path):
 
 def test_the_baseline_never_meets_the_teacher(headless, monkeypatch):
     "It starts from the layers before the fine-tuning, and its objective asks no teacher."
-    import distill_nb.recipes as recipes
+    import distill_nb.recipes.layers as recipes
     calls, fit = {}, recipes.fit
     def spy(*args, name="model", **kwargs):
         model = kwargs.get("model", args[0] if args else None)

@@ -1,11 +1,11 @@
-"Sweeps behind nbs/05_distilbert.ipynb: the folded student equals BERT's of the same layers, with every head."
+"Sweeps behind nbs/students/05_distilbert.ipynb: the folded student equals BERT's of the same layers, with every head."
 import pytest, torch
 from transformers import (AutoModel, AutoModelForMaskedLM, AutoModelForMultipleChoice, AutoModelForPreTraining,
     AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoModelForTokenClassification)
-from distill_nb.distilbert import to_distilbert
-from distill_nb.errors import InputError
-from distill_nb.student import init_student
-from distill_nb.transfer import block_sources, transfer_report
+from distill_nb.students.distilbert import to_distilbert
+from distill_nb.kit.errors import InputError
+from distill_nb.students.copied import init_student
+from distill_nb.students.transfer import block_sources, transfer_report
 from families import V, build
 
 def states(model, **inputs):

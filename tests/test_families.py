@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest, torch
 from transformers import (AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForQuestionAnswering, AutoModelForCausalLM,
     AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoModelForSeq2SeqLM, AutoModelForMultipleChoice)
-from distill_nb.errors import InputError
-from distill_nb.beside import beside, column
-from distill_nb.student import check_encoder, init_student, student_config
-from distill_nb.transfer import block_sources, transfer_report
-from distill_nb.tree import block_lists, describe, encoder_blocks, module_tree, n_blocks
+from distill_nb.kit.errors import InputError
+from distill_nb.students.picture import beside, column
+from distill_nb.students.copied import check_encoder, init_student, student_config
+from distill_nb.students.transfer import block_sources, transfer_report
+from distill_nb.inside.tree import block_lists, describe, encoder_blocks, module_tree, n_blocks
 from families import COMMON, EXTRA, answers, build, run_only
 
 HEADS = [AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoModelForQuestionAnswering, AutoModelForMaskedLM,

@@ -3,8 +3,9 @@ two runs with one name, two processes of one run."""
 import json, os, stat, subprocess, sys
 from pathlib import Path
 import pytest
-from distill_nb.errors import InputError
-from distill_nb.files import HELD, MARK, atomic_file, once, our_files, output_file, output_folder, whole_folder, working_folder
+from distill_nb.kit.errors import InputError
+from distill_nb.kit.files import (
+    HELD, MARK, atomic_file, once, our_files, output_file, output_folder, whole_folder, working_folder)
 
 HERE = Path(__file__).parent
 ROOT = os.geteuid() == 0
@@ -79,7 +80,7 @@ def test_a_killed_file_is_the_old_or_the_new_one_and_its_rest_goes(tmp_path):
 
 def test_what_another_process_writes_at_the_moment_is_left_alone(tmp_path):
     with atomic_file(tmp_path/"a.txt") as mine:
-        code, text = run("import sys\nfrom distill_nb.files import atomic_file\nwith atomic_file(sys.argv[1]) as new: new.write_text('theirs')", tmp_path/"a.txt")
+        code, text = run("import sys\nfrom distill_nb.kit.files import atomic_file\nwith atomic_file(sys.argv[1]) as new: new.write_text('theirs')", tmp_path/"a.txt")
         assert code == 0, text
         mine.write_text("mine")
     assert (tmp_path/"a.txt").read_text() == "mine" and len([*tmp_path.iterdir()]) == 1
@@ -215,7 +216,7 @@ def test_what_was_made_and_stays_empty_goes_again(tmp_path):
 
 HOLD = """
 import sys, time
-from distill_nb.files import output_folder
+from distill_nb.kit.files import output_folder
 from pathlib import Path
 with output_folder(sys.argv[1]):
     print("held", flush=True)
@@ -237,8 +238,8 @@ def test_the_second_run_with_one_name_is_refused_at_once(tmp_path):
 PAIR = """
 import os, sys, time, torch
 from pathlib import Path
-from distill_nb.errors import InputError
-from distill_nb.files import once, output_folder, whole_folder, world
+from distill_nb.kit.errors import InputError
+from distill_nb.kit.files import once, output_folder, whole_folder, world
 out, rank = Path(sys.argv[1]), int(os.environ["RANK"])
 def write():
     with whole_folder(out) as new:

@@ -1,4 +1,4 @@
-"Sweeps behind nbs/32_general.ipynb: the recipe over students, objectives, corpora and interruptions, and what it refuses."
+"Sweeps behind nbs/recipes/05_distilbert.ipynb: the recipe over students, objectives, corpora and interruptions, and what it refuses."
 import json, subprocess, sys
 import pytest, torch
 from datasets import Dataset
@@ -6,16 +6,17 @@ from torch import nn
 from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM
 from conftest import WORDS, make_tokenizer
 from families import build
-from distill_nb import general
-from distill_nb.corpus import HideWords, hold_out, read_corpus
-from distill_nb.errors import InputError
-from distill_nb.evaluate import Latency
-from distill_nb.general import (PAPER, accumulate, corpus_name, distil_words, fit_words, last_checkpoint, triple_loss, two_sides,
-                                word_batches, word_collator, word_data, word_student, word_teacher)
+from distill_nb.recipes import distilbert as general
+from distill_nb.data.corpus import HideWords, hold_out, read_corpus
+from distill_nb.kit.errors import InputError
+from distill_nb.measure.scores import Latency
+from distill_nb.recipes.distilbert import (
+    PAPER, accumulate, corpus_name, distil_words, fit_words, last_checkpoint, triple_loss, two_sides, word_batches,
+    word_collator, word_data, word_student, word_teacher)
 from distill_nb.losses import Term
-from distill_nb.masked_lm import load_masked_lm, word_scores
-from distill_nb.teacher import load_tokenizer
-from distill_nb.vocabulary import HardWords, SoftWords
+from distill_nb.words.head import load_masked_lm, word_scores
+from distill_nb.teachers.load import load_tokenizer
+from distill_nb.words.chunks import HardWords, SoftWords
 
 def masked_lm(layers=4, **kw):
     torch.manual_seed(0)
@@ -25,7 +26,7 @@ def masked_lm(layers=4, **kw):
 @pytest.fixture(autouse=True)
 def no_stopwatch(monkeypatch):
     "A report's latency takes most of a second a model."
-    monkeypatch.setattr("distill_nb.evaluate.latency", lambda model: Latency(1., 1, 32, 1, 1, "cpu"))
+    monkeypatch.setattr("distill_nb.measure.scores.latency", lambda model: Latency(1., 1, 32, 1, 1, "cpu"))
 
 @pytest.fixture
 def teacher(tok, tmp_path):

@@ -1,10 +1,10 @@
-"Sweeps behind nbs/14_influence.ipynb: families, padding, batches, and the choice in a recipe."
+"Sweeps behind nbs/students/00_layers.ipynb: families, padding, batches, and the choice in a recipe."
 import pytest, torch
 from datasets import Dataset
 from transformers import AutoModel
-from distill_nb.errors import InputError
-from distill_nb.influence import Influence, block_influence, changes, choose_layers, some_batches
-from distill_nb.tree import n_blocks
+from distill_nb.kit.errors import InputError
+from distill_nb.students.layers import Influence, block_influence, changes, choose_layers, some_batches
+from distill_nb.inside.tree import n_blocks
 from families import EXTRA, V, build
 
 def batch(bs=3, seq=9, seed=1):
@@ -50,7 +50,7 @@ def test_batches_of_rows(tok):
     assert len(some_batches(rows, tok, n=1, batch_size=2)) == 1
 
 def test_a_recipe_measures_on_its_own_texts(headless):
-    from distill_nb.recipes import distil_task
+    from distill_nb.recipes.layers import distil_task
     from test_demo import toy
     done = distil_task(toy(), headless, layers=2, how="measured", max_steps=2, baseline=False, eval_strategy="no", disable_tqdm=True)
     assert n_blocks(done.student) == 2 and "layers [" in done.report.note

@@ -1,12 +1,12 @@
-"Sweeps behind nbs/46_labels.ipynb: numbers across files, missing labels in their spellings, and what is told about them."
+"Sweeps behind nbs/data/01_labels.ipynb: numbers across files, missing labels in their spellings, and what is told about them."
 import itertools, json, warnings
 import numpy as np
 import pandas as pd
 import pytest
 from datasets import disable_progress_bars
-from distill_nb.data import UNLABELLED, load_task, make_task
-from distill_nb.errors import InputError
-from distill_nb.labels import as_text, class_names, hidden_names, missing_names, read_labels, spellings
+from distill_nb.data.tasks import UNLABELLED, load_task, make_task
+from distill_nb.kit.errors import InputError
+from distill_nb.data.labels import as_text, class_names, hidden_names, missing_names, read_labels, spellings
 
 disable_progress_bars()
 

@@ -2,12 +2,14 @@
 import copy, math
 import pytest, torch
 import torch.nn.functional as F
-from distill_nb.attention import real_pairs, regroup, relation_scores
-from distill_nb.capture import Outputs
-from distill_nb.errors import InputError
-from distill_nb.layermap import MAPS
-from distill_nb.losses import (AttentionKL, AttentionMSE, ClsMSE, CosineHidden, HiddenMSE, LayerMap, LogitMSE, Relations,
-    HardTargets, SoftTargets, attention_kl, attention_mse, cls_mse, count, hidden_mse, kl_divergence, logit_gradient, relation_kl, soft_cross_entropy)
+from distill_nb.losses.attention import real_pairs, regroup, relation_scores
+from distill_nb.inside.capture import Outputs
+from distill_nb.kit.errors import InputError
+from distill_nb.losses.layermap import MAPS
+from distill_nb.losses import (
+    AttentionKL, AttentionMSE, ClsMSE, CosineHidden, HiddenMSE, LayerMap, LogitMSE, Relations, HardTargets,
+    SoftTargets, attention_kl, attention_mse, cls_mse, count, hidden_mse, kl_divergence, logit_gradient, relation_kl,
+    soft_cross_entropy)
 from transformers import BertConfig, BertModel
 
 LOWEST = torch.finfo(torch.float32).min

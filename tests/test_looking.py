@@ -42,7 +42,7 @@ def things(tmp_path, words):
     tok = make_tokenizer()
     texts = ["good bad fine film", "dull book", "very good film"] * 4
     rows = Dataset.from_dict({**tok(texts), "labels": [0, 1, 0] * 4})
-    from distill_nb.data import make_task
+    from distill_nb.data.tasks import make_task
     import pandas as pd
     frame = pd.DataFrame(dict(text=texts, label=["bad", "good", "bad"] * 4))
     batch = tok(texts[:3], padding=True, return_tensors="pt")
@@ -90,10 +90,10 @@ def test_looking_changes_nothing(words, tmp_path, monkeypatch):
 
 def test_two_looks_see_the_same(tmp_path):
     "With dropout on, whoever looks in train mode sees another model each time."
-    from distill_nb.attention_maps import attention_pair, head_losses
-    from distill_nb.cache import LOGITS, cache_teacher
-    from distill_nb.evaluate import predict
-    from distill_nb.influence import block_influence
+    from distill_nb.inside.attention_maps import attention_pair, head_losses
+    from distill_nb.teachers.cache import LOGITS, cache_teacher
+    from distill_nb.measure.scores import predict
+    from distill_nb.students.layers import block_influence
     at = things(tmp_path, False)
     for look in (lambda: head_losses(at["student"], at["teacher"], at["batch"]), lambda: attention_pair(at["student"], at["teacher"], at["tokenizer"], at["text"]).student[1],
                  lambda: torch.tensor(block_influence(at["model"], at["batches"]).change), lambda: predict(at["model"], at["rows"], at["tokenizer"]),

@@ -1,15 +1,16 @@
-"Sweeps behind nbs/20_masked_lm.ipynb and the start of nbs/31: heads that see picked states alone, over families; fitting; evaluation."
+"Sweeps behind nbs/words/00_head.ipynb and the start of nbs/31: heads that see picked states alone, over families; fitting; evaluation."
 import pytest, torch
 from datasets import Dataset
 from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM
 from conftest import WORDS
 from families import EXTRA, build
-from distill_nb.corpus import HideWords
-from distill_nb.errors import InputError
+from distill_nb.data.corpus import HideWords
+from distill_nb.kit.errors import InputError
 from distill_nb.losses import CosineHidden, HardTargets
-from distill_nb.masked_lm import WordDistiller, fit_head, perplexity, ready_masked_lm, token_rows, word_scores, word_term
-from distill_nb.train import training_args
-from distill_nb.vocabulary import HardWords, SoftWords, masked_logits
+from distill_nb.words.head import (
+    WordDistiller, fit_head, perplexity, ready_masked_lm, token_rows, word_scores, word_term)
+from distill_nb.training.distiller import training_args
+from distill_nb.words.chunks import HardWords, SoftWords, masked_logits
 
 FAMILIES = sorted(EXTRA.keys() - {"xlm", "flaubert"})  # these two have no AutoModelForMaskedLM
 
@@ -50,7 +51,7 @@ def test_gradients_are_those_of_the_plain_way(family, where):
 @pytest.mark.parametrize("checkpointed", [False, True])
 def test_checkpointing_and_autocast_with_and_without_words(checkpointed, unit):
     "A backward pass of a term on no row, some rows, one row; in bf16 too."
-    from distill_nb.capture import trace
+    from distill_nb.inside.capture import trace
     for hidden in (0, 1, 9):
         model, teacher = build("bert", AutoModelForMaskedLM).train(), build("bert", AutoModelForMaskedLM)
         if checkpointed: model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=dict(use_reentrant=False))
@@ -128,7 +129,7 @@ def test_an_evaluation_is_always_the_same_and_weighs_by_words(tok, tmp_path):
     assert found == pytest.approx([found[0]] * 5, rel=1e-5)
 
 def test_an_evaluation_equals_word_scores(tok, tmp_path):
-    from distill_nb.order import SeededRows
+    from distill_nb.training.order import SeededRows
     model, data = lm(), token_rows(texts(40), tok)
     marked = SeededRows(data, 0, fixed=True)
     scores = word_scores(model, [HideWords(tok)(marked.__getitems__(range(40)))])

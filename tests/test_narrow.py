@@ -1,10 +1,11 @@
-"Sweeps behind nbs/06_narrow.ipynb: every way and family, identity where nothing shrinks, the report, refusals."
+"Sweeps behind nbs/students/04_narrow.ipynb: every way and family, identity where nothing shrinks, the report, refusals."
 import pytest, torch
 from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoModelForTokenClassification
-from distill_nb.errors import InputError
-from distill_nb.narrow import NARROW, averaged, by_product, narrow_config, narrow_student, per_head, principal, sliced, truncated
-from distill_nb.student import init_student
-from distill_nb.transfer import transfer_report
+from distill_nb.kit.errors import InputError
+from distill_nb.students.narrow import (
+    NARROW, averaged, by_product, narrow_config, narrow_student, per_head, principal, sliced, truncated)
+from distill_nb.students.copied import init_student
+from distill_nb.students.transfer import transfer_report
 from families import answers, build
 
 LIKE_BERT = ["bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "ernie", "data2vec-text", "mpnet"]

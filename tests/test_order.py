@@ -7,10 +7,11 @@ from datasets import Dataset
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import AutoModelForSequenceClassification, BertConfig, DataCollatorWithPadding, Trainer
 from conftest import WORDS, bert, make_tokenizer
-from distill_nb.errors import InputError
+from distill_nb.kit.errors import InputError
 from distill_nb.losses import CosineHidden, HardTargets, SoftTargets
-from distill_nb.order import (Order, OrderedTrainer, SeededRows, SeededStream, deal, lengths_of, row_generators, row_seed)
-from distill_nb.train import Distiller, training_args
+from distill_nb.training.order import (
+    Order, OrderedTrainer, SeededRows, SeededStream, deal, lengths_of, row_generators, row_seed)
+from distill_nb.training.distiller import Distiller, training_args
 from test_train import OBJECTIVES, PLAIN, init_student, rows, sharp, weights
 
 def small_bert(dropout=0.):

@@ -6,7 +6,7 @@ from torch import nn
 from transformers import AutoModelForMaskedLM
 
 from conftest import bert
-from distill_nb.packing import PackedLinear, can_pack, packed
+from distill_nb.kit.cpu import PackedLinear, can_pack, packed
 from families import EXTRA, build
 
 def n_packed(model): return sum(isinstance(vars(m).get("forward"), PackedLinear) for m in model.modules())

@@ -2,8 +2,8 @@
 import pandas as pd
 import pytest
 from conftest import WORDS
-from distill_nb.data import make_task
-from distill_nb.recipes import distil_task
+from distill_nb.data.tasks import make_task
+from distill_nb.recipes.layers import distil_task
 
 @pytest.mark.parametrize("labelled", [200, 40, 20])
 def test_baseline_and_student_take_equal_steps(headless, labelled):

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 from transformers import BertConfig, BertForSequenceClassification, BertModel
-from distill_nb.capture import Outputs, trace
+from distill_nb.inside.capture import Outputs, trace
 from distill_nb.losses import (AttentionKL, AttentionMSE, CosineHidden, HardTargets, HiddenMSE, LogitMSE, Relations,
     SoftTargets, attention_kl, attention_mse, cls_mse, cosine_distance, hidden_mse, kl_divergence, logit_mse,
     soft_cross_entropy)

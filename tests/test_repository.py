@@ -9,12 +9,10 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 LIB = ROOT/"distill_nb"
-GENERATED = {p.name for p in LIB.glob("*.py")}
-ROOMS = ["errors", "files", "style", "packing", "order", "theory", "tree", "student", "transfer", "beside", "distilbert", "narrow",
-         "objective", "logits", "layermap", "hidden", "attention", "losses", "capture", "tables", "labels", "data", "teacher", "evaluate",
-         "attention_maps", "influence", "cache", "saving", "train", "corpus", "vocabulary", "masked_lm", "wordvectors", "augment", "recipes", "tinybert",
-         "bilstm", "bilstm_student", "theseus", "theseus_student", "general", "scale",
-         "demo", "shell", "cli"]
+def modules(folder): return {p.relative_to(folder).as_posix(): p.read_text(encoding="utf-8") for p in folder.rglob("*.py")}
+GENERATED = modules(LIB)
+# A chapter imports only from chapters before it, and a page only from earlier pages of its chapter.
+CHAPTERS = "kit losses data inside students measure teachers training words recipes deploy shell".split()
 
 parser = ConfigParser(delimiters=["="])
 parser.read(ROOT/"settings.ini", encoding="utf-8")
@@ -47,12 +45,11 @@ def checkout(tmp_path):
 # Generated files
 
 def test_modules_equal_notebooks(checkout):
-    for file in (checkout/"distill_nb").glob("*.py"):
-        if file.name != "__init__.py": file.unlink()
+    for name in GENERATED.keys() - {"__init__.py"}: (checkout/"distill_nb"/name).unlink()
     run(sys.executable, "-c", "import nbdev; nbdev.nbdev_export()", cwd=checkout)
-    fresh = {p.name: p.read_text(encoding="utf-8") for p in (checkout/"distill_nb").glob("*.py")}
-    assert fresh.keys() == GENERATED
-    stale = [name for name, text in fresh.items() if text != (LIB/name).read_text(encoding="utf-8")]
+    fresh = modules(checkout/"distill_nb")
+    assert fresh.keys() == GENERATED.keys()
+    stale = [name for name, text in fresh.items() if text != GENERATED[name]]
     assert not stale, f"run make export: {stale} differ from their notebooks"
 
 def tool(name):
@@ -104,10 +101,12 @@ def test_quarto_says_what_settings_say():
 
 def test_sidebar_lists_every_notebook_once():
     sections = quarto()["website"]["sidebar"]["contents"]
-    assert [s["section"] for s in sections] == ["Start here", "Tutorials", "Source", "Results"]
+    chapters = [c for c in CHAPTERS if (ROOT/"nbs"/c).exists()]
+    assert [s["section"] for s in sections] == ["Start here", "Tutorials", *chapters[1:], "Results", "kit"]
     assert sorted(page for s in sections for page in s["contents"]) == notebooks()
-    folders = {"Tutorials": "tutorials", "Results": "results"}
-    for s in sections: assert {str(Path(p).parent) for p in s["contents"]} == {folders.get(s["section"], ".")}
+    folders = {"Start here": ".", "Tutorials": "tutorials", "Results": "results"}
+    for s in sections: assert {str(Path(p).parent) for p in s["contents"]} == {folders.get(s["section"], s["section"])}
+    for s in sections[2:-2] + sections[-1:]: assert s["contents"] == sorted(s["contents"], key=lambda p: (not p.endswith("index.ipynb"), p))
 
 def test_site_files_exist():
     html = quarto()["format"]["html"]
@@ -194,7 +193,7 @@ def test_wheel_and_sdist_are_clean(checkout):
     with zipfile.ZipFile(wheel) as z: names = z.namelist()
     info = f"distill_nb-{SETTINGS['version']}.dist-info"
     assert {n.split("/")[0] for n in names} == {"distill_nb", info}
-    assert {n.split("/", 1)[1] for n in names if n.startswith("distill_nb/")} == GENERATED
+    assert {n.split("/", 1)[1] for n in names if n.startswith("distill_nb/")} == GENERATED.keys()
     assert any(n.endswith("LICENSE") for n in names)
     with tarfile.open(sdist) as t: files = {m.name.split("/", 1)[1] for m in t.getmembers() if m.isfile()}
     assert {"README.md", "LICENSE", "settings.ini", "setup.py"} <= files
@@ -207,10 +206,9 @@ def run_light(code):
 
 def test_import_is_cheap(): assert run_light("import distill_nb") == "loaded:"
 
-@pytest.mark.skipif(not (LIB/"cli.py").exists(), reason="distill_nb.cli is not written yet")
 def test_help_is_cheap():
     code = """import sys
-from distill_nb.cli import main
+from distill_nb.shell.cli import main
 sys.argv = ["distill_nb", "--help"]
 try: main()
 except SystemExit as e: assert not e.code"""
@@ -218,25 +216,10 @@ except SystemExit as e: assert not e.code"""
 
 # How it is built
 
-def imported_rooms(file):
-    "Rooms that a module imports, at the top or inside a function."
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom):
-            base = "distill_nb." * bool(node.level) + (node.module or "")
-            names = [f"{base.rstrip('.')}.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.Import): names = [alias.name for alias in node.names]
-        else: continue
-        for parts in (name.split(".") for name in names):
-            if parts[0] == "distill_nb" and parts[1:] and parts[1] in ROOMS: yield parts[1]
-
-def test_every_module_has_a_room():
-    assert GENERATED - {"__init__.py", "_modidx.py"} <= {f"{room}.py" for room in ROOMS}
-
-@pytest.mark.parametrize("room", ROOMS)
-def test_rooms_import_only_from_above(room):
-    file = LIB/f"{room}.py"
-    if not file.exists(): pytest.skip(f"{file.name} is not written yet")
-    assert set(imported_rooms(file)) <= set(ROOMS[:ROOMS.index(room)])
+def test_every_module_is_in_a_chapter():
+    outside = {name for name in GENERATED if "/" not in name}
+    assert outside == {"__init__.py", "_modidx.py"}
+    assert {name.split("/")[0] for name in GENERATED.keys() - outside} <= set(CHAPTERS)
 
 LAYOUT = """nbs/index.ipynb nbs/styles.css nbs/tutorials nbs/results distill_nb tests settings.ini setup.py _quarto.yml
 README.md LICENSE CONTRIBUTING.md CHANGELOG.md Makefile constraints.txt MANIFEST.in .gitignore .gitattributes .ci/run

@@ -5,11 +5,12 @@ import pytest, torch
 from transformers import AutoModelForSequenceClassification
 from conftest import bert
 from test_files import killed, state_of
-from distill_nb.errors import InputError
-from distill_nb.files import MARK, output_folder
+from distill_nb.kit.errors import InputError
+from distill_nb.kit.files import MARK, output_folder
 from distill_nb.losses import HardTargets, SoftTargets, Term
-from distill_nb.saving import check_finite, check_note, fenced, model_card, run_note, save_student, span, what_counts, write_note
-from distill_nb.train import training_args
+from distill_nb.training.saving import (
+    check_finite, check_note, fenced, model_card, run_note, save_student, span, what_counts, write_note)
+from distill_nb.training.distiller import training_args
 
 def depth(folder): return AutoModelForSequenceClassification.from_pretrained(folder).config.num_hidden_layers
 
@@ -137,7 +138,7 @@ PAIR = """
 import os, sys, torch
 from pathlib import Path
 from conftest import bert, make_tokenizer
-from distill_nb.saving import save_student
+from distill_nb.training.saving import save_student
 out, rank = Path(sys.argv[1]), int(os.environ["RANK"])
 save_student(bert(1 + rank), make_tokenizer(), out)
 assert (out/"model.safetensors").is_file() # the others wait until it is there

@@ -8,10 +8,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
 from conftest import WORDS
-from distill_nb.errors import InputError
-from distill_nb.evaluate import predict
-from distill_nb.scale import GPUS, Plan, forward_flops
-from distill_nb.teacher import load_teacher
+from distill_nb.kit.errors import InputError
+from distill_nb.measure.scores import predict
+from distill_nb.measure.scale import GPUS, Plan, forward_flops
+from distill_nb.teachers.load import load_teacher
 
 FOLDER = Path(__file__).parent.parent/"benchmarks"/"accelerate"
 CONFIGS = sorted(FOLDER.glob("*.yaml"))

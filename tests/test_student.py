@@ -1,8 +1,8 @@
-"Sweeps behind nbs/02_student.ipynb: layer picks, what a student shares with its teacher. Families: test_families.py."
+"Sweeps behind nbs/students/01_copied.ipynb: layer picks, what a student shares with its teacher. Families: test_families.py."
 import copy
 import pytest, torch
-from distill_nb.errors import InputError
-from distill_nb.student import check_layers, even, init_student, pick_layers, spread, student_config
+from distill_nb.kit.errors import InputError
+from distill_nb.students.copied import check_layers, even, init_student, pick_layers, spread, student_config
 from families import EXTRA, build
 
 # Which layers

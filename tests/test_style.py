@@ -40,7 +40,7 @@ GOOD = [
     code("#| hide\nimport nbdev; nbdev.nbdev_export()"),
 ]
 
-def page(cells, name="00_half.ipynb"):
+def page(cells, name="losses/00_half.ipynb"):
     cells = [dict(cell, id=cell.get("id", f"cell{i}")) for i, cell in enumerate(cells)]
     return lint.Page(name, dict(cells=cells, metadata={}, nbformat=4, nbformat_minor=5))
 
@@ -97,7 +97,7 @@ PAGE_FAULTS = {
 def test_planted_fault_is_found(name):
     rule, cells = PAGE_FAULTS[name]
     faults = list(rule(page(cells)))
-    assert faults and all("00_half.ipynb" in fault for fault in faults)
+    assert faults and all("losses/00_half.ipynb" in fault for fault in faults)
 
 PROJECT_FAULTS = {
     "median": (lint.function_sizes, [long_function(9)] * 2),

@@ -1,9 +1,9 @@
-"Sweeps behind nbs/45_tables.ipynb: what pandas, Excel, R and a shell write, read back; what is refused, and with which line."
+"Sweeps behind nbs/data/00_tables.ipynb: what pandas, Excel, R and a shell write, read back; what is refused, and with which line."
 import csv, random
 import pandas as pd
 import pytest
-from distill_nb.errors import InputError
-from distill_nb.tables import decode, fields, pick_columns, read_table, separator
+from distill_nb.kit.errors import InputError
+from distill_nb.data.tables import decode, fields, pick_columns, read_table, separator
 
 ODD = ['he said "hi"', '"wrapped"', '"open', 'close"', "a, b", "a\tb", "a; b | c", "two\nlines", "two\r\nlines", "a\rb", "NA", "null",
        "007", "1e5", "电影 很好", "it's", "back\\slash", 'both \\" of them', "", "=1+1", "#x", "a,b\nc,d", 'x\t"y"\tz']

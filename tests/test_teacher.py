@@ -1,4 +1,4 @@
-"Sweeps behind nbs/17_teacher.ipynb: what a folder knows, heads that fit, and folders that cannot be loaded."
+"Sweeps behind nbs/teachers/00_load.ipynb: what a folder knows, heads that fit, and folders that cannot be loaded."
 import copy, json, math, pickle, shutil, warnings
 import pandas as pd
 import pytest, torch
@@ -7,17 +7,18 @@ from transformers import (AutoModel, AutoModelForMaskedLM, AutoModelForSequenceC
                           BertConfig, DistilBertConfig, RobertaConfig)
 from conftest import bert, make_tokenizer
 from families import COMMON, EXTRA, V, build
-from distill_nb.capture import trace
-from distill_nb.data import make_task, tokenize
-from distill_nb.distilbert import to_distilbert
-from distill_nb.errors import InputError
-from distill_nb.evaluate import evaluate
-from distill_nb.masked_lm import load_masked_lm
-from distill_nb.narrow import narrow_student
-from distill_nb.recipes import set_up
-from distill_nb.student import init_student
-from distill_nb.teacher import (check_config, check_files, check_labels, check_tokenizer_fits, head_config, head_names, learn_characters,
-                                load_teacher, load_tokenizer, longest, match_labels, sha256)
+from distill_nb.inside.capture import trace
+from distill_nb.data.tasks import make_task, tokenize
+from distill_nb.students.distilbert import to_distilbert
+from distill_nb.kit.errors import InputError
+from distill_nb.measure.scores import evaluate
+from distill_nb.words.head import load_masked_lm
+from distill_nb.students.narrow import narrow_student
+from distill_nb.recipes.layers import set_up
+from distill_nb.students.copied import init_student
+from distill_nb.teachers.load import (
+    check_config, check_files, check_labels, check_tokenizer_fits, head_config, head_names, learn_characters,
+    load_teacher, load_tokenizer, longest, match_labels, sha256)
 
 TINY = dict(vocab_size=50, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24, hidden_dim=24,
             max_position_embeddings=20)
@@ -367,7 +368,7 @@ CHINESE = [f"{a}部{b}很{c}" for a in "这那" for b in "影书片" for c in "�
 def test_unknown_characters_get_tokens_of_their_own(tok, tmp_path):
     "In an order that does not change from start to start; saved with the tokenizer; the student has them too."
     from conftest import bert
-    from distill_nb.student import init_student
+    from distill_nb.students.copied import init_student
     films = make_task("films", dict(train=pd.DataFrame(dict(text=CHINESE, label=["a", "b", "c"] * 10))))
     tokenizer, teacher = type(tok)(tokenizer_object=tok._tokenizer.__class__.from_str(tok._tokenizer.to_str()),
                                    **tok.special_tokens_map), bert()

@@ -1,8 +1,8 @@
-"Sweeps behind nbs/00_theory.ipynb: parity with torch, limits, shapes, dtypes, refusals, the widget."
+"Sweeps behind nbs/losses/00_temperature.ipynb: parity with torch, limits, shapes, dtypes, refusals, the widget."
 import math, subprocess, sys
 import pytest, torch
-from distill_nb.errors import InputError
-from distill_nb.theory import (dark_knowledge, entropy, plot_softening, soften,
+from distill_nb.kit.errors import InputError
+from distill_nb.losses.temperature import (dark_knowledge, entropy, plot_softening, soften,
                                temperature_explorer)
 
 TEMPERATURES = [.01, .5, 1, 2, 4, 20, 1e4]
@@ -105,5 +105,5 @@ def test_slider_redraws():
     assert "<b>" not in picture.value
 
 def test_import_is_cheap():
-    code = "import distill_nb.theory, distill_nb.tree, sys; print({'matplotlib', 'ipywidgets', 'transformers'} & set(sys.modules))"
+    code = "import distill_nb.losses.temperature, distill_nb.inside.tree, sys; print({'matplotlib', 'ipywidgets', 'transformers'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"

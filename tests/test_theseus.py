@@ -1,4 +1,4 @@
-"Sweeps behind nbs/27_theseus.ipynb and nbs/28_theseus_student.ipynb: what runs in which pass, what is trained, that a run can be resumed."
+"Sweeps behind nbs/students/07_slots.ipynb and nbs/recipes/04_theseus.ipynb: what runs in which pass, what is trained, that a run can be resumed."
 import copy, json, subprocess, sys, warnings
 from pathlib import Path
 import pandas as pd
@@ -9,15 +9,16 @@ from transformers.models.bert.modeling_bert import BertEncoder
 from transformers import (AutoModel, AutoModelForMaskedLM, AutoModelForQuestionAnswering, AutoModelForSequenceClassification,
                           AutoModelForTokenClassification, AutoTokenizer, DataCollatorWithPadding, Trainer, TrainerCallback)
 from conftest import bert
-from distill_nb.data import make_task
-from distill_nb.errors import InputError
+from distill_nb.data.tasks import make_task
+from distill_nb.kit.errors import InputError
 from distill_nb.losses import HardTargets
-from distill_nb.student import init_student
-from distill_nb.theseus import (ConstantSchedule, LinearSchedule, Replacing, Slots, check_walk, choosing, find_slots, groups, passes,
-                                successor, theseus)
-from distill_nb.theseus_student import distil_theseus
-from distill_nb.train import Distiller, training_args
-from distill_nb.tree import encoder_blocks, n_blocks
+from distill_nb.students.copied import init_student
+from distill_nb.students.slots import (
+    ConstantSchedule, LinearSchedule, Replacing, Slots, check_walk, choosing, find_slots, groups, passes, successor,
+    theseus)
+from distill_nb.recipes.theseus import distil_theseus
+from distill_nb.training.distiller import Distiller, training_args
+from distill_nb.inside.tree import encoder_blocks, n_blocks
 from families import EXTRA, V, answers, build
 from test_train import PLAIN, rows, sharp
 
@@ -427,7 +428,7 @@ def test_recipe_for_every_kind_of_task(task, headless, tmp_path):
 
 @pytest.mark.filterwarnings("ignore")
 def test_recipe_of_a_tuned_teacher_and_chosen_layers(tuned, monkeypatch):
-    import distill_nb.theseus_student as module
+    import distill_nb.recipes.theseus as module
     seen, fit = [], module.fit
     def noted(model, *args, **how):
         seen.append((how.get("name"), how["learning_rate"]))
@@ -445,5 +446,5 @@ def test_recipe_is_repeatable(headless):
 
 @pytest.mark.parametrize("layers, message", [(4, "4 successor blocks"), (0, "0 student layers|0 successor"), ([3, 1], "ascending")])
 def test_recipe_refuses_before_the_teacher_is_tuned(headless, layers, message, monkeypatch):
-    monkeypatch.setattr("distill_nb.recipes.fit", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr("distill_nb.recipes.layers.fit", lambda *a, **k: 1 / 0)
     with pytest.raises(InputError, match=message): distil_theseus(toy(), headless, layers=layers, **QUICK)

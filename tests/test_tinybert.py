@@ -1,17 +1,18 @@
-"Sweeps behind nbs/24_tinybert.ipynb: stages that go on where they stopped, tasks of every kind, the shell."
+"Sweeps behind nbs/recipes/02_tinybert.ipynb: stages that go on where they stopped, tasks of every kind, the shell."
 import json, subprocess, sys
 from pathlib import Path
 import pandas as pd
 import pytest, torch
-from distill_nb.augment import Augmenter
-from distill_nb.cli import main
-from distill_nb.data import make_task, tokenize
-from distill_nb.errors import InputError
+from distill_nb.words.augmenter import Augmenter
+from distill_nb.shell.cli import main
+from distill_nb.data.tasks import make_task, tokenize
+from distill_nb.kit.errors import InputError
 from distill_nb.losses import AttentionMSE, HiddenMSE, SoftTargets
-from distill_nb.masked_lm import load_masked_lm
-from distill_nb.teacher import load_teacher, load_tokenizer
-from distill_nb.tinybert import Stage, general_stage, load_stage, longest_text, run_stages, save_stage, tiny_student, tinybert, tinybert_stages
-import distill_nb.tinybert as module
+from distill_nb.words.head import load_masked_lm
+from distill_nb.teachers.load import load_teacher, load_tokenizer
+from distill_nb.recipes.tinybert import (
+    Stage, general_stage, load_stage, longest_text, run_stages, save_stage, tiny_student, tinybert, tinybert_stages)
+import distill_nb.recipes.tinybert as module
 
 QUICK = dict(max_steps=2, eval_strategy="no", disable_tqdm=True)
 SMALL = dict(n_layers=2, hidden_size=8, intermediate_size=16)
@@ -95,7 +96,7 @@ PAIR = """
 import os, sys, torch
 sys.path.insert(0, sys.argv[2])
 from test_tinybert import QUICK, SMALL, toy
-from distill_nb.tinybert import tinybert
+from distill_nb.recipes.tinybert import tinybert
 for again in (0, 1):
     done = tinybert(toy(), sys.argv[3], sys.argv[1], student=SMALL, use_cpu=True, bf16=False, ddp_backend="gloo", **QUICK)
 print("SUM", sum(w.double().sum().item() for w in done.student.state_dict().values()), flush=True)

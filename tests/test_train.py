@@ -11,18 +11,18 @@ from transformers import (AutoModelForQuestionAnswering, AutoModelForSequenceCla
                           DebertaV2Config, DistilBertConfig, TrainingArguments)
 
 from conftest import WORDS, bert
-from distill_nb.cache import cache_teacher
-from distill_nb.capture import trace
-from distill_nb.errors import InputError
-from distill_nb.evaluate import evaluating, predict
-from distill_nb.losses import (AttentionKL, AttentionMSE, ClsMSE, CosineHidden, HardTargets, HiddenMSE, LogitMSE, Relations,
-                               SoftTargets)
-from distill_nb.student import init_student
-from distill_nb.saving import save_student
-from distill_nb.recipes import fit
+from distill_nb.teachers.cache import cache_teacher
+from distill_nb.inside.capture import trace
+from distill_nb.kit.errors import InputError
+from distill_nb.measure.scores import evaluating, predict
+from distill_nb.losses import (
+    AttentionKL, AttentionMSE, ClsMSE, CosineHidden, HardTargets, HiddenMSE, LogitMSE, Relations, SoftTargets)
+from distill_nb.students.copied import init_student
+from distill_nb.training.saving import save_student
+from distill_nb.recipes.layers import fit
 from families import EXTRA, build
-from distill_nb.train import (Distiller, check_pair, fast_bf16, is_whole, label_losses, last_whole, load_all, moved, place,
-                              training_args)
+from distill_nb.training.distiller import (
+    Distiller, check_pair, fast_bf16, is_whole, label_losses, last_whole, load_all, moved, place, training_args)
 
 def sharp():
     "A teacher whose answers are far from uniform, else there is no gradient to compare."
@@ -331,7 +331,7 @@ def test_an_evaluation_without_labels_has_no_loss(tok, tmp_path):
     (torch.randn(5, 4, 7), torch.randint(7, (5, 4)).masked_fill(torch.eye(5, 4).bool(), -100))], ids=["classes", "scores", "words"])
 def test_losses_of_rows_add_up_to_the_term(z, y):
     total, n = label_losses(z, y).sum(0)
-    from distill_nb.capture import Outputs
+    from distill_nb.inside.capture import Outputs
     assert (total / n).item() == pytest.approx(HardTargets()(Outputs(logits=z), None, dict(labels=y)).item(), rel=1e-5)
 
 # An objective is a description

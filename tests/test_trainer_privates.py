@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest, transformers
 from accelerate import Accelerator
 from transformers import Trainer, TrainingArguments
-from distill_nb import general, masked_lm
-from distill_nb.order import OrderedTrainer
-from distill_nb.train import Distiller
+from distill_nb.recipes import distilbert as general
+from distill_nb.words import head as masked_lm
+from distill_nb.training.order import OrderedTrainer
+from distill_nb.training.distiller import Distiller
 from test_train import OBJECTIVES, PLAIN, bert, init_student, rows, sharp, training_args
 
 OURS = [c for module in (general, masked_lm) for c in vars(module).values()

@@ -1,9 +1,9 @@
-"Sweeps behind nbs/03_transfer.ipynb: the report finds what was copied and what was not, without being told."
+"Sweeps behind nbs/students/02_transfer.ipynb: the report finds what was copied and what was not, without being told."
 import pytest, torch
 from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForQuestionAnswering, AutoModelForSequenceClassification
-from distill_nb.student import init_student, source_name
-from distill_nb.transfer import block_sources, find_sources, fingerprint, transfer_report
-from distill_nb.tree import block_lists, encoder_blocks
+from distill_nb.students.copied import init_student, source_name
+from distill_nb.students.transfer import block_sources, find_sources, fingerprint, transfer_report
+from distill_nb.inside.tree import block_lists, encoder_blocks
 from families import build
 
 @pytest.mark.parametrize("head", [AutoModelForSequenceClassification, AutoModelForQuestionAnswering, AutoModelForMaskedLM])

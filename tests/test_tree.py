@@ -1,11 +1,11 @@
-"Sweeps behind nbs/01_tree.ipynb: families, heads, depths, shared weights, folding, refusals, the widget."
+"Sweeps behind nbs/inside/00_tree.ipynb: families, heads, depths, shared weights, folding, refusals, the widget."
 import pytest, torch
 from torch import nn
 from transformers import (AlbertConfig, AutoModel, AutoModelForMaskedLM, AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification, AutoModelForTokenClassification, BertConfig, DebertaV2Config,
     DistilBertConfig, ElectraConfig, MobileBertConfig, ModernBertConfig, MPNetConfig, RobertaConfig, XLMRobertaConfig)
-from distill_nb.errors import InputError
-from distill_nb.tree import (_rows, blocks_name, compare, describe, encoder_blocks, module_tree, tree_widget)
+from distill_nb.kit.errors import InputError
+from distill_nb.inside.tree import (_rows, blocks_name, compare, describe, encoder_blocks, module_tree, tree_widget)
 
 SIZES = dict(vocab_size=60, hidden_size=16, num_attention_heads=2, intermediate_size=32, max_position_embeddings=20)
 DISTIL = dict(vocab_size=60, dim=16, n_heads=2, hidden_dim=32, max_position_embeddings=20)

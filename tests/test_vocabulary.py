@@ -1,4 +1,4 @@
-"Sweeps behind nbs/31_vocabulary.ipynb: the chunked losses against the plain ones, over chunks, dtypes, families and recordings."
+"Sweeps behind nbs/words/02_chunks.ipynb: the chunked losses against the plain ones, over chunks, dtypes, families and recordings."
 import json, subprocess, sys
 from functools import partial
 from pathlib import Path
@@ -9,13 +9,13 @@ from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM
 from conftest import WORDS
 from families import EXTRA, V, build
 from test_reference import GOLDEN, recorded
-from distill_nb.capture import Outputs, trace
-from distill_nb.errors import InputError
+from distill_nb.inside.capture import Outputs, trace
+from distill_nb.kit.errors import InputError
 from distill_nb.losses import CosineHidden, HardTargets, SoftTargets
-from distill_nb.objective import as_objective
-from distill_nb.student import init_student
-from distill_nb.train import Distiller, training_args
-from distill_nb.vocabulary import HardWords, SoftWords, WordReader, Words, decoder_aside, has_words
+from distill_nb.losses.objective import as_objective
+from distill_nb.students.copied import init_student
+from distill_nb.training.distiller import Distiller, training_args
+from distill_nb.words.chunks import HardWords, SoftWords, WordReader, Words, decoder_aside, has_words
 
 FAMILIES = sorted(EXTRA.keys() - {"xlm", "flaubert"})  # these two have no AutoModelForMaskedLM
 WITHOUT = {"mobilebert"}

@@ -1,16 +1,16 @@
 """A student of some of a teacher's layers on one process or many: `accelerate launch --config_file ... benchmarks/accelerate/distil.py --help`.
 
 The same as `torchrun --nproc_per_node=8 benchmarks/accelerate/distil.py ...`. The processes share the filling of the teacher cache. Without FSDP the
-command line does as much, with a report: `torchrun --nproc_per_node=8 -m distill_nb.cli train ...`. One process with `--batch 256` takes the steps of eight with `--batch 32`.
+command line does as much, with a report: `torchrun --nproc_per_node=8 -m distill_nb.shell.cli train ...`. One process with `--batch 256` takes the steps of eight with `--batch 32`.
 """
 import argparse
 import datasets
-from distill_nb.data import load_task, tokenize
-from distill_nb.files import output_folder
+from distill_nb.data.tasks import load_task, tokenize
+from distill_nb.kit.files import output_folder
 from distill_nb.losses import HardTargets, SoftTargets
-from distill_nb.recipes import fit
-from distill_nb.student import init_student
-from distill_nb.teacher import load_teacher, load_tokenizer, match_labels
+from distill_nb.recipes.layers import fit
+from distill_nb.students.copied import init_student
+from distill_nb.teachers.load import load_teacher, load_tokenizer, match_labels
 
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
