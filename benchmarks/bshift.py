@@ -14,7 +14,7 @@ from distill_nb.losses import SoftTargets
 from distill_nb.recipes.layers import fit, freeze_embeddings, score
 from distill_nb.students.copied import init_student, pick_layers
 from distill_nb.teachers.load import load_teacher, load_tokenizer
-from distill_nb.inside.tree import encoder_blocks
+from distill_nb.inside.blocks import encoder_blocks
 
 def one_seed(task, rows, tok, seed, steps):
     "Rows of results for one seed."

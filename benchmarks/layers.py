@@ -17,7 +17,7 @@ from distill_nb.students.narrow import NARROW, narrow_config, narrow_student
 from distill_nb.recipes.layers import fit, freeze_embeddings, score
 from distill_nb.students.copied import HOW, init_student
 from distill_nb.teachers.load import load_teacher, load_tokenizer
-from distill_nb.inside.tree import n_blocks
+from distill_nb.inside.blocks import n_blocks
 
 NARROWER = dict(hidden_size=192, num_attention_heads=12, intermediate_size=768)
 

@@ -16,7 +16,7 @@ from distill_nb.students.copied import init_student
 from distill_nb.teachers.load import load_teacher, load_tokenizer
 from distill_nb.students.slots import ConstantSchedule, LinearSchedule, choosing, theseus
 from distill_nb.recipes.theseus import replace_blocks
-from distill_nb.inside.tree import n_blocks
+from distill_nb.inside.blocks import n_blocks
 from tasks import named_tasks
 
 # the better one of 1e-4 and 3e-4, tried once on SST-2 with seed 7; replacing at 1e-4 stayed at chance, tried with seed 0

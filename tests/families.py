@@ -1,7 +1,7 @@
 "Small random models of many encoder families, with any head, and the same with some blocks cut out."
 import copy, torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
-from distill_nb.inside.tree import block_lists
+from distill_nb.inside.blocks import block_lists
 
 V = 90
 COMMON = dict(vocab_size=V, hidden_size=24, num_hidden_layers=4, num_attention_heads=3, intermediate_size=48, num_labels=3,

@@ -32,7 +32,7 @@ from distill_nb.students.slots import LinearSchedule, choosing, find_slots, succ
 from distill_nb.recipes.theseus import distil_theseus
 from distill_nb.recipes.tinybert import tinybert
 from distill_nb.students.transfer import transfer_report
-from distill_nb.inside.tree import describe
+from distill_nb.inside.blocks import describe
 from distill_nb.words.chunks import HardWords, SoftWords, has_words, masked_logits
 from distill_nb.data.vectors import WordVectors, embedding_vectors, piece_means
 

@@ -17,7 +17,7 @@ from distill_nb.kit.errors import InputError
 from distill_nb.measure.scores import Report, latency
 from distill_nb.losses import CosineHidden, HardTargets, LogitMSE, SoftTargets
 from distill_nb.recipes.layers import fit, score
-from distill_nb.teachers.load import load_teacher
+from distill_nb.teachers.load import load_teacher, load_tokenizer
 from distill_nb.training.saving import save_student
 from distill_nb.training.distiller import Distiller, training_args
 from distill_nb.data.vectors import WordVectors
@@ -344,7 +344,6 @@ print(model.eval()(**tok("good film", return_tensors="pt")).logits.tolist())
 print(pipeline("text-classification", model=folder)("good film")[0]["label"])"""
 
 OURS = """import sys
-from distill_nb.teachers.load import load_teacher, load_tokenizer
 folder = sys.argv[1]
 model, tok = load_teacher(folder), load_tokenizer(folder)
 print(model.eval()(**tok("good film", return_tensors="pt")).logits.tolist())

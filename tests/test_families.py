@@ -8,7 +8,8 @@ from distill_nb.kit.errors import InputError
 from distill_nb.students.picture import beside, column
 from distill_nb.students.copied import check_encoder, init_student, student_config
 from distill_nb.students.transfer import block_sources, transfer_report
-from distill_nb.inside.tree import block_lists, describe, encoder_blocks, module_tree, n_blocks
+from distill_nb.inside.tree import module_tree
+from distill_nb.inside.blocks import block_lists, describe, encoder_blocks, n_blocks
 from families import COMMON, EXTRA, answers, build, run_only
 
 HEADS = [AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoModelForQuestionAnswering, AutoModelForMaskedLM,

@@ -4,7 +4,7 @@ from datasets import Dataset
 from transformers import AutoModel
 from distill_nb.kit.errors import InputError
 from distill_nb.students.layers import Influence, block_influence, changes, choose_layers, some_batches
-from distill_nb.inside.tree import n_blocks
+from distill_nb.inside.blocks import n_blocks
 from families import EXTRA, V, build
 
 def batch(bs=3, seq=9, seed=1):

@@ -18,7 +18,7 @@ from distill_nb.students.slots import (
     theseus)
 from distill_nb.recipes.theseus import distil_theseus
 from distill_nb.training.distiller import Distiller, training_args
-from distill_nb.inside.tree import encoder_blocks, n_blocks
+from distill_nb.inside.blocks import encoder_blocks, n_blocks
 from families import EXTRA, V, answers, build
 from test_train import PLAIN, rows, sharp
 

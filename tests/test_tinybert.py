@@ -96,7 +96,6 @@ PAIR = """
 import os, sys, torch
 sys.path.insert(0, sys.argv[2])
 from test_tinybert import QUICK, SMALL, toy
-from distill_nb.recipes.tinybert import tinybert
 for again in (0, 1):
     done = tinybert(toy(), sys.argv[3], sys.argv[1], student=SMALL, use_cpu=True, bf16=False, ddp_backend="gloo", **QUICK)
 print("SUM", sum(w.double().sum().item() for w in done.student.state_dict().values()), flush=True)

@@ -3,7 +3,7 @@ import pytest, torch
 from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 from distill_nb.students.copied import init_student, source_name
 from distill_nb.students.transfer import block_sources, find_sources, fingerprint, transfer_report
-from distill_nb.inside.tree import block_lists, encoder_blocks
+from distill_nb.inside.blocks import block_lists, encoder_blocks
 from families import build
 
 @pytest.mark.parametrize("head", [AutoModelForSequenceClassification, AutoModelForQuestionAnswering, AutoModelForMaskedLM])

@@ -5,7 +5,8 @@ from transformers import (AlbertConfig, AutoModel, AutoModelForMaskedLM, AutoMod
     AutoModelForSequenceClassification, AutoModelForTokenClassification, BertConfig, DebertaV2Config,
     DistilBertConfig, ElectraConfig, MobileBertConfig, ModernBertConfig, MPNetConfig, RobertaConfig, XLMRobertaConfig)
 from distill_nb.kit.errors import InputError
-from distill_nb.inside.tree import (_rows, blocks_name, compare, describe, encoder_blocks, module_tree, tree_widget)
+from distill_nb.inside.tree import _rows, module_tree, tree_widget
+from distill_nb.inside.blocks import blocks_name, compare, describe, encoder_blocks
 
 SIZES = dict(vocab_size=60, hidden_size=16, num_attention_heads=2, intermediate_size=32, max_position_embeddings=20)
 DISTIL = dict(vocab_size=60, dim=16, n_heads=2, hidden_dim=32, max_position_embeddings=20)

@@ -14,7 +14,7 @@ from .capture import trace
 from ..kit.errors import expect
 from ..measure.scores import evaluating
 from ..losses.layermap import LayerMap
-from .tree import depth
+from .blocks import depth
 from ..kit.figures import figure, palette
 
 # %% ../../nbs/inside/03_attention_maps.ipynb #1e890362

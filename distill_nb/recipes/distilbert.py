@@ -31,7 +31,7 @@ from ..teachers.load import (
 from ..training.saving import check_note, run_note, save_result, write_note
 from ..training.distiller import (
     is_whole, last_whole, own_precision, training_args)
-from ..inside.tree import n_blocks
+from ..inside.blocks import n_blocks
 from ..words.chunks import HardWords, SoftWords, has_words
 
 # %% ../../nbs/recipes/05_distilbert.ipynb #5f936ab8

@@ -28,7 +28,7 @@ from ..teachers.load import (DEFAULT_TEACHER, check_tokenizer_fits,
     learn_characters, load_teacher, load_tokenizer, match_labels)
 from ..training.distiller import (
     Distiller, check_pair, check_precision, own_precision, place, training_args)
-from ..inside.tree import n_blocks
+from ..inside.blocks import n_blocks
 
 # %% ../../nbs/recipes/01_layers.ipynb #23e00001
 def with_labels(rows):

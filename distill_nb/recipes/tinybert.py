@@ -26,7 +26,7 @@ from .layers import Distilled, fit, set_up
 from ..training.saving import check_note, run_note, save_student, write_note
 from ..teachers.load import load_pretrained
 from ..training.distiller import training_args
-from ..inside.tree import n_blocks
+from ..inside.blocks import n_blocks
 
 # %% ../../nbs/recipes/02_tinybert.ipynb #e2cfc6dd
 @dataclass

@@ -16,8 +16,8 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED)
 from ..kit.errors import expect
-from ..inside.tree import (block_lists, block_of, encoder_blocks, n_blocks,
-                             split_name, stored_block)
+from ..inside.blocks import (
+    block_lists, block_of, encoder_blocks, n_blocks, split_name, stored_block)
 
 # %% ../../nbs/students/01_copied.ipynb #74529cdc
 def spread(n_teacher:int, n_student:int) -> list:

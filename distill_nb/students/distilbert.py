@@ -11,7 +11,7 @@ import transformers
 from transformers import DistilBertConfig
 from ..kit.errors import expect
 from .copied import check_encoder, check_layers, trained_dtype
-from ..inside.tree import n_blocks
+from ..inside.blocks import n_blocks
 
 # %% ../../nbs/students/05_distilbert.ipynb #f00e8455
 NAMES = { # DistilBERT's name -> BERT's

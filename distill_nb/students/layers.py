@@ -15,7 +15,7 @@ from ..kit.errors import expect
 from ..measure.scores import evaluating
 from .copied import check_layers, pick_layers
 from ..kit.figures import figure, palette
-from ..inside.tree import n_blocks
+from ..inside.blocks import n_blocks
 
 # %% ../../nbs/students/00_layers.ipynb #abf5149e
 def changes(states, mask=None):

@@ -14,7 +14,7 @@ from torch import nn
 from ..kit.errors import expect
 from .copied import (check_encoder, check_layers, source_name,
                                 student_config, trained_dtype)
-from ..inside.tree import block_lists, block_of, n_blocks
+from ..inside.blocks import block_lists, block_of, n_blocks
 
 # %% ../../nbs/students/04_narrow.ipynb #d57f6cf3
 INNER = "intermediate_size", "hidden_dim" # two names of one width

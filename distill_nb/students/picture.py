@@ -12,8 +12,8 @@ from torch import nn
 from .copied import check_layers
 from ..kit.figures import palette
 from .transfer import block_sources
-from ..inside.tree import (block_lists, describe, encoder_blocks, n_blocks,
-                             stored_block)
+from ..inside.blocks import (
+    block_lists, describe, encoder_blocks, n_blocks, stored_block)
 
 # %% ../../nbs/students/03_picture.ipynb #898a9238
 def column(model:nn.Module)->list:

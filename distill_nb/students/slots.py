@@ -21,7 +21,7 @@ from ..measure.scores import evaluating
 from ..losses.layermap import LayerMap
 from .copied import check_encoder, init_student, pick_layers
 from ..kit.figures import figure, palette
-from ..inside.tree import block_lists, encoder_blocks, n_blocks
+from ..inside.blocks import block_lists, encoder_blocks, n_blocks
 
 # %% ../../nbs/students/07_slots.ipynb #2999e31d
 def groups(n_teacher:int, n_successor:int) -> list:

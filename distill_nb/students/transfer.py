@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 from fastcore.basics import patch
-from ..inside.tree import block_lists, block_of
+from ..inside.blocks import block_lists, block_of
 
 # %% ../../nbs/students/02_transfer.ipynb #6c433e3d
 def fingerprint(tensor) -> tuple:

@@ -27,7 +27,7 @@ from transformers import (AutoConfig, AutoModelForSequenceClassification, AutoTo
 from transformers.utils import logging as hf_logging
 from ..data.tasks import Task, unknown_share
 from ..kit.errors import InputError, expect
-from ..inside.tree import block_lists, block_of, n_blocks
+from ..inside.blocks import block_lists, block_of, n_blocks
 
 # %% ../../nbs/teachers/00_load.ipynb #c75da0eb
 def sha256(path) -> str:
