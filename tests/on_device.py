@@ -15,7 +15,8 @@ from distill_nb.students.bilstm import lstm_student
 from distill_nb.recipes.bilstm import distil_bilstm
 from distill_nb.teachers.cache import KeepAnswers, cache_teacher, cached_outputs
 from distill_nb.inside.capture import trace
-from distill_nb.data.corpus import HideWords, count_tokens, rare_weights, sequences
+from distill_nb.data.corpus import count_tokens, sequences
+from distill_nb.words.hiding import HideWords, rare_weights
 from distill_nb.data.tasks import make_task, tokenize
 from distill_nb.students.distilbert import to_distilbert
 from distill_nb.measure.scores import Report, evaluate, latencies, latency, predict

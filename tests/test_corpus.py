@@ -10,9 +10,9 @@ from transformers import PreTrainedTokenizerFast
 from conftest import WORDS
 from test_reference import GOLDEN, recorded
 from distill_nb.data import corpus as module
-from distill_nb.data.corpus import (
-    SHOWN, HideWords, choose_rare, choose_tokens, choose_words, count_tokens, cut, hide, hold_out, pack, rare_weights,
-    read_corpus, sequences, text_files, useful, ways, word_batches)
+from distill_nb.data.corpus import count_tokens, cut, hold_out, pack, read_corpus, sequences, text_files, useful
+from distill_nb.words.hiding import (
+    SHOWN, HideWords, choose_rare, choose_tokens, choose_words, hide, rare_weights, ways, word_batches)
 from distill_nb.kit.errors import InputError
 from distill_nb.training.order import SeededRows
 

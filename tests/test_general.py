@@ -7,7 +7,8 @@ from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM
 from conftest import WORDS, make_tokenizer
 from families import build
 from distill_nb.recipes import distilbert as general
-from distill_nb.data.corpus import HideWords, hold_out, read_corpus
+from distill_nb.data.corpus import hold_out, read_corpus
+from distill_nb.words.hiding import HideWords
 from distill_nb.kit.errors import InputError
 from distill_nb.measure.scores import Latency
 from distill_nb.recipes.distilbert import (

@@ -4,7 +4,7 @@ from datasets import Dataset
 from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM
 from conftest import WORDS
 from families import EXTRA, build
-from distill_nb.data.corpus import HideWords
+from distill_nb.words.hiding import HideWords
 from distill_nb.kit.errors import InputError
 from distill_nb.losses import CosineHidden, HardTargets
 from distill_nb.words.head import (

@@ -15,8 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 import pandas as pd
 from datasets import IterableDataset
-from ..data.corpus import (HideWords, count_tokens, hold_out, rare_weights,
-                               read_corpus, sequences, word_batches)
+from ..data.corpus import count_tokens, hold_out, read_corpus, sequences
+from ..words.hiding import HideWords, rare_weights, word_batches
 from ..students.distilbert import to_distilbert
 from ..kit.errors import expect
 from ..measure.scores import Report
