@@ -27,7 +27,8 @@ from distill_nb.words.head import fit_head, perplexity
 from distill_nb.students.narrow import NARROW, narrow_student
 from distill_nb.recipes.layers import distil_task
 from distill_nb.students.copied import init_student
-from distill_nb.teachers.load import load_teacher, longest
+from distill_nb.teachers.load import load_teacher
+from distill_nb.kit.models import longest
 from distill_nb.losses.temperature import entropy, soften
 from distill_nb.students.slots import LinearSchedule, choosing, find_slots, successor, theseus
 from distill_nb.recipes.theseus import distil_theseus

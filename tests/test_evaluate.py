@@ -11,7 +11,8 @@ import distill_nb.measure.scores
 from distill_nb.data.tasks import UNLABELLED, make_task
 from distill_nb.kit.errors import InputError
 from distill_nb.measure.scores import (
-    Report, as_json, evaluate, evaluating, latencies, latency, load_report, metrics, predict, size_mb)
+    Report, as_json, evaluate, latencies, latency, load_report, metrics, predict, size_mb)
+from distill_nb.kit.models import evaluating
 
 @pytest.mark.parametrize("n_classes", [2, 3, 7])
 @pytest.mark.parametrize("hidden", [0, 11], ids=["all labelled", "some not"])

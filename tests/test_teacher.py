@@ -17,8 +17,9 @@ from distill_nb.students.narrow import narrow_student
 from distill_nb.recipes.layers import set_up
 from distill_nb.students.copied import init_student
 from distill_nb.teachers.load import (
-    check_config, check_files, check_labels, check_tokenizer_fits, head_config, head_names, learn_characters,
-    load_teacher, load_tokenizer, longest, match_labels, sha256)
+    check_config, check_files, check_labels, head_config, head_names, learn_characters, load_teacher, load_tokenizer,
+    match_labels, sha256)
+from distill_nb.kit.models import check_tokenizer_fits, longest
 
 TINY = dict(vocab_size=50, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24, hidden_dim=24,
             max_position_embeddings=20)

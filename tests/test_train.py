@@ -14,7 +14,8 @@ from conftest import WORDS, bert
 from distill_nb.teachers.cache import cache_teacher
 from distill_nb.inside.capture import trace
 from distill_nb.kit.errors import InputError
-from distill_nb.measure.scores import evaluating, predict
+from distill_nb.measure.scores import predict
+from distill_nb.kit.models import evaluating
 from distill_nb.losses import (
     AttentionKL, AttentionMSE, ClsMSE, CosineHidden, HardTargets, HiddenMSE, LogitMSE, Relations, SoftTargets)
 from distill_nb.students.copied import init_student

@@ -12,9 +12,8 @@ from fastcore.basics import patch
 from ..losses.attention import attention_mse
 from .capture import trace
 from ..kit.errors import expect
-from ..measure.scores import evaluating
+from ..kit.models import evaluating, depth
 from ..losses.layermap import LayerMap
-from .blocks import depth
 from ..kit.figures import figure, palette
 
 # %% ../../nbs/inside/03_attention_maps.ipynb #1e890362

@@ -24,7 +24,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from ..kit.errors import expect
-from .blocks import depth
+from ..kit.models import depth
 
 # %% ../../nbs/inside/02_capture.ipynb #23963557
 def unwrap(model):

@@ -18,7 +18,7 @@ from .logits import (
     LogitMSE, SoftTargets, kl_divergence, logit_gradient, logit_mse, soft_cross_entropy)
 from .objective import (
     HardTargets, Objective, Term, as_objective, count, known_labels)
-from ..inside.blocks import depth
+from ..kit.models import depth
 
 # %% ../../nbs/losses/index.ipynb #f0000c6f
 _all_ = ["AttentionKL", "AttentionMSE", "ClsMSE", "CosineHidden", "HardTargets",

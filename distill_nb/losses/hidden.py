@@ -15,7 +15,7 @@ from ..kit.errors import expect
 from .layermap import LayerTerm
 from .objective import (Term, check_flag, check_shapes, mean_square,
                                   select_rows, unit_mask, widen)
-from ..inside.blocks import depth
+from ..kit.models import depth
 
 # %% ../../nbs/losses/04_hidden.ipynb #a464920d
 WIDTHS = "Widths that differ need a projection: HiddenMSE, after objective.bind(...)"

@@ -26,8 +26,8 @@ from ..losses import (CosineHidden, HardTargets, SoftTargets,
 from ..words.head import (WordDistiller, check_head, load_masked_lm,
                                   ready_masked_lm, word_scores, word_term)
 from ..students.copied import init_student, pick_layers
-from ..teachers.load import (
-    DEFAULT_TEACHER, check_tokenizer_fits, load_tokenizer)
+from ..teachers.load import DEFAULT_TEACHER, load_tokenizer
+from ..kit.models import check_tokenizer_fits
 from ..training.saving import check_note, run_note, save_result, write_note
 from ..training.distiller import (
     is_whole, last_whole, own_precision, training_args)

@@ -24,8 +24,9 @@ from ..losses import (CosineHidden, HardTargets, LogitMSE, SoftTargets,
 from ..students.layers import choose_layers, some_batches
 from ..students.copied import init_student
 from ..training.saving import save_result
-from ..teachers.load import (DEFAULT_TEACHER, check_tokenizer_fits,
-    learn_characters, load_teacher, load_tokenizer, match_labels)
+from ..teachers.load import (
+    DEFAULT_TEACHER, learn_characters, load_teacher, load_tokenizer, match_labels)
+from ..kit.models import check_tokenizer_fits
 from ..training.distiller import (
     Distiller, check_pair, check_precision, own_precision, place, training_args)
 from ..inside.blocks import n_blocks

@@ -19,8 +19,7 @@ from transformers import (AutoConfig, AutoModelForSequenceClassification,
                           PreTrainedConfig, PreTrainedModel)
 from transformers.modeling_outputs import SequenceClassifierOutput
 from ..kit.errors import expect
-from ..measure.scores import evaluating
-from ..teachers.load import check_tokenizer_fits
+from ..kit.models import evaluating, check_tokenizer_fits
 from ..data.vectors import WordVectors, read_vectors, token_words
 
 # %% ../../nbs/students/06_bilstm.ipynb #2f245a70

@@ -12,7 +12,7 @@ import torch
 from fastcore.basics import patch
 from ..inside.capture import trace
 from ..kit.errors import expect
-from ..measure.scores import evaluating
+from ..kit.models import evaluating
 from .copied import check_layers, pick_layers
 from ..kit.figures import figure, palette
 from ..inside.blocks import n_blocks

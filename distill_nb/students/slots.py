@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from torch import nn
 from transformers import TrainerCallback
 from ..kit.errors import expect
-from ..measure.scores import evaluating
+from ..kit.models import evaluating
 from ..losses.layermap import LayerMap
 from .copied import check_encoder, init_student, pick_layers
 from ..kit.figures import figure, palette

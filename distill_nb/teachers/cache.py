@@ -25,7 +25,8 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 from ..inside.capture import Outputs, encoder_of, trace, unwrap
 from ..kit.errors import InputError, expect
-from ..measure.scores import batches_by_length, evaluating
+from ..measure.scores import batches_by_length
+from ..kit.models import evaluating
 from ..kit.files import atomic_file, in_turn, sync, writing
 from ..losses import SoftTargets, as_objective, depth
 from ..losses.objective import check_flag, check_number

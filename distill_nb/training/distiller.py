@@ -30,7 +30,8 @@ from ..teachers.cache import (COLUMNS, STATES, TOP_IDS, KeepAnswers,
     cached_outputs, teacher_classes, teacher_columns, uncovered)
 from ..inside.capture import Outputs, check_parts, trace, unwrap
 from ..kit.errors import expect
-from ..measure.scores import evaluating, metrics
+from ..measure.scores import metrics
+from ..kit.models import evaluating
 from distill_nb.losses import (HardTargets, as_objective, count, depth,
     known_labels)
 from ..losses.objective import widen

@@ -19,7 +19,7 @@ from fastcore.basics import patch
 from tqdm.auto import tqdm
 from ..data.tasks import UNLABELLED, Task, glue_key
 from ..kit.errors import expect
-from ..measure.scores import evaluating
+from ..kit.models import evaluating
 from ..kit.files import atomic_file, in_turn, once, output_file
 from .head import check_head, masked_logits
 from ..kit.cpu import packed

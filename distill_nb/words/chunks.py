@@ -16,7 +16,7 @@ from fastcore.basics import patch
 from torch.autograd.function import once_differentiable
 from ..inside.capture import READERS
 from ..kit.errors import expect
-from ..measure.scores import evaluating
+from ..kit.models import evaluating
 from ..losses.logits import _check_temperature
 from ..losses import Term, known_labels
 from ..losses.objective import check_unit, unit_mask, widen

@@ -21,12 +21,11 @@ from transformers import AutoModelForMaskedLM
 from .hiding import HideWords, word_batches
 from ..data.tasks import Task, docstrings
 from ..kit.errors import expect
-from ..measure.scores import evaluating
+from ..kit.models import evaluating, check_tokenizer_fits
 from ..kit.files import once
 from ..losses import HardTargets
 from ..losses.objective import known_labels
-from ..teachers.load import (check_tokenizer_fits, default_teacher,
-    load_pretrained, load_tokenizer)
+from ..teachers.load import default_teacher, load_pretrained, load_tokenizer
 from ..training.saving import save_student
 from ..training.distiller import Distiller, own_precision, training_args
 from .chunks import HardWords, has_words, head_only_at, masked_logits
