@@ -20,7 +20,7 @@ from distill_nb.measure.scores import latency, machine
 from distill_nb.losses import HardTargets, LogitMSE, SoftTargets
 from distill_nb.recipes.layers import fit, freeze_embeddings, score
 from distill_nb.teachers.load import load_teacher, load_tokenizer
-from distill_nb.training.distiller import fast_bf16
+from distill_nb.training.settings import fast_bf16
 
 def read_task(name, source):
     "A task of the library's, or TREC's files."

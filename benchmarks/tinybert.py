@@ -15,7 +15,7 @@ from distill_nb.words.head import ready_masked_lm
 from distill_nb.recipes.layers import fit, freeze_embeddings, score
 from distill_nb.teachers.load import load_teacher, load_tokenizer
 from distill_nb.recipes.tinybert import tiny_student
-from distill_nb.training.distiller import fast_bf16
+from distill_nb.training.settings import fast_bf16
 from tasks import named_tasks
 
 class EmbeddingMSE(HiddenMSE):

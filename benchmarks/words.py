@@ -14,7 +14,7 @@ from distill_nb.data.tasks import load_task
 from distill_nb.measure.scores import machine
 from distill_nb.words.head import fit_head, load_masked_lm
 from distill_nb.teachers.load import load_tokenizer
-from distill_nb.training.distiller import fast_bf16
+from distill_nb.training.settings import fast_bf16
 from distill_nb.data.vectors import embedding_vectors, piece_means, read_vectors
 
 EXAMPLES = ["funny", "dull", "unfunny", "filmmaking", "heartfelt", "storytelling"]

@@ -5,7 +5,8 @@ from accelerate import PartialState
 from accelerate.utils import DistributedType
 from conftest import make_tokenizer
 from test_train import OBJECTIVES, PLAIN, bert, init_student, rows, sharp
-from distill_nb.training.distiller import Distiller, training_args
+from distill_nb.training.distiller import Distiller
+from distill_nb.training.settings import training_args
 
 out, found, tok = sys.argv[1], {}, make_tokenizer()
 

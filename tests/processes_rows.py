@@ -6,7 +6,8 @@ from test_order import Draws, small_bert
 from test_train import PLAIN, rows, sharp
 from distill_nb.losses import HardTargets, SoftTargets
 from distill_nb.students.slots import ConstantSchedule, Replacing, find_slots, theseus
-from distill_nb.training.distiller import Distiller, training_args
+from distill_nb.training.distiller import Distiller
+from distill_nb.training.settings import training_args
 
 out, kind, n, world = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 rank, tok, coins = int(os.environ.get("RANK", 0)), make_tokenizer(), []

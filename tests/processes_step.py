@@ -6,7 +6,8 @@ from conftest import bert, make_tokenizer
 from test_vocabulary import TRIPLE, collate, lm_rows, small_lm
 from test_train import OBJECTIVES, PLAIN, narrow, rows, sharp, weights
 from distill_nb.students.copied import init_student
-from distill_nb.training.distiller import Distiller, training_args
+from distill_nb.training.distiller import Distiller
+from distill_nb.training.settings import training_args
 
 out, n, name = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 tok, student = make_tokenizer(), narrow() if name == "tinybert" else init_student(bert(), [0, 3])

@@ -7,7 +7,8 @@ from test_theseus import ADAM, Coins
 from test_train import rows, sharp
 from distill_nb.losses import HardTargets
 from distill_nb.students.slots import ConstantSchedule, Replacing, find_slots, theseus
-from distill_nb.training.distiller import Distiller, training_args
+from distill_nb.training.distiller import Distiller
+from distill_nb.training.settings import training_args
 
 out, n, found = sys.argv[1], int(sys.argv[2]), []
 for checkpointing in (False, True):

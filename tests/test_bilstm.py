@@ -19,7 +19,8 @@ from distill_nb.losses import CosineHidden, HardTargets, LogitMSE, SoftTargets
 from distill_nb.recipes.layers import fit, score
 from distill_nb.teachers.load import load_teacher, load_tokenizer
 from distill_nb.training.saving import save_student
-from distill_nb.training.distiller import Distiller, training_args
+from distill_nb.training.distiller import Distiller
+from distill_nb.training.settings import training_args
 from distill_nb.data.vectors import WordVectors
 
 TINY = dict(vocab_size=40, embedding_size=6, hidden_size=5, head_size=7, skipped_token_ids=[0, 2, 3], sep_token_id=3)

@@ -9,7 +9,7 @@ from distill_nb.kit.errors import InputError
 from distill_nb.losses import CosineHidden, HardTargets
 from distill_nb.words.head import (
     WordDistiller, fit_head, perplexity, ready_masked_lm, token_rows, word_scores, word_term)
-from distill_nb.training.distiller import training_args
+from distill_nb.training.settings import training_args
 from distill_nb.words.chunks import HardWords, SoftWords, masked_logits
 
 FAMILIES = sorted(EXTRA.keys() - {"xlm", "flaubert"})  # these two have no AutoModelForMaskedLM

@@ -11,7 +11,8 @@ from distill_nb.kit.errors import InputError
 from distill_nb.losses import CosineHidden, HardTargets, SoftTargets
 from distill_nb.training.order import (
     Order, OrderedTrainer, SeededRows, SeededStream, deal, lengths_of, row_generators, row_seed)
-from distill_nb.training.distiller import Distiller, training_args
+from distill_nb.training.distiller import Distiller
+from distill_nb.training.settings import training_args
 from test_train import OBJECTIVES, PLAIN, init_student, rows, sharp, weights
 
 def small_bert(dropout=0.):

@@ -171,7 +171,7 @@ def test_a_newer_name_would_be_found():
 
 def test_settings_without_what_older_torch_lacks(monkeypatch):
     "The only newer name that is asked for: what the CPU can. Without it a CPU trains in float32."
-    from distill_nb.training.distiller import fast_bf16, training_args
+    from distill_nb.training.settings import fast_bf16, training_args
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     assert fast_bf16() is False and training_args("out").bf16 is False

@@ -10,7 +10,7 @@ from distill_nb.kit.files import MARK, output_folder
 from distill_nb.losses import HardTargets, SoftTargets, Term
 from distill_nb.training.saving import (
     check_finite, check_note, fenced, model_card, run_note, save_student, span, what_counts, write_note)
-from distill_nb.training.distiller import training_args
+from distill_nb.training.settings import training_args
 
 def depth(folder): return AutoModelForSequenceClassification.from_pretrained(folder).config.num_hidden_layers
 

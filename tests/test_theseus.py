@@ -17,7 +17,8 @@ from distill_nb.students.slots import (
     ConstantSchedule, LinearSchedule, Replacing, Slots, check_walk, choosing, find_slots, groups, passes, successor,
     theseus)
 from distill_nb.recipes.theseus import distil_theseus
-from distill_nb.training.distiller import Distiller, training_args
+from distill_nb.training.distiller import Distiller
+from distill_nb.training.settings import training_args
 from distill_nb.inside.blocks import encoder_blocks, n_blocks
 from families import EXTRA, V, answers, build
 from test_train import PLAIN, rows, sharp

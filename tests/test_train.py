@@ -22,8 +22,11 @@ from distill_nb.students.copied import init_student
 from distill_nb.training.saving import save_student
 from distill_nb.recipes.layers import fit
 from families import EXTRA, build
-from distill_nb.training.distiller import (
-    Distiller, check_pair, fast_bf16, is_whole, label_losses, last_whole, load_all, moved, place, training_args)
+from distill_nb.training.distiller import Distiller, moved, place
+from distill_nb.training.checks import check_pair
+from distill_nb.training.settings import fast_bf16, training_args
+from distill_nb.training.checkpoints import is_whole, last_whole, load_all
+from distill_nb.training.distillation import label_losses
 
 def sharp():
     "A teacher whose answers are far from uniform, else there is no gradient to compare."

@@ -14,7 +14,8 @@ from distill_nb.kit.errors import InputError
 from distill_nb.losses import CosineHidden, HardTargets, SoftTargets
 from distill_nb.losses.objective import as_objective
 from distill_nb.students.copied import init_student
-from distill_nb.training.distiller import Distiller, training_args
+from distill_nb.training.distiller import Distiller
+from distill_nb.training.settings import training_args
 from distill_nb.words.chunks import HardWords, SoftWords, WordReader, Words, decoder_aside, has_words
 
 FAMILIES = sorted(EXTRA.keys() - {"xlm", "flaubert"})  # these two have no AutoModelForMaskedLM

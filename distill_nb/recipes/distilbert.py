@@ -29,8 +29,8 @@ from ..students.copied import init_student, pick_layers
 from ..teachers.load import DEFAULT_TEACHER, load_tokenizer
 from ..kit.models import check_tokenizer_fits
 from ..training.saving import check_note, run_note, save_result, write_note
-from ..training.distiller import (
-    is_whole, last_whole, own_precision, training_args)
+from ..training.checkpoints import is_whole, last_whole
+from ..training.settings import own_precision, training_args
 from ..inside.blocks import n_blocks
 from ..words.chunks import HardWords, SoftWords, has_words
 

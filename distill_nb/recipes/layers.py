@@ -27,8 +27,9 @@ from ..training.saving import save_result
 from ..teachers.load import (
     DEFAULT_TEACHER, learn_characters, load_teacher, load_tokenizer, match_labels)
 from ..kit.models import check_tokenizer_fits
-from ..training.distiller import (
-    Distiller, check_pair, check_precision, own_precision, place, training_args)
+from ..training.distiller import Distiller, place
+from ..training.checks import check_pair
+from ..training.settings import check_precision, own_precision, training_args
 from ..inside.blocks import n_blocks
 
 # %% ../../nbs/recipes/01_layers.ipynb #23e00001

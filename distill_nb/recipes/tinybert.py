@@ -25,7 +25,7 @@ from ..students.narrow import NARROW, narrow_config, narrow_student, widths
 from .layers import Distilled, fit, set_up
 from ..training.saving import check_note, run_note, save_student, write_note
 from ..teachers.load import load_pretrained
-from ..training.distiller import training_args
+from ..training.settings import training_args
 from ..inside.blocks import n_blocks
 
 # %% ../../nbs/recipes/02_tinybert.ipynb #e2cfc6dd

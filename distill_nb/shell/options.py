@@ -181,7 +181,7 @@ def make_augmenter(o, task, max_length):
     "The `Augmenter` that the options ask for; a masked-LM head is fitted if need be."
     from distill_nb.words.augmenter import Augmenter, new_texts
     from distill_nb.words.head import ready_masked_lm
-    from distill_nb.training.distiller import fast_bf16
+    from distill_nb.training.settings import fast_bf16
     from distill_nb.data.vectors import read_vectors
     vectors = read_vectors(o.vectors) if o.vectors else None
     model, tokenizer = ready_masked_lm(o.masked_lm, task, o.fit_steps, o.seed)

@@ -27,7 +27,8 @@ from ..losses import HardTargets
 from ..losses.objective import known_labels
 from ..teachers.load import default_teacher, load_pretrained, load_tokenizer
 from ..training.saving import save_student
-from ..training.distiller import Distiller, own_precision, training_args
+from ..training.distiller import Distiller
+from ..training.settings import own_precision, training_args
 from .chunks import HardWords, has_words, head_only_at, masked_logits
 
 # %% ../../nbs/words/01_head.ipynb #78544658
