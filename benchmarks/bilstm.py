@@ -16,9 +16,10 @@ from distill_nb.students.bilstm import lstm_student
 from distill_nb.teachers.cache import cache_teacher
 from distill_nb.data.tasks import corpus_versions, load_task, make_task, tokenize
 from distill_nb.recipes.demo import bag_of_words, hide_labels
-from distill_nb.measure.scores import latency, machine
+from distill_nb.measure.report import latency, machine
 from distill_nb.losses import HardTargets, LogitMSE, SoftTargets
-from distill_nb.recipes.layers import fit, freeze_embeddings, score
+from distill_nb.training.run import fit, freeze_embeddings
+from distill_nb.recipes.base import score
 from distill_nb.teachers.load import load_teacher, load_tokenizer
 from distill_nb.training.settings import fast_bf16
 

@@ -9,10 +9,12 @@ import datasets
 import budget
 from distill_nb.data.tasks import corpus_versions, load_task, tokenize
 from distill_nb.recipes.demo import BUDGET, SETTINGS, bag_of_words, hide_labels
-from distill_nb.measure.scores import machine
+from distill_nb.measure.report import machine
 from distill_nb.losses import SoftTargets
-from distill_nb.recipes.layers import fit, freeze_embeddings, score
-from distill_nb.students.copied import init_student, pick_layers
+from distill_nb.training.run import fit, freeze_embeddings
+from distill_nb.recipes.base import score
+from distill_nb.students.copied import init_student
+from distill_nb.students.layers import pick_layers
 from distill_nb.teachers.load import load_teacher, load_tokenizer
 from distill_nb.inside.blocks import encoder_blocks
 
@@ -20,7 +22,7 @@ def one_seed(task, rows, tok, seed, steps):
     "Rows of results for one seed."
     settings = {k: v for k, v in SETTINGS.items() if k != "freeze"} | dict(seed=seed, max_steps=steps)
     teacher = load_teacher(task=task)
-    keep = pick_layers(len(encoder_blocks(teacher)), BUDGET["layers"], BUDGET["how"])
+    keep = pick_layers(len(encoder_blocks(teacher)), BUDGET["layers"], BUDGET["choice"])
     before = lambda: init_student(load_teacher(task=task), keep)
     after = lambda: init_student(teacher, keep)
     fit(freeze_embeddings(teacher), rows, tok, name="teacher", **settings | BUDGET["teacher_settings"])

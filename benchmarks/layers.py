@@ -10,12 +10,13 @@ import datasets, torch
 import budget
 from distill_nb.data.tasks import corpus_versions, load_task, tokenize
 from distill_nb.recipes.demo import BUDGET, hide_labels
-from distill_nb.measure.scores import machine
-from distill_nb.students.layers import block_influence, choose_layers, some_batches
+from distill_nb.measure.report import machine
+from distill_nb.students.layers import block_influence, choose_layers, some_batches, CHOICES
 from distill_nb.losses import SoftTargets
 from distill_nb.students.narrow import NARROW, narrow_config, narrow_student
-from distill_nb.recipes.layers import fit, freeze_embeddings, score
-from distill_nb.students.copied import HOW, init_student
+from distill_nb.training.run import fit, freeze_embeddings
+from distill_nb.recipes.base import score
+from distill_nb.students.copied import init_student
 from distill_nb.teachers.load import load_teacher, load_tokenizer
 from distill_nb.inside.blocks import n_blocks
 
@@ -28,13 +29,13 @@ def scratch(teacher, layers):
 def students(teacher, batches, n_student):
     "(group, way, layers, model) of every student, made when its turn comes."
     n = n_blocks(teacher)
-    for how in [*HOW, "measured"]:
+    for how in [*CHOICES, "measured"]:
         layers = choose_layers(teacher, n_student, how, batches)
         yield "layers", how, layers, lambda: init_student(teacher, layers)
     first = choose_layers(teacher, n_student, "first")
     yield "layers", "random weights", [], lambda: type(teacher)(init_student(teacher, first).config)
     yield "width", "random weights", [], lambda: scratch(teacher, first)
-    for how in NARROW: yield "width", how, first, lambda: narrow_student(teacher, first, **NARROWER, how=how)
+    for how in NARROW: yield "width", how, first, lambda: narrow_student(teacher, first, **NARROWER, start=how)
 
 def one_seed(task, rows, tok, seed, o):
     "Rows of results for one seed."

@@ -12,7 +12,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 import budget
 from distill_nb.inside.capture import trace
-from distill_nb.measure.scores import machine
+from distill_nb.measure.report import machine
 from distill_nb.losses import AttentionKL, AttentionMSE, HiddenMSE, Relations, SoftTargets, as_objective
 
 OBJECTIVES = {"SoftTargets": SoftTargets, "AttentionMSE": AttentionMSE, "HiddenMSE": HiddenMSE,

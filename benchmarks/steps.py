@@ -23,7 +23,7 @@ from losses import STUDENT, make_batch
 from distill_nb.teachers.cache import cache_teacher
 from distill_nb.inside.capture import trace
 from distill_nb.data.tasks import load_task, tokenize
-from distill_nb.measure.scores import machine
+from distill_nb.measure.report import machine
 from distill_nb.losses import AttentionMSE, CosineHidden, HardTargets, HiddenMSE, Relations, SoftTargets, as_objective
 from distill_nb.kit.cpu import packed
 from distill_nb.students.copied import init_student

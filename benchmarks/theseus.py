@@ -9,9 +9,10 @@ import argparse, time
 import datasets, torch
 import budget
 from distill_nb.data.tasks import corpus_versions, tokenize
-from distill_nb.measure.scores import machine
+from distill_nb.measure.report import machine
 from distill_nb.losses import SoftTargets
-from distill_nb.recipes.layers import fit, freeze_embeddings, score
+from distill_nb.training.run import fit, freeze_embeddings
+from distill_nb.recipes.base import score
 from distill_nb.students.copied import init_student
 from distill_nb.teachers.load import load_teacher, load_tokenizer
 from distill_nb.students.slots import ConstantSchedule, LinearSchedule, choosing, theseus

@@ -9,10 +9,11 @@ import datasets, torch
 import budget
 from distill_nb.words.augmenter import Augmenter, augment, new_texts
 from distill_nb.data.tasks import corpus_versions, docstrings, load_task, tokenize
-from distill_nb.measure.scores import machine
+from distill_nb.measure.report import machine
 from distill_nb.losses import AttentionMSE, HardTargets, HiddenMSE, SoftTargets
 from distill_nb.words.head import ready_masked_lm
-from distill_nb.recipes.layers import fit, freeze_embeddings, score
+from distill_nb.training.run import fit, freeze_embeddings
+from distill_nb.recipes.base import score
 from distill_nb.teachers.load import load_teacher, load_tokenizer
 from distill_nb.recipes.tinybert import tiny_student
 from distill_nb.training.settings import fast_bf16

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from transformers import BertConfig, BertForMaskedLM
 import budget
 from distill_nb.inside.capture import trace
-from distill_nb.measure.scores import machine
+from distill_nb.measure.report import machine
 from distill_nb.recipes.distilbert import triple_loss
 from distill_nb.losses import AttentionMSE, HiddenMSE
 

@@ -19,20 +19,21 @@ from distill_nb.data.corpus import count_tokens, sequences
 from distill_nb.words.hiding import HideWords, rare_weights
 from distill_nb.data.tasks import make_task, tokenize
 from distill_nb.students.distilbert import to_distilbert
-from distill_nb.measure.scores import Report, evaluate, latencies, latency, predict
+from distill_nb.measure.scores import evaluate, predict
+from distill_nb.measure.report import Report, latencies, latency
 from distill_nb.recipes.distilbert import distil_words
 from distill_nb.students.layers import block_influence, choose_layers
 from distill_nb.losses import *
 from distill_nb.words.head import fit_head, perplexity
 from distill_nb.students.narrow import NARROW, narrow_student
-from distill_nb.recipes.layers import distil_task
+from distill_nb.recipes.layers import distil_layers
 from distill_nb.students.copied import init_student
 from distill_nb.teachers.load import load_teacher
 from distill_nb.kit.models import longest
 from distill_nb.losses.temperature import entropy, soften
 from distill_nb.students.slots import LinearSchedule, choosing, find_slots, successor, theseus
 from distill_nb.recipes.theseus import distil_theseus
-from distill_nb.recipes.tinybert import tinybert
+from distill_nb.recipes.tinybert import distil_tinybert
 from distill_nb.students.transfer import transfer_report
 from distill_nb.inside.blocks import describe
 from distill_nb.words.chunks import HardWords, SoftWords, has_words, masked_logits
@@ -129,8 +130,8 @@ def test_recorded_attention(part, family):
 @pytest.mark.parametrize("how", NARROW)
 def test_narrow_students(how):
     teacher = bert(4, initializer_range=.3)
-    here = narrow_student(teacher, [0, 2], 8, 2, 16, how=how)
-    student = narrow_student(there(teacher), [0, 2], 8, 2, 16, how=how)
+    here = narrow_student(teacher, [0, 2], 8, 2, 16, start=how)
+    student = narrow_student(there(teacher), [0, 2], 8, 2, 16, start=how)
     assert student.device == DEVICE
     for n, x in here.state_dict().items(): close(x, student.state_dict()[n])
 
@@ -210,11 +211,11 @@ SHORT = dict(max_length=16, teacher_settings=QUICK)
 
 @pytest.mark.parametrize("recipe", ["layers", "bilstm", "theseus", "tinybert"])
 def test_recipes(recipe, headless, tmp_path, monkeypatch):
-    monkeypatch.setattr("distill_nb.measure.scores.latencies", partial(latencies, repeats=1, warmup=0))
-    run = dict(layers=lambda: distil_task(task(), headless, 2, objective=SoftTargets(T=2) + HiddenMSE() + AttentionMSE(), **SHORT, **QUICK),
+    monkeypatch.setattr("distill_nb.measure.report.latencies", partial(latencies, repeats=1, warmup=0))
+    run = dict(layers=lambda: distil_layers(task(), headless, 2, objective=SoftTargets(T=2) + HiddenMSE() + AttentionMSE(), **SHORT, **QUICK),
                bilstm=lambda: distil_bilstm(task(), headless, student=dict(embedding_size=8, hidden_size=4, head_size=4), **SHORT, **QUICK),
                theseus=lambda: distil_theseus(task(), headless, 2, post_settings=QUICK, **SHORT, **QUICK),
-               tinybert=lambda: tinybert(task(), headless, tmp_path/"t", student=dict(n_layers=2, hidden_size=8, intermediate_size=16), texts=corpus(8),
+               tinybert=lambda: distil_tinybert(task(), headless, tmp_path/"t", student=dict(n_layers=2, hidden_size=8, intermediate_size=16), texts=corpus(8),
                                          **SHORT, **QUICK))
     done = run[recipe]()
     assert done.student.device == DEVICE
@@ -222,7 +223,7 @@ def test_recipes(recipe, headless, tmp_path, monkeypatch):
     assert load_teacher(tmp_path/"s").knows_task
 
 def test_the_general_recipe(tok, tmp_path, monkeypatch):
-    monkeypatch.setattr("distill_nb.measure.scores.latencies", partial(latencies, repeats=1, warmup=0))
+    monkeypatch.setattr("distill_nb.measure.report.latencies", partial(latencies, repeats=1, warmup=0))
     word_model().save_pretrained(tmp_path/"t")
     tok.save_pretrained(tmp_path/"t")
     done = distil_words(Dataset.from_dict(dict(text=corpus())), str(tmp_path/"t"), layers=2, text=dict(max_length=16), **{**QUICK, "per_device_train_batch_size": 8})

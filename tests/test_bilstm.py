@@ -14,9 +14,10 @@ from distill_nb.recipes.bilstm import answer_terms, distil_bilstm
 from distill_nb.inside.capture import trace
 from distill_nb.data.tasks import make_task, tokenize
 from distill_nb.kit.errors import InputError
-from distill_nb.measure.scores import Report, latency
+from distill_nb.measure.report import Report, latency
 from distill_nb.losses import CosineHidden, HardTargets, LogitMSE, SoftTargets
-from distill_nb.recipes.layers import fit, score
+from distill_nb.training.run import fit
+from distill_nb.recipes.base import score
 from distill_nb.teachers.load import load_teacher, load_tokenizer
 from distill_nb.training.saving import save_student
 from distill_nb.training.distiller import Distiller

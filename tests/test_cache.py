@@ -15,7 +15,7 @@ from distill_nb.teachers.cache import (
 from distill_nb.kit.errors import InputError
 from distill_nb.measure.scores import predict
 from distill_nb.losses import AttentionMSE, ClsMSE, CosineHidden, HardTargets, HiddenMSE, LogitMSE, SoftTargets
-from distill_nb.recipes.layers import fit
+from distill_nb.training.run import fit
 from distill_nb.students.copied import init_student
 from distill_nb.training.distiller import Distiller
 from distill_nb.training.settings import training_args

@@ -141,7 +141,7 @@ def test_bad_tasks(shell, tuned, tmp_path, case):
     (["--layers", "0"], "0 student layers"),
     (["--layers", "0,4"], "layer 4"),
     (["--layers", "3,1"], "in ascending order"),
-    (["--how", "middle"], "--how middle"),
+    (["--choice", "middle"], "--choice middle"),
     (["--temperature", "0"], "--temperature 0"),
     (["--max-length", "2"], "max_length=2"),
     (["--epochs", "0"], "--epochs 0"),
@@ -191,14 +191,14 @@ NOT_A_NUMBER = ["nan", "inf", "-inf", "1e309", "-1"]
 HUGE = ["1000000000000000000000", "-1"]
 BAD_VALUES = {
     "layers": {"epochs": [*NOT_A_NUMBER, "0"], "seed": ["-1", "4294967296", "1000000000000000000000"], "max-length": [*HUGE, "0"], "batch-size": [*HUGE, "0"],
-               "learning-rate": [*NOT_A_NUMBER, "0", "1e6"], "temperature": NOT_A_NUMBER, "how": ["middle", ""], "kind": ["ranking", ""],
+               "learning-rate": [*NOT_A_NUMBER, "0", "1e6"], "temperature": NOT_A_NUMBER, "choice": ["middle", ""], "kind": ["ranking", ""],
                "teacher": ["", " ", "x/" * 2500], "task": ["", "x" * 5000], "out": ["", "  ", "x" * 5000, "x" * 300], "text": [""], "pair": [""], "label": [""]},
     "tinybert": {"inside-epochs": NOT_A_NUMBER, "answers-epochs": NOT_A_NUMBER, "width": [*HUGE, "0", "1000000000"], "inner": ["0", "1000000000"],
                  "labels": ["x", ""], "p": ["nan", "1.1", "-0.1"], "new": HUGE, "candidates": ["0", *HUGE], "fit-steps": ["-1", "0"], "corpus": [""],
                  "masked-lm": [""], "vectors": [""], "max-length": HUGE, "seed": ["-1", "4294967296"]},
     "bilstm": {"teacher-epochs": [*NOT_A_NUMBER, "0"], "loss": ["hinge", ""], "label-weight": NOT_A_NUMBER, "start": [""], "width": ["0", "1000000000"],
                "units": ["0", "1000000000"], "epochs": NOT_A_NUMBER},
-    "theseus": {"post-epochs": NOT_A_NUMBER, "rate": ["0", "nan", "1.5"], "how": ["x"]},
+    "theseus": {"post-epochs": NOT_A_NUMBER, "rate": ["0", "nan", "1.5"], "choice": ["x"]},
     "distilbert": {"together": HUGE, "steps": HUGE, "held-out": ["0", "nan", "-1", "2"], "hide": ["all", ""], "corpus": ["", "x" * 5000], "column": [""],
                    "kind": [""], "learning-rate": ["nan"], "max-length": HUGE, "temperature": ["0", "nan"]}}
 
@@ -238,8 +238,8 @@ def test_an_out_that_cannot_be_written_is_refused_before_the_training(shell, csv
     assert sorted(tmp_path.rglob("*")) == before
 
 def test_stages_that_cannot_be_written_are_refused_before_the_training(shell, csv, headless, tmp_path, monkeypatch):
-    import distill_nb.recipes.layers, distill_nb.recipes.tinybert
-    monkeypatch.setattr(distill_nb.recipes.layers, "fit", None) # would be called
+    import distill_nb.recipes.base, distill_nb.recipes.tinybert
+    monkeypatch.setattr(distill_nb.recipes.base, "fit", None) # would be called
     (tmp_path/"s-stages").write_text("a file")
     refused(shell("train", "--recipe", "tinybert", "--task", csv, *COLUMNS, "--teacher", headless, "--out", f"{tmp_path}/s/", "--layers", 2, "--width", 8, "--inner", 16),
             "s-stages")
@@ -261,7 +261,7 @@ def test_through_a_link_and_into_the_working_folder(shell, csv, tuned, tmp_path,
 
 def test_a_student_that_cannot_be_saved_is_kept(shell, csv, tuned, tmp_path, monkeypatch):
     import tempfile
-    import distill_nb.recipes.layers as recipes
+    import distill_nb.recipes.base as recipes
     (tmp_path/"tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path/"tmp"))
     real = recipes.fit
@@ -279,9 +279,9 @@ def test_a_student_that_cannot_be_saved_is_kept(shell, csv, tuned, tmp_path, mon
 # Interrupting
 
 def test_interrupting_leaves_nothing(shell, csv, tuned, tmp_path, monkeypatch):
-    import distill_nb.recipes.layers
+    import distill_nb.recipes.base
     def stop(*args, **kwargs): raise KeyboardInterrupt
-    monkeypatch.setattr(distill_nb.recipes.layers, "fit", stop)
+    monkeypatch.setattr(distill_nb.recipes.base, "fit", stop)
     code, _, err = shell("train", "--task", csv, *COLUMNS, "--teacher", tuned, "--out", tmp_path/"s", *QUICK)
     assert code == 130 and "interrupted; nothing was saved" in err and not (tmp_path/"s").exists()
 

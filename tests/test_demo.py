@@ -4,7 +4,7 @@ import pytest
 from distill_nb.data.tasks import load_task, make_task
 from distill_nb.recipes.demo import BUDGET, SETTINGS, bag_of_words, demo, hide_labels
 from distill_nb.kit.errors import InputError
-from distill_nb.recipes.layers import distil_task
+from distill_nb.recipes.layers import distil_layers
 
 def toy(n=40):
     df = pd.DataFrame(dict(text=[f"{w} film {i}" for i in range(n // 2) for w in ("good", "bad")], label=["g", "b"] * (n // 2)))
@@ -38,14 +38,14 @@ def test_a_run_from_end_to_end(headless, tmp_path):
 
 def test_the_baseline_never_meets_the_teacher(headless, monkeypatch):
     "It starts from the layers before the fine-tuning, and its objective asks no teacher."
-    import distill_nb.recipes.layers as recipes
+    import distill_nb.recipes.base as recipes
     calls, fit = {}, recipes.fit
     def spy(*args, name="model", **kwargs):
         model = kwargs.get("model", args[0] if args else None)
         calls[name] = ({k: v.detach().cpu().clone() for k, v in model.state_dict().items()}, kwargs.get("teacher"))
         return fit(*args, name=name, **kwargs)
     monkeypatch.setattr(recipes, "fit", spy)
-    distil_task(toy(), headless, layers=2, max_steps=3, learning_rate=.1, eval_strategy="no", disable_tqdm=True)
+    distil_layers(toy(), headless, layers=2, max_steps=3, learning_rate=.1, eval_strategy="no", disable_tqdm=True)
     key = "bert.encoder.layer.0.output.dense.weight"
     start = {name: weights[key] for name, (weights, _) in calls.items()}
     assert (start["student, labels alone"] == start["teacher"]).all()

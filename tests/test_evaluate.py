@@ -7,11 +7,11 @@ from datasets import Dataset
 from scipy import stats
 from sklearn import metrics as sk
 from conftest import bert
-import distill_nb.measure.scores
+import distill_nb.measure.report
 from distill_nb.data.tasks import UNLABELLED, make_task
 from distill_nb.kit.errors import InputError
-from distill_nb.measure.scores import (
-    Report, as_json, evaluate, latencies, latency, load_report, metrics, predict, size_mb)
+from distill_nb.measure.scores import evaluate, metrics, predict
+from distill_nb.measure.report import Report, as_json, latencies, latency, load_report, size_mb
 from distill_nb.kit.models import evaluating
 
 @pytest.mark.parametrize("n_classes", [2, 3, 7])
@@ -185,8 +185,8 @@ def test_models_take_turns(monkeypatch):
     def asked(model, batch):
         seen.append(model)
         now[0] += .010 if 40 < len(seen) < 60 else .001
-    monkeypatch.setattr(distill_nb.measure.scores, "trace", asked)
-    monkeypatch.setattr(distill_nb.measure.scores.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(distill_nb.measure.report, "trace", asked)
+    monkeypatch.setattr(distill_nb.measure.report.time, "perf_counter", lambda: now[0])
     got = latencies([one, two], warmup=3, repeats=30)
     assert seen == [one, two] * 33
     assert [t.ms for t in got] == [1, 1] and [t.low for t in got] == [1, 1] and got[0].repeats == 30
@@ -212,7 +212,7 @@ class Elsewhere(torch.nn.Module):
         raise KeyboardInterrupt
 
 def test_batches_are_made_where_the_model_is(monkeypatch):
-    monkeypatch.setattr(distill_nb.measure.scores, "trace", lambda model, batch: model(**batch))
+    monkeypatch.setattr(distill_nb.measure.report, "trace", lambda model, batch: model(**batch))
     monkeypatch.setattr(torch.accelerator, "synchronize", lambda device: None)
     with pytest.raises(KeyboardInterrupt): latency(Elsewhere())
 

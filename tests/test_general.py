@@ -10,7 +10,7 @@ from distill_nb.recipes import distilbert as general
 from distill_nb.data.corpus import hold_out, read_corpus
 from distill_nb.words.hiding import HideWords
 from distill_nb.kit.errors import InputError
-from distill_nb.measure.scores import Latency
+from distill_nb.measure.report import Latency
 from distill_nb.recipes.distilbert import (
     PAPER, accumulate, corpus_name, distil_words, fit_words, last_checkpoint, triple_loss, two_sides, word_batches,
     word_collator, word_data, word_student, word_teacher)
@@ -27,7 +27,7 @@ def masked_lm(layers=4, **kw):
 @pytest.fixture(autouse=True)
 def no_stopwatch(monkeypatch):
     "A report's latency takes most of a second a model."
-    monkeypatch.setattr("distill_nb.measure.scores.latency", lambda model: Latency(1., 1, 32, 1, 1, "cpu"))
+    monkeypatch.setattr("distill_nb.measure.report.latency", lambda model: Latency(1., 1, 32, 1, 1, "cpu"))
 
 @pytest.fixture
 def teacher(tok, tmp_path):
@@ -48,7 +48,7 @@ def run(corpus, teacher, **kw): return distil_words(corpus, teacher, **{**dict(t
 
 @pytest.mark.parametrize("kw", [
     {}, dict(triple=dict(only_masked=True, T=3.)), dict(objective=HardWords() + 3*SoftWords()), dict(student=dict(kind="distilbert")),
-    dict(layers=[1, 3]), dict(layers=2, student=dict(how="last")), dict(text=dict(max_length=16, packed=True, choose="words")),
+    dict(layers=[1, 3]), dict(layers=2, student=dict(choice="last")), dict(text=dict(max_length=16, packed=True, choose="words")),
     dict(text=dict(max_length=16, choose="rare")), dict(batch=30), dict(baseline=True)], ids=str)
 def test_the_recipe_in_its_variants(corpus, teacher, kw):
     done = run(corpus, teacher, **kw)

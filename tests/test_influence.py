@@ -50,7 +50,7 @@ def test_batches_of_rows(tok):
     assert len(some_batches(rows, tok, n=1, batch_size=2)) == 1
 
 def test_a_recipe_measures_on_its_own_texts(headless):
-    from distill_nb.recipes.layers import distil_task
+    from distill_nb.recipes.layers import distil_layers
     from test_demo import toy
-    done = distil_task(toy(), headless, layers=2, how="measured", max_steps=2, baseline=False, eval_strategy="no", disable_tqdm=True)
+    done = distil_layers(toy(), headless, layers=2, choice="measured", max_steps=2, baseline=False, eval_strategy="no", disable_tqdm=True)
     assert n_blocks(done.student) == 2 and "layers [" in done.report.note

@@ -51,7 +51,7 @@ def things(tmp_path, words):
     return dict(model=model, teacher=teacher, student=student, models=[model, student], tokenizer=tok, text=texts[0], texts=texts, rows=rows,
                 task=make_task("toy", dict(train=frame, validation=frame, test=frame)), batch=batch, batches=[batch], mask=batch["labels"] != -100 if words else batch["attention_mask"],
                 wanted={"scores": None}, layers=2, ids=[1, 2], words=["good", "fine"], config=in_training().config, folder=tmp_path, repeats=2, warmup=0, threads=1,
-                how="measured")
+                choice="measured")
 
 def state(models):
     return ([m.training for model in models for m in model.modules()], [p.clone() for model in models for p in model.parameters()],
@@ -75,8 +75,8 @@ def test_looking_changes_nothing(words, tmp_path, monkeypatch):
         if any(p.default is p.empty and p.name not in pool and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in given): continue
         models = [pool[k] for k in ("model", "teacher", "student")]
         before = state(models)
-        arguments = {p.name: pool[p.name] for p in given if p.name in pool and (p.default is p.empty or p.name in ("batches", "folder", "how", "repeats", "warmup", "threads"))}
-        if name != "choose_layers": arguments.pop("how", None)
+        arguments = {p.name: pool[p.name] for p in given if p.name in pool and (p.default is p.empty or p.name in ("batches", "folder", "choice", "repeats", "warmup", "threads"))}
+        if name != "choose_layers": arguments.pop("choice", None)
         try: f(**arguments)
         except Exception: pass  # what cannot look must leave no trace either
         else: looked.add(name)

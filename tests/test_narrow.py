@@ -17,7 +17,7 @@ ways = pytest.mark.parametrize("how", NARROW)
 @pytest.mark.parametrize("family", LIKE_BERT)
 def test_nothing_narrowed_is_the_shallower_student(family, how):
     teacher = build(family)
-    student = narrow_student(teacher, [0, 3], **SAME, how=how)
+    student = narrow_student(teacher, [0, 3], **SAME, start=how)
     torch.testing.assert_close(answers(student), answers(init_student(teacher, [0, 3])), atol=1e-5, rtol=1e-5)
 
 @ways
@@ -25,7 +25,7 @@ def test_nothing_narrowed_is_the_shallower_student(family, how):
 @pytest.mark.parametrize("head", [AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoModelForMaskedLM])
 def test_narrowed_students_run_save_and_say_what_they_are(family, head, how, tmp_path):
     teacher = build(family, head, num_attention_heads=4, n_heads=4)
-    student = narrow_student(teacher, [1, 3], **SMALL, how=how)
+    student = narrow_student(teacher, [1, 3], **SMALL, start=how)
     assert student.config.hidden_size == 12 and student.config.num_hidden_layers == 2
     assert torch.isfinite(answers(student)).all()
     student.save_pretrained(tmp_path)
@@ -92,7 +92,7 @@ def test_sizes_that_are_refused(sizes, message):
 
 @pytest.mark.parametrize("family, how, message", [
     ("modernbert", "slice", "four square matrices per block"), ("convbert", "slice", "four square matrices"),
-    ("electra", "svd", "embeddings 16 wide"), ("bert", "trim", "how='trim'")])
+    ("electra", "svd", "embeddings 16 wide"), ("bert", "trim", "start='trim'")])
 def test_families_and_ways_that_are_refused(family, how, message):
     with pytest.raises(InputError, match=message): narrow_student(build(family), [0], 12, 3, 24, how)
 

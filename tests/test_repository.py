@@ -3,6 +3,7 @@ import ast, importlib.util, os, re, shutil, subprocess, sys, tarfile, zipfile
 from configparser import ConfigParser
 from pathlib import Path
 import pytest, yaml
+import distill_nb
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -204,7 +205,13 @@ def run_light(code):
     tail = "\nimport sys; print('loaded:', *({'torch', 'transformers', 'datasets', 'numpy'} & set(sys.modules)))"
     return run(sys.executable, "-c", code + tail).splitlines()[-1]
 
-def test_import_is_cheap(): assert run_light("import distill_nb") == "loaded:"
+def test_import_is_cheap(): assert run_light("import distill_nb; dir(distill_nb)") == "loaded:"
+
+def test_the_main_names_are_at_the_top():
+    code = "import distill_nb; print(*(getattr(distill_nb, n).__module__ for n in distill_nb.__all__), sep='\\n')"
+    homes = run(sys.executable, "-c", code).splitlines()
+    assert len(homes) == len(distill_nb.__all__) == len({*distill_nb.__all__}) and all(h.startswith("distill_nb.") for h in homes)
+    with pytest.raises(AttributeError, match="nothing_like_this"): distill_nb.nothing_like_this
 
 def test_help_is_cheap():
     code = """import sys
@@ -215,6 +222,45 @@ except SystemExit as e: assert not e.code"""
     assert run_light(code) == "loaded:"
 
 # How it is built
+
+def imports(file):
+    "(module, name) of all that a module imports of this package; the name is None for a module."
+    package = ["distill_nb", *file.relative_to(LIB).parts[:-1]]
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            base = package[:len(package) - node.level + 1] if node.level else []
+            home = ".".join([*base, *filter(None, [node.module])])
+            for a in node.names: yield (f"{home}.{a.name}", None) if is_module(f"{home}.{a.name}") else (home, a.name)
+        elif isinstance(node, ast.Import): yield from ((a.name, None) for a in node.names)
+
+def is_module(name):
+    path = ROOT/Path(*name.split("."))
+    return path.with_suffix(".py").exists() or (path/"__init__.py").exists()
+
+def pages():
+    "Module -> its page, as nbdev wrote it into the file: 'losses/02_logits.ipynb'."
+    found = {name: re.search(r"File to edit: [./]*nbs/(\S+?)\.?$", text, re.M) for name, text in GENERATED.items()}
+    return {name: m[1] for name, m in found.items() if m}
+
+def order(name):
+    "The place of a module: its chapter, then its page; a chapter's face comes after its pages."
+    return CHAPTERS.index(name.split("/")[0]), name.endswith("__init__.py"), pages().get(name, "")
+
+@pytest.mark.parametrize("name", sorted(n for n in GENERATED if "/" in n))
+def test_imports_come_from_earlier_pages(name):
+    for home, _ in imports(LIB/name):
+        if not home.startswith("distill_nb."): continue
+        path = "/".join(home.split(".")[1:])
+        other = f"{path}.py" if f"{path}.py" in GENERATED else f"{path}/__init__.py"
+        face = other.endswith("__init__.py")
+        assert order(other) < order(name) and not (face and other.split("/")[0] == name.split("/")[0]), f"{name} imports {other}"
+
+def test_no_module_bears_a_name_of_its_chapters_face():
+    "The module's name would hide the function's, or the other way round."
+    for chapter in CHAPTERS:
+        face = GENERATED.get(f"{chapter}/__init__.py", "")
+        exported = set(re.findall(r"'(\w+)'", (re.search(r"__all__ = \[(.*?)\]", face, re.S) or [None, ""])[1]))
+        assert not exported & {Path(n).stem for n in GENERATED if n.startswith(f"{chapter}/")}, chapter
 
 def test_every_module_is_in_a_chapter():
     outside = {name for name in GENERATED if "/" not in name}

@@ -2,7 +2,8 @@
 import copy
 import pytest, torch
 from distill_nb.kit.errors import InputError
-from distill_nb.students.copied import check_layers, even, init_student, pick_layers, spread, student_config
+from distill_nb.students.copied import init_student, student_config
+from distill_nb.students.layers import check_layers, even, pick_layers, spread
 from families import EXTRA, build
 
 # Which layers
@@ -35,7 +36,7 @@ def test_spread_and_even_differ_for_distilbert():
 
 BAD_PICKS = [
     (6, 7, "spread", "7 student layers: expected 1 to the teacher's 6"), (6, 0, "first", "0 student layers"),
-    (6, -1, "last", "-1 student layers"), (6, 3, "middle", "how='middle': expected one of spread, even, first, last"),
+    (6, -1, "last", "-1 student layers"), (6, 3, "middle", "choice='middle': expected one of spread, even, first, last"),
     (6, 3, [0, 1], "2 layers named: expected 3"), (6, 2, [0, 6], "layer 6: expected 0 to 5"),
     (6, 2, [-1, 2], "layer -1"), (6, 2, [2, 1], "ascending"), (6, 2, [1, 1], "each once"), (6, 1, [1.], r"layer 1\.0"),
     (6, 1, ["0"], "layer 0"), (6, 0, [], "no layers"),

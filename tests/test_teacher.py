@@ -14,7 +14,7 @@ from distill_nb.kit.errors import InputError
 from distill_nb.measure.scores import evaluate
 from distill_nb.words.head import load_masked_lm
 from distill_nb.students.narrow import narrow_student
-from distill_nb.recipes.layers import set_up
+from distill_nb.recipes.base import set_up
 from distill_nb.students.copied import init_student
 from distill_nb.teachers.load import (
     check_config, check_files, check_labels, head_config, head_names, learn_characters, load_teacher, load_tokenizer,
@@ -142,7 +142,7 @@ def test_a_checkpoint_is_loaded_in_float32(dtype, head, tmp_path):
 
 @pytest.mark.parametrize("dtype", HALVES[:2])
 @pytest.mark.parametrize("make", [lambda t: init_student(t, [0]), lambda t: to_distilbert(t, [0]), lambda t: narrow_student(t, [0], 8, 2, 12),
-                                  lambda t: narrow_student(t, [0], 8, 2, 12, how="svd")], ids=["layers", "distilbert", "slice", "svd"])
+                                  lambda t: narrow_student(t, [0], 8, 2, 12, start="svd")], ids=["layers", "distilbert", "slice", "svd"])
 def test_a_small_teachers_student_is_float32(dtype, make):
     "Of a teacher given as an object, which may answer in half precision."
     teacher = AutoModelForSequenceClassification.from_config(BertConfig(**TINY)).to(dtype)

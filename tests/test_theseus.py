@@ -150,7 +150,7 @@ def test_only_successors_get_a_gradient(family):
 @pytest.mark.parametrize("make, n, layers, message", [
     (lambda: bert(), 0, "first", "0 successor blocks: expected 1 to 3"), (lambda: bert(), 4, "first", "4 successor blocks"),
     (lambda: bert(), 9, "first", "9 successor blocks"), (lambda: bert(), -1, "first", "-1 successor blocks"), (lambda: bert(), 1.5, "first", "1.5 successor"),
-    (lambda: bert(1), 1, "first", "1 successor blocks"), (lambda: bert(), 2, "middle", "how='middle'"), (lambda: bert(), 2, [0], "1 layers named"),
+    (lambda: bert(1), 1, "first", "1 successor blocks"), (lambda: bert(), 2, "middle", "choice='middle'"), (lambda: bert(), 2, [0], "1 layers named"),
     (lambda: bert(), 2, [0, 7], "layer 7"), (lambda: bert(), 2, [1, 0], "ascending"),
     (lambda: build("albert"), 2, "first", "AlbertForSequenceClassification, which runs 1 stored block"),
     (lambda: build("xlm"), 2, "first", "XLMForSequenceClassification, whose blocks are spread over 4 lists"),
@@ -447,5 +447,5 @@ def test_recipe_is_repeatable(headless):
 
 @pytest.mark.parametrize("layers, message", [(4, "4 successor blocks"), (0, "0 student layers|0 successor"), ([3, 1], "ascending")])
 def test_recipe_refuses_before_the_teacher_is_tuned(headless, layers, message, monkeypatch):
-    monkeypatch.setattr("distill_nb.recipes.layers.fit", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr("distill_nb.training.run.fit", lambda *a, **k: 1 / 0)
     with pytest.raises(InputError, match=message): distil_theseus(toy(), headless, layers=layers, **QUICK)

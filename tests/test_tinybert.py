@@ -11,7 +11,7 @@ from distill_nb.losses import AttentionMSE, HiddenMSE, SoftTargets
 from distill_nb.words.head import load_masked_lm
 from distill_nb.teachers.load import load_teacher, load_tokenizer
 from distill_nb.recipes.tinybert import (
-    Stage, general_stage, load_stage, longest_text, run_stages, save_stage, tiny_student, tinybert, tinybert_stages)
+    Stage, general_stage, load_stage, longest_text, run_stages, save_stage, tiny_student, distil_tinybert, tinybert_stages)
 import distill_nb.recipes.tinybert as module
 
 QUICK = dict(max_steps=2, eval_strategy="no", disable_tqdm=True)
@@ -25,36 +25,36 @@ def two(): return [Stage("1-inside", AttentionMSE() + HiddenMSE(), QUICK), Stage
 
 @pytest.mark.parametrize("task", [toy, scores, pairs])
 def test_every_kind_of_task(task, headless, tmp_path):
-    done = tinybert(task(), headless, tmp_path/"s", student=SMALL, **QUICK)
+    done = distil_tinybert(task(), headless, tmp_path/"s", student=SMALL, **QUICK)
     assert list(done.report.table().index) == ["teacher", "student"]
     assert sorted(p.name for p in (tmp_path/"s").iterdir()) == ["1-inside", "2-answers", "teacher"]
     assert "LogitMSE" in done.objective if task is scores else "SoftTargets" in done.objective
     assert done.student.config.hidden_size == 8 and done.student.config.num_hidden_layers == 2
 
 def test_a_killed_run_goes_on_at_its_stage(headless, tmp_path, monkeypatch):
-    whole = tinybert(toy(), headless, tmp_path/"a", student=SMALL, stages=two(), **QUICK)
+    whole = distil_tinybert(toy(), headless, tmp_path/"a", student=SMALL, stages=two(), **QUICK)
     ran, fit = [], module.fit
     def dies(*args, **kwargs):
         ran.append(args[5])
         if len(ran) == 2: raise KeyboardInterrupt
         return fit(*args, **kwargs)
     monkeypatch.setattr(module, "fit", dies)
-    with pytest.raises(KeyboardInterrupt): tinybert(toy(), headless, tmp_path/"b", student=SMALL, stages=two(), **QUICK)
+    with pytest.raises(KeyboardInterrupt): distil_tinybert(toy(), headless, tmp_path/"b", student=SMALL, stages=two(), **QUICK)
     assert ran == ["1-inside", "2-answers"] and not (tmp_path/"b"/"2-answers").exists()
-    done = tinybert(toy(), headless, tmp_path/"b", student=SMALL, stages=two(), **QUICK)
+    done = distil_tinybert(toy(), headless, tmp_path/"b", student=SMALL, stages=two(), **QUICK)
     assert ran == ["1-inside", "2-answers", "2-answers"]
     for name, w in done.student.state_dict().items(): torch.testing.assert_close(w, whole.student.state_dict()[name])
 
 def test_other_settings_are_refused(headless, tmp_path):
-    tinybert(toy(), headless, tmp_path, student=SMALL, **QUICK)
+    distil_tinybert(toy(), headless, tmp_path, student=SMALL, **QUICK)
     with pytest.raises(InputError, match="made by other models, texts or settings"):
-        tinybert(toy(), headless, tmp_path, student=SMALL, **QUICK | dict(max_steps=3))
+        distil_tinybert(toy(), headless, tmp_path, student=SMALL, **QUICK | dict(max_steps=3))
 
 def test_what_changes_no_number_finds_the_stage_again(headless, tmp_path):
     for more in (dict(logging_steps=7), dict(per_device_eval_batch_size=3), dict(save_strategy="steps", save_steps=1), {}):
-        tinybert(toy(), headless, tmp_path/"s", student=SMALL, **QUICK | more)
+        distil_tinybert(toy(), headless, tmp_path/"s", student=SMALL, **QUICK | more)
     times = [p.stat().st_mtime_ns for p in (tmp_path/"s").glob("*/model.safetensors")]
-    tinybert(toy(), headless, tmp_path/"s", student=SMALL, **QUICK | dict(logging_steps=3))
+    distil_tinybert(toy(), headless, tmp_path/"s", student=SMALL, **QUICK | dict(logging_steps=3))
     assert times == [p.stat().st_mtime_ns for p in (tmp_path/"s").glob("*/model.safetensors")]
 
 def test_another_term_of_ones_own_is_another_stage(tuned, tok, tmp_path):
@@ -89,15 +89,15 @@ def test_a_note_that_was_cut_off_is_one_sentence(tok, tmp_path, text):
 def test_an_augmenter_may_be_made_late(tuned, tok, tmp_path):
     "Its head costs minutes: what is wrong with the student is told before."
     def never(): raise AssertionError("made too early")
-    with pytest.raises(InputError, match="width 99"): tinybert(toy(), tuned, tmp_path, never, student=SMALL | dict(hidden_size=99), **QUICK)
-    with pytest.raises(AssertionError, match="too early"): tinybert(toy(), tuned, tmp_path, never, student=SMALL, **QUICK)
+    with pytest.raises(InputError, match="width 99"): distil_tinybert(toy(), tuned, tmp_path, never, student=SMALL | dict(hidden_size=99), **QUICK)
+    with pytest.raises(AssertionError, match="too early"): distil_tinybert(toy(), tuned, tmp_path, never, student=SMALL, **QUICK)
 
 PAIR = """
 import os, sys, torch
 sys.path.insert(0, sys.argv[2])
-from test_tinybert import QUICK, SMALL, toy
+from test_tinybert import QUICK, SMALL, distil_tinybert, toy
 for again in (0, 1):
-    done = tinybert(toy(), sys.argv[3], sys.argv[1], student=SMALL, use_cpu=True, bf16=False, ddp_backend="gloo", **QUICK)
+    done = distil_tinybert(toy(), sys.argv[3], sys.argv[1], student=SMALL, use_cpu=True, bf16=False, ddp_backend="gloo", **QUICK)
 print("SUM", sum(w.double().sum().item() for w in done.student.state_dict().values()), flush=True)
 torch.distributed.barrier()
 os._exit(0)
@@ -130,7 +130,7 @@ def test_augmented_texts_are_learnt_from(tuned, tok, tmp_path, monkeypatch):
     seen, stages = [], module.run_stages
     monkeypatch.setattr(module, "run_stages", lambda s, t, rows, *a, **k: (seen.append(len(rows["train"])), stages(s, t, rows, *a, **k))[1])
     augmenter = Augmenter(BertForMaskedLM(config).eval(), tok, n=3)
-    done = tinybert(toy(), tuned, tmp_path, augmenter, student=SMALL, **QUICK)
+    done = distil_tinybert(toy(), tuned, tmp_path, augmenter, student=SMALL, **QUICK)
     assert seen[0] > len(done.task["train"])
 
 @pytest.mark.parametrize("name, epochs", [("CoLA", 50), ("mnli", 10), ("QQP", 10), ("SST-2", 20), ("mine", 20)])
@@ -148,7 +148,7 @@ def test_students_that_are_refused(tuned, student, message):
     with pytest.raises(InputError, match=message): tiny_student(load_teacher(tuned, toy()), **SMALL | student)
 
 def test_impossible_sizes_leave_nothing_behind(headless, tmp_path):
-    with pytest.raises(InputError, match="width 99"): tinybert(toy(), headless, tmp_path/"s", student=SMALL | dict(hidden_size=99))
+    with pytest.raises(InputError, match="width 99"): distil_tinybert(toy(), headless, tmp_path/"s", student=SMALL | dict(hidden_size=99))
     assert not (tmp_path/"s").exists()
 
 def test_random_start_has_the_same_shape(tuned):
@@ -163,7 +163,7 @@ def test_from_the_shell(tuned, tmp_path, capsys):
     assert main([str(w) for w in words]) == 0
     assert (tmp_path/"s"/"model.safetensors").is_file() and (tmp_path/"s-stages"/"2-answers"/"stage.json").is_file()
     assert main([str(w) for w in [*words, "--recipe", "magic"]]) == 2 and "--recipe magic" in capsys.readouterr().err
-    for extra in (["--temperature", "4"], ["--how", "last"], ["--baseline"]):  # nothing that is asked for is ignored
+    for extra in (["--temperature", "4"], ["--choice", "last"], ["--baseline"]):  # nothing that is asked for is ignored
         with pytest.raises(SystemExit): main([str(w) for w in [*words[:8], tmp_path/"z", "--recipe", "tinybert", *extra]])
         assert f"unrecognized arguments: {' '.join(extra)}" in capsys.readouterr().err
 
@@ -197,7 +197,7 @@ def test_augment_from_the_shell(tuned, tmp_path, capsys):
 
 def test_general_distillation_is_a_stage_of_its_own(headless, tmp_path):
     texts = [f"{w} book {i}" for i in range(9) for w in ("dull", "fine")]
-    done = tinybert(toy(), headless, tmp_path, texts=texts, student=SMALL, **QUICK)
+    done = distil_tinybert(toy(), headless, tmp_path, texts=texts, student=SMALL, **QUICK)
     assert {p.name for p in tmp_path.iterdir()} >= {"0-general", "1-inside", "2-answers", "teacher"}
     assert done.objective.count("AttentionMSE") == 2 and (tmp_path/"0-general"/"stage.json").is_file()
 

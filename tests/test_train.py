@@ -20,7 +20,7 @@ from distill_nb.losses import (
     AttentionKL, AttentionMSE, ClsMSE, CosineHidden, HardTargets, HiddenMSE, LogitMSE, Relations, SoftTargets)
 from distill_nb.students.copied import init_student
 from distill_nb.training.saving import save_student
-from distill_nb.recipes.layers import fit
+from distill_nb.training.run import fit
 from families import EXTRA, build
 from distill_nb.training.distiller import Distiller, moved, place
 from distill_nb.training.checks import check_pair

@@ -1,4 +1,4 @@
-"Sweeps behind nbs/words/02_chunks.ipynb: the chunked losses against the plain ones, over chunks, dtypes, families and recordings."
+"Sweeps behind nbs/words/01_chunks.ipynb: the chunked losses against the plain ones, over chunks, dtypes, families and recordings."
 import json, subprocess, sys
 from functools import partial
 from pathlib import Path

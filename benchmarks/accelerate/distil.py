@@ -8,7 +8,7 @@ import datasets
 from distill_nb.data.tasks import load_task, tokenize
 from distill_nb.kit.files import output_folder
 from distill_nb.losses import HardTargets, SoftTargets
-from distill_nb.recipes.layers import fit
+from distill_nb.training.run import fit
 from distill_nb.students.copied import init_student
 from distill_nb.teachers.load import load_teacher, load_tokenizer, match_labels
 

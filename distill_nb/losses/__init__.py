@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['AttentionKL', 'AttentionMSE', 'ClsMSE', 'CosineHidden', 'HardTargets', 'HiddenMSE', 'LayerMap', 'LogitMSE',
            'Objective', 'Relations', 'SoftTargets', 'Term', 'as_objective', 'attention_kl', 'attention_mse', 'cls_mse',
-           'cosine_distance', 'count', 'depth', 'hidden_mse', 'kl_divergence', 'known_labels', 'logit_gradient',
-           'logit_mse', 'relation_kl', 'soft_cross_entropy']
+           'cosine_distance', 'count', 'hidden_mse', 'kl_divergence', 'known_labels', 'logit_gradient', 'logit_mse',
+           'relation_kl', 'soft_cross_entropy']
 
 # %% ../../nbs/losses/index.ipynb #e81e31fc
 from .attention import (
@@ -18,12 +18,11 @@ from .logits import (
     LogitMSE, SoftTargets, kl_divergence, logit_gradient, logit_mse, soft_cross_entropy)
 from .objective import (
     HardTargets, Objective, Term, as_objective, count, known_labels)
-from ..kit.models import depth
 
 # %% ../../nbs/losses/index.ipynb #f0000c6f
 _all_ = ["AttentionKL", "AttentionMSE", "ClsMSE", "CosineHidden", "HardTargets",
          "HiddenMSE", "LayerMap", "LogitMSE", "Objective", "Relations", "SoftTargets",
          "Term", "as_objective", "attention_kl", "attention_mse", "cls_mse",
-         "cosine_distance", "count", "depth", "hidden_mse", "kl_divergence",
+         "cosine_distance", "count", "hidden_mse", "kl_divergence",
          "known_labels", "logit_gradient", "logit_mse", "relation_kl",
          "soft_cross_entropy"]

@@ -12,18 +12,18 @@ from ..inside.capture import Outputs
 from ..data.tasks import Task
 from ..kit.errors import expect
 from ..losses import HardTargets, LogitMSE, SoftTargets, as_objective
-from .layers import Distilled, set_up
+from .base import Distilled, set_up
 
 # %% ../../nbs/recipes/03_bilstm.ipynb #a191ec30
 def answer_terms(
-    how="mse", # 'mse' of the logits (Tang et al. 2019), or 'kl' of the softened answers
+    loss="mse", # 'mse' of the logits (Tang et al. 2019), or 'kl' of the softened answers
     T=2., # temperature, for 'kl'
     labels=0., # weight of the labels, where a text has one
 ):
     "The objective of a student that is compared by its answers."
     ways = dict(mse=LogitMSE(), kl=SoftTargets(T=T))
-    expect(how in ways, f"how={how!r}", f"one of {', '.join(ways)}")
-    return ways[how] + labels * HardTargets() if labels else ways[how]
+    expect(loss in ways, f"loss={loss!r}", f"one of {', '.join(ways)}")
+    return ways[loss] + labels * HardTargets() if labels else ways[loss]
 
 # %% ../../nbs/recipes/03_bilstm.ipynb #37985628
 def check_terms(objective, n_outputs:int):

@@ -14,7 +14,7 @@ from ..data.tasks import Task, UNLABELLED, load_task
 from ..kit.errors import expect
 from ..measure.scores import class_metrics
 from ..losses import SoftTargets
-from .layers import distil_task
+from .layers import distil_layers
 from ..kit.figures import figure, palette
 from ..kit.files import output_folder
 
@@ -40,7 +40,7 @@ def bag_of_words(task:Task) -> dict:
     return class_metrics(model.predict(words.transform(test.text)), test.label.values)
 
 # %% ../../nbs/recipes/07_demo.ipynb #7c26ecb5
-BUDGET = dict(labelled=4000, total=10000, layers=3, how="first", max_length=32,
+BUDGET = dict(labelled=4000, total=10000, layers=3, choice="first", max_length=32,
               max_steps=625, teacher_settings=dict(num_train_epochs=2, max_steps=-1))
 SETTINGS = dict(per_device_train_batch_size=16, learning_rate=1e-4, logging_steps=25,
                 eval_strategy="no", freeze=True)
@@ -53,7 +53,7 @@ def demo(
     overwrite=False,
     **budget, # other values for `BUDGET` and `SETTINGS`
 ):
-    "Fine-tune, distil and compare on `bshift`; returns what `distil_task` made."
+    "Fine-tune, distil and compare on `bshift`; returns what `distil_layers` made."
     b = {**BUDGET, **SETTINGS, **budget}
     with output_folder(out, overwrite): # tried before the training
         say("Reading the docstrings of the installed packages (once, then cached) ...")
@@ -62,7 +62,7 @@ def demo(
         say(f"bshift: {total} texts, {labelled} of them with a label, "
             f"{len(task['test'])} to test. "
             "One teacher and two students will be trained.")
-        got = distil_task(task, teacher, objective=SoftTargets(T=2), seed=seed, **b)
+        got = distil_layers(task, teacher, objective=SoftTargets(T=2), seed=seed, **b)
         got.report.rows.insert(0, dict(model="bag of words", **bag_of_words(task)))
         got.report.note += (f"; {labelled} labels, {total} texts, "
                             f"{b['max_steps']} steps of each student")

@@ -19,13 +19,14 @@ from ..data.corpus import count_tokens, hold_out, read_corpus, sequences
 from ..words.hiding import HideWords, rare_weights, word_batches
 from ..students.distilbert import to_distilbert
 from ..kit.errors import expect
-from ..measure.scores import Report
+from ..measure.report import Report
 from ..kit.files import once, working_folder
 from ..losses import (CosineHidden, HardTargets, SoftTargets,
                                as_objective)
 from ..words.head import (WordDistiller, check_head, load_masked_lm,
                                   ready_masked_lm, word_scores, word_term)
-from ..students.copied import init_student, pick_layers
+from ..students.copied import init_student
+from ..students.layers import pick_layers
 from ..teachers.load import DEFAULT_TEACHER, load_tokenizer
 from ..kit.models import check_tokenizer_fits
 from ..training.saving import check_note, run_note, save_result, write_note
@@ -58,7 +59,7 @@ def word_teacher(source, texts:list, steps:int=400, seed:int=0)->tuple:
     check_head(model)
     return model, load_tokenizer(source)
 
-def word_student(teacher, tokenizer, layers=None, how="spread", kind="same"):
+def word_student(teacher, tokenizer, layers=None, choice="spread", kind="same"):
     """A student of the teacher's layers: how many (None: half) or which.
 
     `kind` is 'same', the teacher's class; 'distilbert'; or a folder or Hub name of a
@@ -71,7 +72,7 @@ def word_student(teacher, tokenizer, layers=None, how="spread", kind="same"):
         return student
     n = n_blocks(teacher)
     m = (n + 1) // 2 if layers is None else layers
-    if isinstance(m, int): m = pick_layers(n, m, how)
+    if isinstance(m, int): m = pick_layers(n, m, choice)
     return (to_distilbert if kind == "distilbert" else init_student)(teacher, m)
 
 # %% ../../nbs/recipes/05_distilbert.ipynb #8d70944f
@@ -240,7 +241,7 @@ def distil_words(
     folder=None, # for checkpoints; a run that was cut off goes on
     held_out=.02, # share of the texts that are measured on
     text=None, # settings of `word_data`: max_length, packed, choose
-    student=None, # settings of `word_student`: how, kind
+    student=None, # settings of `word_student`: choice, kind
     triple=None, # settings of `triple_loss`: T, only_masked
     **settings, # `seed` and TrainingArguments, over `PAPER`
 )->DistilledWords:

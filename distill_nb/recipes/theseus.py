@@ -10,7 +10,8 @@ import time
 import pandas as pd
 from ..data.tasks import Task
 from ..students.layers import choose_layers, some_batches
-from .layers import Distilled, fit, freeze_embeddings, set_up
+from .base import Distilled, set_up
+from ..training.run import fit, freeze_embeddings
 from ..students.copied import init_student
 from ..students.slots import LinearSchedule, Replacing, successor, theseus
 
@@ -37,7 +38,7 @@ def distil_theseus(
     task:Task,
     teacher=None, # folder or Hub name; None: the default teacher
     layers=3, # how many successors, or the blocks that they start as
-    how="first", # which, where `layers` is a number; see `choose_layers`
+    choice="first", # which, where `layers` is a number; see `choose_layers`
     schedule=None, # of the replacing rate; None: linear from .3 to 1
     frozen=True, # while replacing, train the successors alone?
     baseline=True, # also fine-tune the same layers directly?
@@ -50,8 +51,8 @@ def distil_theseus(
     "Fine-tune the teacher if need be, replace its blocks, post-train what is left."
     at = set_up(task, teacher, max_length, settings.get("seed", 0))
     big, schedule = at.teacher, schedule or LinearSchedule()
-    texts = some_batches(at.rows["train"], at.tokenizer) if how == "measured" else ()
-    keep = choose_layers(big, layers, how, texts)
+    texts = some_batches(at.rows["train"], at.tokenizer) if choice == "measured" else ()
+    keep = choose_layers(big, layers, choice, texts)
     theseus(big, len(keep), keep) # what cannot be replaced is refused here, not later
     at.report.note = f"seed {settings.get('seed', 0)}, layers {keep}, {schedule}"
     plan = dict(freeze=freeze, **settings)

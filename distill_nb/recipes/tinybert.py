@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EPOCHS', 'NOTE', 'Stage', 'longest_text', 'tinybert_stages', 'load_stage', 'save_stage', 'stage_note', 'run_stages',
-           'general_stage', 'tiny_student', 'tinybert']
+           'general_stage', 'tiny_student', 'distil_tinybert']
 
 # %% ../../nbs/recipes/02_tinybert.ipynb #aabf1592
 import copy
@@ -22,7 +22,8 @@ from ..losses.layermap import LayerMap
 from ..losses import (AttentionMSE, HardTargets, HiddenMSE, LogitMSE,
                                SoftTargets, as_objective)
 from ..students.narrow import NARROW, narrow_config, narrow_student, widths
-from .layers import Distilled, fit, set_up
+from .base import Distilled, set_up
+from ..training.run import fit
 from ..training.saving import check_note, run_note, save_student, write_note
 from ..teachers.load import load_pretrained
 from ..training.settings import training_args
@@ -125,11 +126,11 @@ def tiny_student(teacher, n_layers=4, hidden_size=312, intermediate_size=1200,
     expect(start in ways, f"start={start!r}", f"one of {', '.join(ways)}")
     layers = list(LayerMap(n_blocks(teacher), n_layers).blocks.values())
     sizes = hidden_size, widths(teacher.config)[1], intermediate_size
-    if start != "random": return narrow_student(teacher, layers, *sizes, how=start)
+    if start != "random": return narrow_student(teacher, layers, *sizes, start=start)
     return type(teacher)(narrow_config(teacher, layers, *sizes)).to(teacher.device)
 
 # %% ../../nbs/recipes/02_tinybert.ipynb #7ad385fe
-def tinybert(
+def distil_tinybert(
     task:Task,
     teacher=None, # folder or Hub name; None: the default teacher
     out="tinybert", # a folder for each stage goes here

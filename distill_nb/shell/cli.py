@@ -83,7 +83,8 @@ def task_of(o, model):
 
 def run_evaluate(o):
     "`distill_nb evaluate`."
-    from distill_nb.measure.scores import Report, as_json, evaluate, pick_split
+    from distill_nb.measure.scores import evaluate, pick_split
+    from distill_nb.measure.report import Report, as_json
     from distill_nb.teachers.load import load_teacher, load_tokenizer
     quiet_libraries()
     model, tokenizer = load_teacher(o.model), load_tokenizer(o.model)

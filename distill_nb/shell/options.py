@@ -85,7 +85,7 @@ NEW_TEXTS = dict(
 # %% ../../nbs/shell/00_options.ipynb #5be11008
 DEPTH = dict(
     layers=(3, "how many of the teacher's layers the student keeps, or which: 0,2,5"),
-    how=("first", "which, where --layers is a number: first, last, even, spread or"
+    choice=("first", "which, where --layers is a number: first, last, even, spread or"
          " measured (on your texts)", ("first", "last", "even", "spread", "measured")))
 BASELINE = dict(
     baseline=(False, "also train the same student without the teacher"))
@@ -170,9 +170,9 @@ def common(o):
 # %% ../../nbs/shell/00_options.ipynb #19d2738d
 def by_layers(o):
     "A student of some of the teacher's layers."
-    from distill_nb.recipes.layers import default_objective, distil_task
+    from distill_nb.recipes.layers import default_objective, distil_layers
     task = shown_task(o)
-    return distil_task(task, o.teacher, o.layers, o.how,
+    return distil_layers(task, o.teacher, o.layers, o.choice,
                        default_objective(task, o.temperature), o.baseline,
                        o.max_length, **common(o))
 
@@ -193,13 +193,14 @@ def make_augmenter(o, task, max_length):
 def by_stages(o):
     "A narrow student in TinyBERT's two stages, each kept in a folder beside --out."
     from distill_nb.data.corpus import read_corpus
-    from distill_nb.recipes.tinybert import longest_text, tinybert, tinybert_stages
+    from distill_nb.recipes.tinybert import (
+        distil_tinybert, longest_text, tinybert_stages)
     expect(isinstance(o.layers, int), f"--layers {o.layers}", "a number for tinybert")
     task = shown_task(o)
     stages, length = tinybert_stages(task), o.max_length or longest_text(task)
     for stage, n in zip(stages, (o.inside_epochs, o.answers_epochs)):
         if n: stage.settings["num_train_epochs"] = n
-    return tinybert(
+    return distil_tinybert(
         task, o.teacher, beside(o.out, "stages"),
         (lambda: make_augmenter(o, task, length)) if o.augment else None, o.labels,
         stages, read_corpus(o.corpus)["text"] if o.corpus else None, length,
@@ -223,7 +224,7 @@ def by_replacing(o):
     from distill_nb.recipes.theseus import distil_theseus
     schedule = (ConstantSchedule if o.constant else LinearSchedule)(o.rate)
     return distil_theseus(
-        shown_task(o), o.teacher, o.layers, o.how, schedule, not o.unfrozen, o.baseline,
+        shown_task(o), o.teacher, o.layers, o.choice, schedule, not o.unfrozen, o.baseline,
         o.max_length, post_settings=dict(num_train_epochs=o.post_epochs or o.epochs),
         **common(o))
 

@@ -10,7 +10,8 @@ import re
 import transformers
 from transformers import DistilBertConfig
 from ..kit.errors import expect
-from .copied import check_encoder, check_layers, trained_dtype
+from .copied import check_encoder, trained_dtype
+from .layers import check_layers
 from ..inside.blocks import n_blocks
 
 # %% ../../nbs/students/05_distilbert.ipynb #f00e8455

@@ -12,8 +12,9 @@ from numbers import Integral
 import torch
 from torch import nn
 from ..kit.errors import expect
-from .copied import (check_encoder, check_layers, source_name,
-                                student_config, trained_dtype)
+from .copied import (
+    check_encoder, source_name, student_config, trained_dtype)
+from .layers import check_layers
 from ..inside.blocks import block_lists, block_of, n_blocks
 
 # %% ../../nbs/students/04_narrow.ipynb #d57f6cf3
@@ -146,7 +147,7 @@ def by_svd(teacher, s, block_weights):
     "Principal directions of the embeddings; the products inside heads, truncated."
     t, table = widths(teacher.config), teacher.get_input_embeddings().weight
     expect(table.shape[1] == t[0], f"embeddings {table.shape[1]} wide",
-           f"the model's width, {t[0]}", "Take how='slice' or 'heads'")
+           f"the model's width, {t[0]}", "Take start='slice' or 'heads'")
     maps = by_slice(teacher, s, None) | dict(d=principal(table, s[0]))
     if block_weights is None: return maps
     (down, up), (heads, sizes) = maps["d"], _heads(t, s)
@@ -159,11 +160,11 @@ def by_svd(teacher, s, block_weights):
 
 NARROW = dict(slice=by_slice, heads=by_heads, svd=by_svd)
 
-def said(kinds:list, how:str)->str:
+def said(kinds:list, start:str)->str:
     "What became of a tensor with axes of these kinds, in words."
-    if {*"qkvo"} & {*kinds} and how != "slice":
-        return "heads averaged" if how == "heads" else "SVD"
-    return "PCA" if how == "svd" and "d" in kinds else "sliced"
+    if {*"qkvo"} & {*kinds} and start != "slice":
+        return "heads averaged" if start == "heads" else "SVD"
+    return "PCA" if start == "svd" and "d" in kinds else "sliced"
 
 # %% ../../nbs/students/04_narrow.ipynb #800ba4b5
 def shrink(tensor, kinds:list, maps:dict, table=False, norm=False):
@@ -180,13 +181,13 @@ def narrow_student(
     teacher, # a Hugging Face encoder with blocks like BERT's
     layers, # indices of the blocks to keep
     hidden_size:int=312, num_attention_heads:int=12, intermediate_size:int=1200,
-    how:str="slice", # or 'heads': averaged, 'svd': principal parts
+    start:str="slice", # or 'heads': averaged, 'svd': principal parts
 ):
-    """A narrower student that starts from its teacher's weights; tensors by `how`.
+    """A narrower student that starts from its teacher's weights; tensors by `start`.
 
     `transfer_report` says what became of each. Raises `InputError` for a student
     that is wider, or a family whose attention is not four square matrices."""
-    expect(how in NARROW, f"how={how!r}", f"one of {', '.join(NARROW)}")
+    expect(start in NARROW, f"start={start!r}", f"one of {', '.join(NARROW)}")
     check_encoder(teacher)
     config = narrow_config(teacher, layers, hidden_size, num_attention_heads,
                            intermediate_size)
@@ -194,7 +195,7 @@ def narrow_student(
     student.to(trained_dtype(teacher))
     sources = {n: source_name(n, block_lists(teacher), layers)
                for n in student.state_dict()}
-    weights, notes = _shrunk(teacher, sources, widths(config), how)
+    weights, notes = _shrunk(teacher, sources, widths(config), start)
     odd = [n for n, w in student.state_dict().items() if w.shape != weights[n].shape]
     expect(not odd, f"{odd[:1]} with another number of heads", "the teacher's number",
            "This family has a table with one entry per head")
@@ -204,7 +205,7 @@ def narrow_student(
     return student.to(teacher.device).train(teacher.training)
 
 # %% ../../nbs/students/04_narrow.ipynb #e8fa5c27
-def _maps(teacher, parts, s, how):
+def _maps(teacher, parts, s, start):
     "Block -> the maps of its axes; None: those outside of blocks."
     by_block = {}
     for name, (block, part) in parts.items():
@@ -212,14 +213,14 @@ def _maps(teacher, parts, s, how):
         bias = m.weight.new_zeros(len(m.weight)) if m.bias is None else m.bias
         by_block.setdefault(block, {})[part] = [
             w.detach().cpu().double() for w in (m.weight, bias)]
-    plain = NARROW[how](teacher, s, None)
-    own = {b: NARROW[how](teacher, s, w) for b, w in by_block.items()}
+    plain = NARROW[start](teacher, s, None)
+    own = {b: NARROW[start](teacher, s, w) for b, w in by_block.items()}
     return {None: plain, **own}
 
-def _shrunk(teacher, sources, s, how):
+def _shrunk(teacher, sources, s, start):
     "Student tensor name -> its weights, and -> (teacher's name, what was done)."
     parts, lists = attention_parts(teacher), block_lists(teacher)
-    maps, weights, notes = _maps(teacher, parts, s, how), {}, {}
+    maps, weights, notes = _maps(teacher, parts, s, start), {}, {}
     state = teacher.state_dict()
     for name, source in sources.items():
         owner, t = source.rpartition(".")[0], state[source]
@@ -228,5 +229,5 @@ def _shrunk(teacher, sources, s, how):
         norm = source.endswith("weight") and t.dim() == 1 and kinds == ["d"]
         new = shrink(t, kinds, maps[block], isinstance(module, nn.Embedding), norm)
         weights[name] = new
-        if any(kinds): notes[name] = source, said(kinds, how)
+        if any(kinds): notes[name] = source, said(kinds, start)
     return weights, notes

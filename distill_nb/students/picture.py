@@ -9,7 +9,7 @@ __all__ = ['STEP', 'WIDE', 'GAP', 'BOX', 'HEAD', 'column', 'short', 'Beside', 'b
 from dataclasses import dataclass
 from fastcore.basics import patch
 from torch import nn
-from .copied import check_layers
+from .layers import check_layers
 from ..kit.figures import palette
 from .transfer import block_sources
 from ..inside.blocks import (

@@ -19,7 +19,8 @@ from transformers import TrainerCallback
 from ..kit.errors import expect
 from ..kit.models import evaluating
 from ..losses.layermap import LayerMap
-from .copied import check_encoder, init_student, pick_layers
+from .copied import check_encoder, init_student
+from .layers import pick_layers
 from ..kit.figures import figure, palette
 from ..inside.blocks import block_lists, encoder_blocks, n_blocks
 

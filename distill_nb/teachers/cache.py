@@ -26,9 +26,9 @@ from tqdm.auto import tqdm
 from ..inside.capture import Outputs, encoder_of, trace, unwrap
 from ..kit.errors import InputError, expect
 from ..measure.scores import batches_by_length
-from ..kit.models import evaluating
+from ..kit.models import evaluating, depth
 from ..kit.files import atomic_file, in_turn, sync, writing
-from ..losses import SoftTargets, as_objective, depth
+from ..losses import SoftTargets, as_objective
 from ..losses.objective import check_flag, check_number
 from .load import head_names
 
