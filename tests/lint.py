@@ -2,7 +2,7 @@
 
 Rules end up in `PAGE_RULES` (one page at a time) and `PROJECT_RULES` (numbers over all pages).
 """
-import ast, json, re, statistics
+import ast, builtins, json, re, statistics
 from functools import cached_property
 from pathlib import Path
 import yaml
@@ -220,11 +220,12 @@ def clean_outputs(page):
             if (lines := len(plain.splitlines())) > 40: yield cell.says(f"{lines} lines of output, at most 40")
 
 def alt_texts(page):
-    "Every picture says in words what it shows."
+    "Every picture has a caption that names its question, and says in words what it shows."
     for cell in page.code:
-        if cell.hidden or {"fig-alt", "fig-cap"} & cell.flags.keys(): continue
         kinds = [k for o in cell.outputs for k in o.get("data", {}) if k.startswith("image/")]
-        if kinds: yield cell.says(f"{kinds[0]} without '#| fig-alt:' or '#| fig-cap:'", (cell.lines or [""])[-1])
+        missing = [option for option in ("fig-cap", "fig-alt") if option not in cell.flags]
+        if kinds and missing and not cell.hidden:
+            yield cell.says(f"{kinds[0]} without {' and '.join(f'#| {o}:' for o in missing)}", (cell.lines or [""])[-1])
     for cell in page.prose:
         if found := re.search(r"!\[\s*\]\([^)]*\)", cell.source):
             yield cell.says("an image without alt text", found[0])
@@ -257,6 +258,30 @@ def yaml_faults(options):
         elif isinstance(read[key], str) and raw[0] not in "\"'" and read[key] != raw:
             faults.append((f"YAML reads {read[key]!r}; put the value into quotes", line))
     return faults
+
+def bound(tree):
+    "Names that code binds, at any depth."
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load): yield node.id
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)): yield node.name
+        elif isinstance(node, ast.arg): yield node.arg
+        elif isinstance(node, ast.ExceptHandler) and node.name: yield node.name
+        elif isinstance(node, (ast.Import, ast.ImportFrom)): yield from ((a.asname or a.name).split(".")[0] for a in node.names)
+
+def used(tree, later=False):
+    "Names that code reads: when it runs, or with `later` those in the functions that it defines."
+    functions = [n for n in ast.walk(tree) if isinstance(n, (ast.FunctionDef, ast.Lambda))]
+    inside = {id(n) for f in functions for part in (f.body if isinstance(f.body, list) else [f.body]) for n in ast.walk(part)}
+    return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load) and (id(n) in inside) == later}
+
+def visible_names(page):
+    "A page that is copied cell by cell runs: what a visible cell uses comes from it or from a visible cell."
+    known, seen = {*dir(builtins), "__file__", "get_ipython"}, [c for c in page.code if not (c.hidden or c.footer)]
+    whole = known.union(*(bound(c.tree) for c in seen))
+    for cell in seen:
+        known |= {*bound(cell.tree)}
+        missing = sorted((used(cell.tree) - known) | (used(cell.tree, later=True) - whole))
+        if missing: yield cell.says(f"uses {', '.join(missing)}, which no visible cell above makes")
 
 # Rules for the project
 
@@ -308,5 +333,5 @@ def prose_amount(page):
 
 PAGE_RULES = [valid_notebook, unique_ids, title_cell, library_order, lonely_headings, full_sections,
               separate_imports, no_prints, line_widths, small_cells, small_functions, stored_outputs,
-              clean_outputs, alt_texts, yaml_options, prose_amount]
+              clean_outputs, alt_texts, yaml_options, visible_names, prose_amount]
 PROJECT_RULES = [function_sizes, shown_working, enough_checks, few_hidden]

@@ -16,7 +16,7 @@ from .base import Distilled, set_up
 
 # %% ../../nbs/recipes/03_bilstm.ipynb #a191ec30
 def answer_terms(
-    loss="mse", # 'mse' of the logits (Tang et al. 2019), or 'kl' of the softened answers
+    loss="mse", # of the logits (Tang et al. 2019), or 'kl' of the softened answers
     T=2., # temperature, for 'kl'
     labels=0., # weight of the labels, where a text has one
 ):

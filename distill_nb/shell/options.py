@@ -224,7 +224,8 @@ def by_replacing(o):
     from distill_nb.recipes.theseus import distil_theseus
     schedule = (ConstantSchedule if o.constant else LinearSchedule)(o.rate)
     return distil_theseus(
-        shown_task(o), o.teacher, o.layers, o.choice, schedule, not o.unfrozen, o.baseline,
+        shown_task(o), o.teacher, o.layers, o.choice, schedule, not o.unfrozen,
+        o.baseline,
         o.max_length, post_settings=dict(num_train_epochs=o.post_epochs or o.epochs),
         **common(o))
 

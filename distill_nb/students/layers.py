@@ -58,7 +58,8 @@ def pick_layers(
         layers = check_layers(n_teacher, choice)
         expect(len(layers) == n_student, f"{len(layers)} layers named", f"{n_student}")
         return layers
-    expect(choice in CHOICES, f"choice={choice!r}", f"one of {', '.join(CHOICES)}, or a list of indices")
+    expect(choice in CHOICES, f"choice={choice!r}",
+           f"one of {', '.join(CHOICES)}, or a list of indices")
     whole = isinstance(n_student, Integral) and 1 <= n_student <= n_teacher
     expect(whole, f"{n_student} student layers", f"1 to the teacher's {n_teacher}")
     return CHOICES[choice](n_teacher, n_student)
