@@ -9,6 +9,7 @@ from pathlib import Path
 import datasets, torch
 from transformers import BertConfig, BertForMaskedLM, BertTokenizer
 import budget
+from distill_nb.kit.models import note
 from distill_nb.words.augmenter import Augmenter, draw, may_go, split_words
 from distill_nb.data.tasks import load_task
 from distill_nb.measure.report import machine
@@ -46,7 +47,7 @@ def chinese(o):
     texts, tok = [line.split("\t")[0] for line in lines], BertTokenizer.from_pretrained(o.chinese_vocab)
     config = BertConfig(vocab_size=len(tok), hidden_size=192, num_hidden_layers=3, num_attention_heads=3, intermediate_size=768)
     lm = BertForMaskedLM(config)
-    lm.knows_words = False
+    note(lm, knows_words=False)
     fitted = fit_head(lm, tok, texts, max_steps=o.steps, per_device_train_batch_size=32, learning_rate=1e-3)
     augmenter, rows = Augmenter(lm, tok, n=o.new, bf16=fast_bf16()), []
     for text in [t for t in texts if 12 <= len(t) <= 24][:3]:

@@ -6,6 +6,8 @@ import pandas as pd
 import pytest, torch
 from safetensors.torch import load_file
 from transformers import (AutoConfig, AutoModelForMaskedLM, BertConfig, BertForMaskedLM, BertTokenizer, RobertaTokenizer)
+from distill_nb.words.head import knows_words, check_head, fit_head, load_masked_lm, masked_logits, perplexity
+from distill_nb.kit.models import note
 from distill_nb.words import augmenter as module
 from distill_nb.words.augmenter import (
     Augmenter, augment, check_table, save_table, draw, match_case, may_go, new_texts, split_words, stretches,
@@ -13,7 +15,6 @@ from distill_nb.words.augmenter import (
 from distill_nb.data.tasks import load_task, make_task, tokenize
 from distill_nb.kit.errors import InputError
 from distill_nb.data.tables import read_table
-from distill_nb.words.head import check_head, fit_head, load_masked_lm, masked_logits, perplexity
 from distill_nb.data.vectors import WordVectors, embedding_vectors, piece_means, read_vectors, token_words
 from families import EXTRA, V, build
 
@@ -372,11 +373,11 @@ def test_fitting_lowers_perplexity_and_can_leave_the_encoder(lm, tok):
     texts = [f"the {a} {b} !" for a in ("good", "bad", "fine", "dull") for b in ("film", "book", "cat", "dog")] * 8
     for freeze in (True, False):
         model = copy.deepcopy(lm)
-        model.knows_words = False
+        note(model, knows_words=False)
         before = copy.deepcopy(model.bert.state_dict())
         fitted = fit_head(model, tok, texts, freeze=freeze, max_steps=30, per_device_train_batch_size=16, learning_rate=3e-3,
                           disable_tqdm=True, use_cpu=True)
-        assert fitted.after < .7 * fitted.before and fitted.steps == 30 and model.knows_words and not model.training
+        assert fitted.after < .7 * fitted.before and fitted.steps == 30 and knows_words(model) and not model.training
         same = all(torch.equal(t, before[n]) for n, t in model.bert.state_dict().items())
         assert same == freeze and all(p.requires_grad for p in model.parameters())
         assert model.get_output_embeddings().weight is model.get_input_embeddings().weight

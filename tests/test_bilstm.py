@@ -7,6 +7,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertTokenizer, EarlyStoppingCallback, PreTrainedTokenizerFast, RobertaTokenizer
 from conftest import WORDS, bert as small_bert
+from distill_nb.teachers.load import knows_task, load_teacher, load_tokenizer
 from distill_nb.students.bilstm import (
     BiLstmConfig, BiLstmForSequenceClassification, BothWays, config_for, ends, from_teacher, lstm_student, principal,
     sides, to_onnx)
@@ -18,7 +19,6 @@ from distill_nb.measure.report import Report, latency
 from distill_nb.losses import CosineHidden, HardTargets, LogitMSE, SoftTargets
 from distill_nb.training.run import fit
 from distill_nb.recipes.base import score
-from distill_nb.teachers.load import load_teacher, load_tokenizer
 from distill_nb.training.saving import save_student
 from distill_nb.training.distiller import Distiller
 from distill_nb.training.settings import training_args
@@ -346,10 +346,11 @@ print(model.eval()(**tok("good film", return_tensors="pt")).logits.tolist())
 print(pipeline("text-classification", model=folder)("good film")[0]["label"])"""
 
 OURS = """import sys
+from distill_nb.teachers.load import knows_task, load_teacher, load_tokenizer
 folder = sys.argv[1]
 model, tok = load_teacher(folder), load_tokenizer(folder)
 print(model.eval()(**tok("good film", return_tensors="pt")).logits.tolist())
-print(model.config.id2label[1 - model.knows_task])"""
+print(model.config.id2label[1 - knows_task(model)])"""
 
 def fresh(code, *args): return subprocess.run([sys.executable, "-W", "ignore", "-c", code, *map(str, args)], capture_output=True, text=True)
 
@@ -384,7 +385,7 @@ def test_the_command_line_evaluates_it_in_a_fresh_process(tok, tmp_path):
 def test_a_bilstm_can_be_the_teacher(tok, tmp_path):
     names = dict(id2label={0: "bad", 1: "good"}, label2id={"bad": 0, "good": 1})
     folder = save_student(lstm_student(bert(layers=1, **names), tok, **SMALL), tok, tmp_path/"first")
-    assert load_teacher(folder, reviews()).knows_task
+    assert knows_task(load_teacher(folder, reviews()))
     done = distil_bilstm(reviews(), folder, baseline=False, student=dict(SMALL, embedding_size=4), max_steps=2, **QUICK)
     assert score(done.student, tokenize(done.task, tok, 16), tok)
 

@@ -156,6 +156,7 @@ import os, resource, sys
 sys.path[:0] = [{str(HERE)!r}]
 from conftest import bert, make_tokenizer
 from datasets import Dataset
+from distill_nb.teachers import cache
 tok = make_tokenizer()
 data = Dataset.from_dict(dict(tok(["good film", "dull book"] * 20)))
 asked = []; plain = cache.ask

@@ -216,6 +216,7 @@ def test_what_was_made_and_stays_empty_goes_again(tmp_path):
 
 HOLD = """
 import sys, time
+from distill_nb.kit.files import output_folder
 from pathlib import Path
 with output_folder(sys.argv[1]):
     print("held", flush=True)
@@ -237,6 +238,8 @@ def test_the_second_run_with_one_name_is_refused_at_once(tmp_path):
 PAIR = """
 import os, sys, time, torch
 from pathlib import Path
+from distill_nb.kit.errors import InputError
+from distill_nb.kit.files import once, output_folder, whole_folder, world
 out, rank = Path(sys.argv[1]), int(os.environ["RANK"])
 def write():
     with whole_folder(out) as new:

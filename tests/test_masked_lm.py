@@ -4,11 +4,12 @@ from datasets import Dataset
 from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM
 from conftest import WORDS
 from families import EXTRA, build
+from distill_nb.words.head import (
+    knows_words, WordDistiller, fit_head, perplexity, ready_masked_lm, token_rows, word_scores, word_term)
+from distill_nb.kit.models import note
 from distill_nb.words.hiding import HideWords
 from distill_nb.kit.errors import InputError
 from distill_nb.losses import CosineHidden, HardTargets
-from distill_nb.words.head import (
-    WordDistiller, fit_head, perplexity, ready_masked_lm, token_rows, word_scores, word_term)
 from distill_nb.training.settings import training_args
 from distill_nb.words.chunks import HardWords, SoftWords, masked_logits
 
@@ -160,7 +161,7 @@ def test_a_head_without_a_bias_is_fitted_too(tok):
     class Bare(BertForMaskedLM): pass
     model = lm()
     model.cls.predictions.decoder.bias = None
-    model.knows_words = False
+    note(model, knows_words=False)
     assert fit_head(model, tok, texts(60), **FAST).steps == 1
 
 def test_a_fitted_head_is_kept_once(tok, tmp_path):
@@ -172,4 +173,4 @@ def test_a_fitted_head_is_kept_once(tok, tmp_path):
                 import warnings
                 warnings.warn("nothing else")
         assert [("fresh" in str(w.message)) for w in said].count(True) == (not again)
-        assert ready.knows_words and not ready.training
+        assert knows_words(ready) and not ready.training

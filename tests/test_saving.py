@@ -138,6 +138,7 @@ PAIR = """
 import os, sys, torch
 from pathlib import Path
 from conftest import bert, make_tokenizer
+from distill_nb.training.saving import save_student
 out, rank = Path(sys.argv[1]), int(os.environ["RANK"])
 save_student(bert(1 + rank), make_tokenizer(), out)
 assert (out/"model.safetensors").is_file() # the others wait until it is there

@@ -8,10 +8,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
 from conftest import WORDS
+from distill_nb.teachers.load import knows_task, load_teacher
 from distill_nb.kit.errors import InputError
 from distill_nb.measure.scores import predict
 from distill_nb.measure.scale import GPUS, Plan, forward_flops
-from distill_nb.teachers.load import load_teacher
 
 FOLDER = Path(__file__).parent.parent/"benchmarks"/"accelerate"
 CONFIGS = sorted(FOLDER.glob("*.yaml"))
@@ -36,7 +36,7 @@ def test_their_script_runs_in_two_processes(tuned, tmp_path):
                           "--epochs", "2"], capture_output=True, text=True, env={**os.environ, "HF_DATASETS_CACHE": str(tmp_path/"cache")})
     assert run.returncode == 0, run.stderr[-2000:]
     student = load_teacher(tmp_path/"s")
-    assert student.knows_task and student.config.num_hidden_layers == 2
+    assert knows_task(student) and student.config.num_hidden_layers == 2
     assert len(list((tmp_path/"cache"/"distill_nb-teacher").glob("*.arrow"))) == 1 # the teacher was asked once per text
 
 def counted(model, seq, bs=2, backward=False):

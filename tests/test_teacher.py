@@ -7,19 +7,19 @@ from transformers import (AutoModel, AutoModelForMaskedLM, AutoModelForSequenceC
                           BertConfig, DistilBertConfig, RobertaConfig)
 from conftest import bert, make_tokenizer
 from families import COMMON, EXTRA, V, build
+from distill_nb.words.head import knows_words, load_masked_lm
+from distill_nb.teachers.load import (
+    knows_task, check_config, check_files, check_labels, head_config, head_names, learn_characters, load_teacher,
+    load_tokenizer, match_labels, sha256)
+from distill_nb.kit.models import note, check_tokenizer_fits, longest
 from distill_nb.inside.capture import trace
 from distill_nb.data.tasks import make_task, tokenize
 from distill_nb.students.distilbert import to_distilbert
 from distill_nb.kit.errors import InputError
 from distill_nb.measure.scores import evaluate
-from distill_nb.words.head import load_masked_lm
 from distill_nb.students.narrow import narrow_student
 from distill_nb.recipes.base import set_up
 from distill_nb.students.copied import init_student
-from distill_nb.teachers.load import (
-    check_config, check_files, check_labels, head_config, head_names, learn_characters, load_teacher, load_tokenizer,
-    match_labels, sha256)
-from distill_nb.kit.models import check_tokenizer_fits, longest
 
 TINY = dict(vocab_size=50, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24, hidden_dim=24,
             max_position_embeddings=20)
@@ -43,7 +43,7 @@ def test_a_trained_head_is_known_and_kept(family, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         one, two = load_teacher(tmp_path, films), load_teacher(tmp_path)
-    assert one.knows_task and two.knows_task
+    assert knows_task(one) and knows_task(two)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters()))
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -51,7 +51,7 @@ def test_a_trained_head_is_known_and_kept(family, tmp_path):
 def test_a_new_head_fits_the_task(family, labels, tmp_path):
     films = task(labels)
     teacher = load_teacher(saved(tmp_path, family, head=False), films)
-    assert not teacher.knows_task and teacher.config.num_labels == films.n_outputs
+    assert not knows_task(teacher) and teacher.config.num_labels == films.n_outputs
     assert match_labels(films, teacher) is films
     if films.labels: assert list(teacher.config.id2label.values()) == films.labels
     else: assert teacher.config.problem_type == "regression"
@@ -212,10 +212,10 @@ def test_a_head_may_be_new_in_every_family(family, tmp_path):
         model.save_pretrained(tmp_path)
         whole = "SequenceClassification" in type(model).__name__
         teacher = load_teacher(tmp_path)
-        assert teacher.knows_task == whole
+        assert knows_task(teacher) == whole
         mine, its = teacher.base_model.state_dict(), model.base_model.state_dict()
         assert all(torch.equal(mine[n], its[n]) for n in mine if "pooler" not in n)
-        if made(AutoModelForMaskedLM): assert load_masked_lm(tmp_path).knows_words == ("LM" in type(model).__name__[5:])
+        if made(AutoModelForMaskedLM): assert knows_words(load_masked_lm(tmp_path)) == ("LM" in type(model).__name__[5:])
         renamed(lambda n: f"wrapped.{n}")(tmp_path)
         with pytest.raises(InputError, match="tensors of the encoder"): load_teacher(tmp_path)
 
@@ -223,7 +223,7 @@ def test_a_head_that_arrived_in_part_is_new(tmp_path):
     saved(tmp_path, **head_config(task()))
     renamed(lambda n: n != "classifier.weight" and n)(tmp_path)
     three = task(("a", "b", "c"))
-    assert not load_teacher(tmp_path).knows_task and load_teacher(tmp_path, three).config.num_labels == 3
+    assert not knows_task(load_teacher(tmp_path)) and load_teacher(tmp_path, three).config.num_labels == 3
 
 def test_foreign_code_is_not_handed_on(tmp_path):
     "auto_map of a config.json would be in the student's, and run where somebody trusts that one."
@@ -373,7 +373,7 @@ def test_unknown_characters_get_tokens_of_their_own(tok, tmp_path):
     films = make_task("films", dict(train=pd.DataFrame(dict(text=CHINESE, label=["a", "b", "c"] * 10))))
     tokenizer, teacher = type(tok)(tokenizer_object=tok._tokenizer.__class__.from_str(tok._tokenizer.to_str()),
                                    **tok.special_tokens_map), bert()
-    teacher.knows_task = False
+    note(teacher, knows_task=False)
     with pytest.warns(UserWarning, match="characters were added"): new = learn_characters(tokenizer, teacher, films)
     assert new == sorted(new) and set("这很好") <= set(new)
     assert teacher.config.vocab_size == len(tokenizer) == init_student(teacher, [0]).config.vocab_size
@@ -384,5 +384,5 @@ def test_a_tuned_teacher_keeps_its_vocabulary(tok):
     from conftest import bert
     films = make_task("films", dict(train=pd.DataFrame(dict(text=CHINESE, label=["a", "b", "c"] * 10))))
     teacher = bert()
-    teacher.knows_task = True
+    note(teacher, knows_task=True)
     assert learn_characters(tok, teacher, films) == []

@@ -95,7 +95,8 @@ def test_an_augmenter_may_be_made_late(tuned, tok, tmp_path):
 PAIR = """
 import os, sys, torch
 sys.path.insert(0, sys.argv[2])
-from test_tinybert import QUICK, SMALL, distil_tinybert, toy
+from distill_nb.recipes.tinybert import distil_tinybert
+from test_tinybert import QUICK, SMALL, toy
 for again in (0, 1):
     done = distil_tinybert(toy(), sys.argv[3], sys.argv[1], student=SMALL, use_cpu=True, bf16=False, ddp_backend="gloo", **QUICK)
 print("SUM", sum(w.double().sum().item() for w in done.student.state_dict().values()), flush=True)

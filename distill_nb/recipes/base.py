@@ -15,8 +15,9 @@ from ..data.tasks import Task, tokenize
 from ..kit.models import check_tokenizer_fits
 from ..measure.report import Report
 from ..measure.scores import metrics, predict
-from ..teachers.load import (DEFAULT_TEACHER, learn_characters,
-    load_teacher, load_tokenizer, match_labels)
+from distill_nb.teachers.load import (
+    DEFAULT_TEACHER, learn_characters, load_teacher, load_tokenizer, match_labels,
+    knows_task)
 from ..training.run import fit, freeze_embeddings
 from ..training.saving import save_result
 
@@ -96,7 +97,7 @@ class Setup:
 
     def tune_teacher(self, **how):
         "The teacher's row; unless it knows the task it is fine-tuned first."
-        if self.teacher.knows_task: self.score("teacher", self.teacher)
+        if knows_task(self.teacher): self.score("teacher", self.teacher)
         else: self.fit("teacher", self.teacher, **how)
         check_teacher(self.report.rows[0], self.task)
 

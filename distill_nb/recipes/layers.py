@@ -12,6 +12,7 @@ from ..losses import CosineHidden, HardTargets, LogitMSE, SoftTargets
 from .base import Distilled, set_up
 from ..students.copied import init_student
 from ..students.layers import choose_layers, some_batches
+from ..teachers.load import knows_task
 
 # %% ../../nbs/recipes/01_layers.ipynb #5c38d31d
 def default_objective(task:Task, T=2.):
@@ -41,7 +42,7 @@ def distil_layers(
     keep = choose_layers(big, layers, choice, texts)
     fresh = init_student(big, keep) # before fine-tuning, if there is any
     at.report.note = f"seed {settings.get('seed', 0)}, layers {keep} of {n_blocks(big)}"
-    if baseline and big.knows_task:
+    if baseline and knows_task(big):
         at.report.note += ", the baseline starts from the tuned teacher too"
     at.tune_teacher(**{**plan, **(teacher_settings or {})})
     objective = objective or default_objective(at.task)

@@ -25,9 +25,10 @@ from ..students.narrow import NARROW, narrow_config, narrow_student, widths
 from .base import Distilled, set_up
 from ..training.run import fit
 from ..training.saving import check_note, run_note, save_student, write_note
-from ..teachers.load import load_pretrained
+from ..teachers.load import load_pretrained, knows_task
 from ..training.settings import training_args
 from ..inside.blocks import n_blocks
+from ..kit.models import note
 
 # %% ../../nbs/recipes/02_tinybert.ipynb #e2cfc6dd
 @dataclass
@@ -162,12 +163,12 @@ def distil_tinybert(
 # %% ../../nbs/recipes/02_tinybert.ipynb #05df8969
 def _tune_once(at, folder, settings):
     "The teacher's row; it is fine-tuned once and kept unless it knows the task."
-    if at.teacher.knows_task: return at.tune_teacher()
+    if knows_task(at.teacher): return at.tune_teacher()
     note = stage_note(at.teacher.base_model, at.rows["train"].to_dict(), HardTargets(),
                       **settings)
     done = load_stage(folder, note)
     if done is not None:
-        at.teacher, done.knows_task = done, True
+        at.teacher = note(done, knows_task=True)
         return at.tune_teacher()
     with output_folder(folder, overwrite=True):
         at.tune_teacher(**settings)

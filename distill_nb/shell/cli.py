@@ -85,10 +85,10 @@ def run_evaluate(o):
     "`distill_nb evaluate`."
     from distill_nb.measure.scores import evaluate, pick_split
     from distill_nb.measure.report import Report, as_json
-    from distill_nb.teachers.load import load_teacher, load_tokenizer
+    from distill_nb.teachers.load import knows_task, load_teacher, load_tokenizer
     quiet_libraries()
     model, tokenizer = load_teacher(o.model), load_tokenizer(o.model)
-    expect(model.knows_task, f"{o.model}: its head is untrained",
+    expect(knows_task(model), f"{o.model}: its head is untrained",
            "a model trained on this task", "Train one with distill_nb train")
     task = task_of(o, model)
     n = pick_split(task, o.split).table().labelled.sum()

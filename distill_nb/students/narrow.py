@@ -16,6 +16,7 @@ from .copied import (
     check_encoder, source_name, student_config, trained_dtype)
 from .layers import check_layers
 from ..inside.blocks import block_lists, block_of, n_blocks
+from ..kit.models import note
 
 # %% ../../nbs/students/04_narrow.ipynb #d57f6cf3
 INNER = "intermediate_size", "hidden_dim" # two names of one width
@@ -200,7 +201,7 @@ def narrow_student(
     expect(not odd, f"{odd[:1]} with another number of heads", "the teacher's number",
            "This family has a table with one entry per head")
     student.load_state_dict(weights)
-    student.narrowed = notes # for transfer_report
+    note(student, narrowed=notes) # for transfer_report
     student.tie_weights()
     return student.to(teacher.device).train(teacher.training)
 

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from fastcore.basics import patch
 from ..inside.blocks import block_lists, block_of
+from ..kit.models import noted
 
 # %% ../../nbs/students/02_transfer.ipynb #6c433e3d
 def fingerprint(tensor) -> tuple:
@@ -81,7 +82,7 @@ def transfer_report(teacher, student) -> TransferReport:
     What `narrow_student` made smaller is listed as it says."""
     lists_t, lists_s = block_lists(teacher), block_lists(student)
     sizes = {n: t.numel() for n, t in student.state_dict().items()}
-    narrowed, rows = getattr(student, "narrowed", {}), []
+    narrowed, rows = noted(student, "narrowed", {}), []
     for n, source in find_sources(teacher, student).items():
         how = "copied" if source else "new"
         if n in narrowed: source, how = narrowed[n]

@@ -6,7 +6,7 @@
 __all__ = ['DEFAULT_TEACHER', 'PACKAGE', 'SHA256', 'POINTER', 'OURS', 'LARGEST', 'FRESH', 'SPARE', 'sha256', 'check_files',
            'default_teacher', 'quiet', 'check_config', 'check_source', 'lost_tensors', 'stray_tensors', 'check_arrived',
            'check_numbers', 'few_tokens', 'check_first_answer', 'load_pretrained', 'head_names', 'head_config',
-           'check_labels', 'load_tokenizer', 'load_teacher', 'learn_characters', 'match_labels']
+           'check_labels', 'load_tokenizer', 'load_teacher', 'knows_task', 'learn_characters', 'match_labels']
 
 # %% ../../nbs/teachers/00_load.ipynb #c25b2193
 import hashlib, logging, math, warnings
@@ -26,6 +26,7 @@ from transformers.utils import logging as hf_logging
 from ..data.tasks import Task, unknown_share
 from ..kit.errors import InputError, expect
 from ..inside.blocks import block_lists, block_of, n_blocks
+from ..kit.models import note, noted
 
 # %% ../../nbs/teachers/00_load.ipynb #c75da0eb
 def sha256(path) -> str:
@@ -287,19 +288,22 @@ def load_tokenizer(source=None):
 def load_teacher(source=None, task:Task=None) -> PreTrainedModel:
     """A sequence classification model from a folder or Hub name, sized for `task`.
 
-    Without `source` it is the default teacher. Its weights are float32; its attribute
-    `knows_task` is True where the head's came with it. Raises `InputError` where a
-    trained head has other labels than the task."""
+    Without `source` it is the default teacher. Its weights are float32; `knows_task`
+    of it is True where the head's came with it. Raises `InputError` where a trained
+    head has other labels than the task."""
     source, auto = source or default_teacher(), AutoModelForSequenceClassification
     model, info = load_pretrained(auto, source, output_loading_info=True)
     made_for = str((model.config.architectures or ["SequenceClassification"])[0])
     own = made_for.endswith("SequenceClassification") # a tagger's head may fit too
-    knows_task = own and not info["missing_keys"]
-    if task is not None and knows_task: check_labels(model.config, task)
+    trained = own and not info["missing_keys"]
+    if task is not None and trained: check_labels(model.config, task)
     elif task is not None: model = load_pretrained(
         auto, source, ignore_mismatched_sizes=True, **head_config(task)) # a new head
-    model.knows_task = knows_task
-    return model
+    return note(model, knows_task=trained)
+
+def knows_task(model) -> bool:
+    "Is the model's head trained, as far as is known? `load_teacher` finds it out."
+    return noted(model, "knows_task", False)
 
 # %% ../../nbs/teachers/00_load.ipynb #6f7c32d3
 def learn_characters(tokenizer, model, task:Task, share=.1, at_least=3) -> list:
@@ -310,7 +314,7 @@ def learn_characters(tokenizer, model, task:Task, share=.1, at_least=3) -> list:
     near the mean of the old ones. Returns the new tokens and warns about them."""
     texts = [t for side in task.sides for t in task["train"][side]]
     unknown = unknown_share(Dataset.from_dict(dict(tokenizer(texts[:200]))), tokenizer)
-    if model.knows_task or unknown <= share: return []
+    if knows_task(model) or unknown <= share: return []
     found = Counter(c for t in texts for c in set(t) if not c.isspace())
     lacks = [c for c, n in found.items() if n >= at_least
              and tokenizer.tokenize(c) == [tokenizer.unk_token]]
