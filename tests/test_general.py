@@ -12,8 +12,9 @@ from distill_nb.words.hiding import HideWords
 from distill_nb.kit.errors import InputError
 from distill_nb.measure.report import Latency
 from distill_nb.recipes.distilbert import (
-    PAPER, accumulate, corpus_name, distil_words, fit_words, last_checkpoint, triple_loss, two_sides, word_batches,
-    word_collator, word_data, word_student, word_teacher)
+    PAPER, accumulate, corpus_name, distil_words, fit_words, triple_loss, two_sides, word_batches, word_collator,
+    word_data, word_student, word_teacher)
+from distill_nb.training.resume import last_checkpoint
 from distill_nb.losses import Term
 from distill_nb.words.head import load_masked_lm, word_scores
 from distill_nb.teachers.load import load_tokenizer

@@ -8,8 +8,8 @@ from test_files import killed, state_of
 from distill_nb.kit.errors import InputError
 from distill_nb.kit.files import MARK, output_folder
 from distill_nb.losses import HardTargets, SoftTargets, Term
-from distill_nb.training.saving import (
-    check_finite, check_note, fenced, model_card, run_note, save_student, span, what_counts, write_note)
+from distill_nb.training.saving import check_finite, fenced, model_card, save_student, span
+from distill_nb.training.resume import check_note, run_note, what_counts, write_note
 from distill_nb.training.settings import training_args
 
 def depth(folder): return AutoModelForSequenceClassification.from_pretrained(folder).config.num_hidden_layers

@@ -24,7 +24,8 @@ from ..losses import (AttentionMSE, HardTargets, HiddenMSE, LogitMSE,
 from ..students.narrow import NARROW, narrow_config, narrow_student, widths
 from .base import Distilled, set_up
 from ..training.run import fit
-from ..training.saving import check_note, run_note, save_student, write_note
+from ..training.saving import save_student
+from ..training.resume import check_note, run_note, write_note
 from ..teachers.load import load_pretrained, knows_task
 from ..training.settings import training_args
 from ..inside.blocks import n_blocks
