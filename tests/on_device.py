@@ -15,7 +15,8 @@ from distill_nb.inside.attention_maps import attention_pair, head_losses
 from distill_nb.words.augmenter import Augmenter, augment
 from distill_nb.students.bilstm import lstm_student
 from distill_nb.recipes.bilstm import distil_bilstm
-from distill_nb.teachers.cache import KeepAnswers, cache_teacher, cached_outputs
+from distill_nb.teachers.cache import cache_teacher
+from distill_nb.teachers.columns import KeepAnswers, cached_outputs
 from distill_nb.inside.capture import trace
 from distill_nb.data.corpus import count_tokens, sequences
 from distill_nb.words.hiding import HideWords, rare_weights

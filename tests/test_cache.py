@@ -10,8 +10,10 @@ from families import EXTRA, build
 from test_train import PLAIN, rows, sharp, train, weights
 from distill_nb.teachers import cache
 from distill_nb.teachers.cache import (
-    COLUMNS, LOGITS, NOTE, REST, STATES, TOP, TOP_IDS, CacheError, cache_teacher, cached_outputs, check_range,
-    open_cache, teacher_classes, teacher_columns, teacher_key, top_logits, uncovered, from_top, worth_caching)
+    NOTE, CacheError, cache_teacher, check_range, open_cache, teacher_key, worth_caching)
+from distill_nb.teachers.columns import (
+    COLUMNS, LOGITS, REST, STATES, TOP, TOP_IDS, cached_outputs, teacher_classes, teacher_columns, top_logits,
+    uncovered, from_top)
 from distill_nb.kit.errors import InputError
 from distill_nb.measure.scores import predict
 from distill_nb.losses import AttentionMSE, ClsMSE, CosineHidden, HardTargets, HiddenMSE, LogitMSE, SoftTargets

@@ -4,7 +4,8 @@ import pytest, torch, transformers
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForQuestionAnswering, AutoModelForSequenceClassification, BertConfig, GPT2Config, logging
 from transformers.models.layoutlm.modeling_layoutlm import LayoutLMPreTrainedModel
 from distill_nb.inside import capture
-from distill_nb.inside.capture import ATTENTION, encoder_of, model_inputs, trace, unwrap
+from distill_nb.inside.capture import ATTENTION, trace
+from distill_nb.inside.inputs import encoder_of, model_inputs, unwrap
 from distill_nb.kit.errors import InputError
 from distill_nb.losses import (AttentionKL, AttentionMSE, CosineHidden, HiddenMSE, Relations, SoftTargets, as_objective,
     attention_mse)

@@ -91,7 +91,8 @@ def test_looking_changes_nothing(words, tmp_path, monkeypatch):
 def test_two_looks_see_the_same(tmp_path):
     "With dropout on, whoever looks in train mode sees another model each time."
     from distill_nb.inside.attention_maps import attention_pair, head_losses
-    from distill_nb.teachers.cache import LOGITS, cache_teacher
+    from distill_nb.teachers.cache import cache_teacher
+    from distill_nb.teachers.columns import LOGITS
     from distill_nb.measure.scores import predict
     from distill_nb.students.layers import block_influence
     at = things(tmp_path, False)

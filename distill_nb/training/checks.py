@@ -8,10 +8,11 @@ __all__ = ['check_pair', 'check_logits', 'what_to_trace', 'words_of', 'check_voc
 # %% ../../nbs/training/02_checks.ipynb #31cfd667
 from pathlib import Path
 from tokenizers import Tokenizer
-from ..inside.capture import check_parts, unwrap
+from ..inside.capture import check_parts
+from ..inside.inputs import unwrap
 from ..kit.errors import expect
 from ..kit.models import depth
-from ..teachers.cache import STATES, uncovered
+from ..teachers.columns import STATES, uncovered
 from ..teachers.load import head_names
 
 # %% ../../nbs/training/02_checks.ipynb #2f3bc361

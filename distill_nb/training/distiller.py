@@ -16,13 +16,15 @@ from fastcore.basics import patch
 from transformers import Trainer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import IntervalStrategy
-from ..inside.capture import Outputs, trace, unwrap
+from ..inside.capture import Outputs, trace
+from ..inside.inputs import unwrap
 from ..kit.errors import expect
 from ..kit.models import evaluating
 from ..losses import as_objective, count
 from ..measure.scores import metrics
-from ..teachers.cache import (COLUMNS, TOP_IDS, KeepAnswers, cached_outputs,
-    teacher_classes, teacher_columns, uncovered)
+from distill_nb.teachers.columns import (
+    COLUMNS, TOP_IDS, KeepAnswers, cached_outputs, teacher_classes, teacher_columns,
+    uncovered)
 from .checks import check_answered, check_pair, what_to_trace
 from .distillation import Distillation, label_losses
 from .order import OrderedTrainer, holds_nan

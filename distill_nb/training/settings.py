@@ -8,7 +8,7 @@ __all__ = ['DEFAULTS', 'fast_bf16', 'training_args', 'autocast_fault', 'check_pr
 # %% ../../nbs/training/01_settings.ipynb #cac8f7df
 import torch
 from transformers import TrainingArguments
-from ..inside.capture import unwrap
+from ..inside.inputs import unwrap
 from ..kit.errors import expect
 from ..kit.models import evaluating
 from ..teachers.load import few_tokens
