@@ -14,7 +14,7 @@ from transformers import BertConfig, BertForMaskedLM
 import budget
 from distill_nb.words import augmenter as augment_page
 from distill_nb.words.augmenter import Augmenter, draw, may_go, split_words
-from distill_nb.data.tasks import docstrings
+from distill_nb.data.docstrings import docstrings
 from distill_nb.measure.report import machine
 from distill_nb.kit.cpu import PackedLinear, packed
 from distill_nb.teachers.load import load_tokenizer

@@ -14,7 +14,10 @@ from transformers import BertConfig, BertForSequenceClassification
 import budget
 from distill_nb.students.bilstm import lstm_student
 from distill_nb.teachers.cache import cache_teacher
-from distill_nb.data.tasks import corpus_versions, load_task, make_task, tokenize
+from distill_nb.data.tasks import make_task
+from distill_nb.data.docstrings import corpus_versions
+from distill_nb.data.load import load_task
+from distill_nb.data.tokens import tokenize
 from distill_nb.recipes.demo import bag_of_words, hide_labels
 from distill_nb.measure.report import latency, machine
 from distill_nb.losses import HardTargets, LogitMSE, SoftTargets

@@ -7,7 +7,9 @@ apart. Writes nbs/results/bshift.json, which nbs/results/bshift.ipynb reads.
 import argparse
 import datasets
 import budget
-from distill_nb.data.tasks import corpus_versions, load_task, tokenize
+from distill_nb.data.docstrings import corpus_versions
+from distill_nb.data.load import load_task
+from distill_nb.data.tokens import tokenize
 from distill_nb.recipes.demo import BUDGET, SETTINGS, bag_of_words, hide_labels
 from distill_nb.measure.report import machine
 from distill_nb.losses import SoftTargets

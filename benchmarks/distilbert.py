@@ -9,7 +9,7 @@ import argparse, json, time
 import datasets, torch
 import budget
 from distill_nb.data.corpus import read_corpus
-from distill_nb.data.tasks import corpus_versions
+from distill_nb.data.docstrings import corpus_versions
 from distill_nb.measure.report import machine
 from distill_nb.recipes.distilbert import (
     PAPER, fit_words, triple_loss, two_sides, word_data, word_student, word_teacher)

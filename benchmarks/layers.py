@@ -8,7 +8,9 @@ nbs/results/layers.ipynb reads.
 import argparse, time
 import datasets, torch
 import budget
-from distill_nb.data.tasks import corpus_versions, load_task, tokenize
+from distill_nb.data.docstrings import corpus_versions
+from distill_nb.data.load import load_task
+from distill_nb.data.tokens import tokenize
 from distill_nb.recipes.demo import BUDGET, hide_labels
 from distill_nb.measure.report import machine
 from distill_nb.students.layers import block_influence, choose_layers, some_batches, CHOICES

@@ -22,7 +22,8 @@ from augment import peak
 from losses import STUDENT, make_batch
 from distill_nb.teachers.cache import cache_teacher
 from distill_nb.inside.capture import trace
-from distill_nb.data.tasks import load_task, tokenize
+from distill_nb.data.load import load_task
+from distill_nb.data.tokens import tokenize
 from distill_nb.measure.report import machine
 from distill_nb.losses import AttentionMSE, CosineHidden, HardTargets, HiddenMSE, Relations, SoftTargets, as_objective
 from distill_nb.kit.cpu import packed

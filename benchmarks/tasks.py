@@ -1,5 +1,5 @@
 "The tasks that a benchmark is given as `--task NAME=SOURCE`."
-from distill_nb.data.tasks import load_task
+from distill_nb.data.load import load_task
 from distill_nb.recipes.demo import hide_labels
 
 def named_tasks(specs, texts):

@@ -8,7 +8,8 @@ starts as costs without any training. Writes nbs/results/theseus-TASK.json after
 import argparse, time
 import datasets, torch
 import budget
-from distill_nb.data.tasks import corpus_versions, tokenize
+from distill_nb.data.docstrings import corpus_versions
+from distill_nb.data.tokens import tokenize
 from distill_nb.measure.report import machine
 from distill_nb.losses import SoftTargets
 from distill_nb.training.run import fit, freeze_embeddings

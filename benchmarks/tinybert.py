@@ -8,7 +8,9 @@ import argparse, json, sys, time
 import datasets, torch
 import budget
 from distill_nb.words.augmenter import Augmenter, augment, new_texts
-from distill_nb.data.tasks import corpus_versions, docstrings, load_task, tokenize
+from distill_nb.data.docstrings import corpus_versions, docstrings
+from distill_nb.data.load import load_task
+from distill_nb.data.tokens import tokenize
 from distill_nb.measure.report import machine
 from distill_nb.losses import AttentionMSE, HardTargets, HiddenMSE, SoftTargets
 from distill_nb.words.head import ready_masked_lm

@@ -11,7 +11,7 @@ from transformers import BertConfig, BertForMaskedLM, BertTokenizer
 import budget
 from distill_nb.kit.models import note
 from distill_nb.words.augmenter import Augmenter, draw, may_go, split_words
-from distill_nb.data.tasks import load_task
+from distill_nb.data.load import load_task
 from distill_nb.measure.report import machine
 from distill_nb.words.head import fit_head, load_masked_lm
 from distill_nb.teachers.load import load_tokenizer

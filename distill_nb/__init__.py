@@ -2,7 +2,7 @@
 __version__ = "0.1.0"
 
 # Each is imported when it is first asked for, so that `import distill_nb` loads neither torch nor transformers.
-_HOMES = {"data.tasks": ["load_task"],
+_HOMES = {"data.load": ["load_task"],
           "teachers.load": ["load_teacher", "load_tokenizer"],
           "teachers.cache": ["cache_teacher"],
           "inside.tree": ["module_tree"],

@@ -20,7 +20,8 @@ from distill_nb.teachers.columns import KeepAnswers, cached_outputs
 from distill_nb.inside.capture import trace
 from distill_nb.data.corpus import count_tokens, sequences
 from distill_nb.words.hiding import HideWords, rare_weights
-from distill_nb.data.tasks import make_task, tokenize
+from distill_nb.data.tasks import make_task
+from distill_nb.data.tokens import tokenize
 from distill_nb.students.distilbert import to_distilbert
 from distill_nb.measure.scores import evaluate, predict
 from distill_nb.measure.report import Report, latencies, latency

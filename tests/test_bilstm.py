@@ -13,7 +13,8 @@ from distill_nb.students.bilstm import (
     sides, to_onnx)
 from distill_nb.recipes.bilstm import answer_terms, distil_bilstm
 from distill_nb.inside.capture import trace
-from distill_nb.data.tasks import make_task, tokenize
+from distill_nb.data.tasks import make_task
+from distill_nb.data.tokens import tokenize
 from distill_nb.kit.errors import InputError
 from distill_nb.measure.report import Report, latency
 from distill_nb.losses import CosineHidden, HardTargets, LogitMSE, SoftTargets

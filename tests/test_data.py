@@ -1,12 +1,15 @@
-"Sweeps behind nbs/data/02_tasks.ipynb: files of every kind, splits, labels, bad input, GLUE's own folders."
+"Sweeps behind nbs/data/03_tasks.ipynb: files of every kind, splits, labels, bad input, GLUE's own folders."
 import os, signal, subprocess, sys, time, warnings, zipfile
 from pathlib import Path
 import pandas as pd
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, disable_progress_bars
-from distill_nb.data.tasks import (UNLABELLED, Task, first_sentence, is_prose, libraries, load_task, make_task,
-    read_docstrings, shift, split_frame, text_hash)
+from distill_nb.data.tasks import UNLABELLED, Task, make_task, split_frame
+from distill_nb.data.docstrings import first_sentence, is_prose, read_docstrings, text_hash
+from distill_nb.data.embedded import libraries, shift
+from distill_nb.data.load import load_task
 from distill_nb.kit.errors import InputError
+from distill_nb.data import docstrings as docs, embedded, load
 import distill_nb.data.tasks as data
 
 disable_progress_bars()
@@ -164,7 +167,7 @@ def test_splits_do_not_depend_on_order_or_process(tmp_path):
     turned = load_task(save(frame(100)[::-1], tmp_path/"b.csv"))
     assert all(texts(task, s) == texts(turned, s) for s in task.splits)
     code = f"from distill_nb.data.tasks import load_task; print(load_task({str(path)!r})['test']['text'][:])"
-    env = os.environ | dict(PYTHONHASHSEED="7", PYTHONPATH=str(Path(data.__file__).parents[1]))
+    env = os.environ | dict(PYTHONHASHSEED="7", PYTHONPATH=str(Path(docs.__file__).parents[2]))
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True).stdout
     assert other.strip().splitlines()[-1] == str(list(task["test"]["text"]))
 
@@ -245,8 +248,8 @@ def test_shift_swaps_two_neighbours_and_never_the_first():
 def few_docs(monkeypatch):
     rows = [dict(package=p, file=f"{p}/{i % 5}.py", name=f"name_{i}",
                  sentence=f"Return the {p} value of all the rows in group {i}")
-            for p in data.LIBRARIES for i in range(40)]
-    monkeypatch.setattr(data, "docstrings", lambda: pd.DataFrame(rows))
+            for p in docs.LIBRARIES for i in range(40)]
+    monkeypatch.setattr(embedded, "docstrings", lambda: pd.DataFrame(rows))
 
 @pytest.mark.parametrize("name, n_classes, pair", [("bshift", 2, False), ("docnames", 2, True), ("libraries", 8, False)])
 def test_embedded_tasks(name, n_classes, pair, few_docs):
@@ -256,7 +259,7 @@ def test_embedded_tasks(name, n_classes, pair, few_docs):
     assert set(together(task, "label")) == set(range(n_classes))
 
 def test_libraries_masks_the_names(few_docs):
-    df, _ = libraries(data.docstrings())
+    df, _ = libraries(embedded.docstrings())
     assert not df.text.str.contains("torch|numpy|pandas|datasets", case=False).any()
 
 # Bad input
@@ -312,7 +315,7 @@ def test_labels_of_test_must_be_known():
 
 def test_unknown_name_without_network(monkeypatch):
     def fail(*_): raise ConnectionError("no network")
-    monkeypatch.setattr(data.datasets, "load_dataset", fail)
+    monkeypatch.setattr(load.datasets, "load_dataset", fail)
     for name in ("no-one/nothing", "sst2"):
         with pytest.raises(InputError, match="ConnectionError.*expected one of bshift, docnames, libraries, a file"): load_task(name)
 
@@ -322,13 +325,13 @@ def test_unknown_name_without_network(monkeypatch):
 def test_kind_does_not_depend_on_the_hash_seed(seed, tmp_path):
     path = save(frame(label=["1.5", "good"] * 20), tmp_path/"a.csv")
     code = f"from distill_nb.data.tasks import load_task; print(load_task({str(path)!r}).labels)"
-    env = os.environ | dict(PYTHONHASHSEED=seed, PYTHONPATH=str(Path(data.__file__).parents[1]))
+    env = os.environ | dict(PYTHONHASHSEED=seed, PYTHONPATH=str(Path(docs.__file__).parents[2]))
     assert "['1.5', 'good']" in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env).stdout
 
 # The Hub, its answer set down here
 
 def hub(monkeypatch, **splits):
-    monkeypatch.setattr(data.datasets, "load_dataset", lambda path, config: DatasetDict(splits))
+    monkeypatch.setattr(load.datasets, "load_dataset", lambda path, config: DatasetDict(splits))
 
 def test_glue_from_the_hub_leaves_out_its_hidden_test(monkeypatch):
     def pairs(n, label):
@@ -469,17 +472,17 @@ def test_packages_of_every_shape(tmp_path, monkeypatch):
         for name in "zipped/__init__.py", "zipped/a.py", "zipped/in/b.py", "zipped/tests/c.py", "zipped/d.txt", "other/e.py":
             z.writestr(name, 'def f(): "What it does."')
     monkeypatch.syspath_prepend(tmp_path/"z.zip")
-    names = lambda package: [f.name for f in data.package_files(package)]
+    names = lambda package: [f.name for f in docs.package_files(package)]
     assert (names("space"), names("alone")) == (["one.py", "two.py"], ["alone.py"])
     assert names("zipped") == ["__init__.py", "a.py", "b.py"] and names("json.decoder") == ["decoder.py"]
     assert names("sys") == [] # built in: no file at all
-    whole = data.read_slice("zipped==1#0/1")
+    whole = docs.read_slice("zipped==1#0/1")
     assert [r["sentence"] for r in whole] == ["What it does"] * 3
-    assert sorted(r["file"] for i in range(2) for r in data.read_slice(f"zipped==1#{i}/2")) == sorted(r["file"] for r in whole)
+    assert sorted(r["file"] for i in range(2) for r in docs.read_slice(f"zipped==1#{i}/2")) == sorted(r["file"] for r in whole)
 
 READING = """
 import os, sys, time
-from distill_nb.data import tasks as data
+from distill_nb.data import docstrings as data
 def slow(part):
     print(os.getpid(), flush=True)
     time.sleep(60)
@@ -494,7 +497,7 @@ def alive(pid):
 @pytest.mark.skipif(sys.platform != "linux", reason="one process reads elsewhere")
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
 def test_a_killed_reader_leaves_no_processes(sent):
-    env = os.environ | dict(PYTHONPATH=str(Path(data.__file__).parents[1]))
+    env = os.environ | dict(PYTHONPATH=str(Path(docs.__file__).parents[2]))
     p = subprocess.Popen([sys.executable, "-c", READING], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env)
     workers = [int(p.stdout.readline()) for _ in range(2)]
     assert all(map(alive, workers))

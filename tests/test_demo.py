@@ -1,7 +1,8 @@
 "The demo's parts: hidden labels, the baseline without a chance, and what a run leaves behind."
 import pandas as pd
 import pytest
-from distill_nb.data.tasks import load_task, make_task
+from distill_nb.data.tasks import make_task
+from distill_nb.data.load import load_task
 from distill_nb.recipes.demo import BUDGET, SETTINGS, bag_of_words, demo, hide_labels
 from distill_nb.kit.errors import InputError
 from distill_nb.recipes.layers import distil_layers

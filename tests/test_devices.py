@@ -34,14 +34,14 @@ def test_on_a_device(name, found): assert found[name] == [], "\n".join(found[nam
 MAKES = "zeros ones arange randint rand randn randperm tensor as_tensor empty full eye linspace logspace from_numpy normal bernoulli multinomial tril_indices".split()
 # where the CPU is meant: (module, function) -> why
 ON_CPU = {
-    ("augment", "_logits"): "masked_logits takes a batch to its model", ("bilstm", "check_boundary"): "ids of a tokenizer alone",
-    ("bilstm_student", "check_terms"): "one made-up row", ("cache", "padded"): "a collator", ("corpus", "count_tokens"): "counts of a data set",
-    ("corpus", "__init__"): "taken to the ids where it is used", ("corpus", "choose"): "a collator's numbers", ("corpus", "__call__"): "a collator",
-    ("masked_lm", "word_scores"): "a number", ("masked_lm", "start_at_frequency"): "copied into the bias", ("narrow", "sliced"): "linear algebra in float64",
-    ("narrow", "averaged"): "linear algebra in float64", ("packing", "can_pack"): "packing is the CPU's", ("theseus", "draw"): "coins, read by Python",
-    ("theseus", "__init__"): "a buffer, which moves with its model", ("theseus", "rewind"): "coins", ("wordvectors", "read_vectors"): "a table for words",
-    ("wordvectors", "piece_means"): "a table for words", ("theory", "soften"): "a number becomes a tensor, a tensor stays where it is",
-    ("theory", "entropy"): "as soften", ("theory", "_prediction"): "as soften", ("order", None): "orders of rows and seeds, read by Python"}
+    ("augmenter", "_logits"): "masked_logits takes a batch to its model", ("bilstm", "check_boundary"): "ids of a tokenizer alone",
+    ("bilstm", "check_terms"): "one made-up row", ("columns", "padded"): "a collator", ("corpus", "count_tokens"): "counts of a data set",
+    ("hiding", "__init__"): "taken to the ids where it is used", ("hiding", "choose"): "a collator's numbers", ("hiding", "__call__"): "a collator",
+    ("head", "word_scores"): "a number", ("head", "start_at_frequency"): "copied into the bias", ("narrow", "sliced"): "linear algebra in float64",
+    ("narrow", "averaged"): "linear algebra in float64", ("cpu", "can_pack"): "packing is the CPU's", ("slots", "draw"): "coins, read by Python",
+    ("slots", "__init__"): "a buffer, which moves with its model", ("slots", "rewind"): "coins", ("vectors", "read_vectors"): "a table for words",
+    ("vectors", "piece_means"): "a table for words", ("temperature", "soften"): "a number becomes a tensor, a tensor stays where it is",
+    ("temperature", "entropy"): "as soften", ("temperature", "_prediction"): "as soften", ("order", None): "orders of rows and seeds, read by Python"}
 
 def factories(tree):
     "(function, call) of every torch factory that is not told where."
@@ -61,7 +61,7 @@ def test_a_factory_without_a_device_is_seen():
 def test_tensors_are_made_where_their_model_is():
     "`device=`, `x.new_zeros`, `torch.zeros_like`; a place where the CPU is meant is named above, with its reason."
     odd, used = [], set()
-    for file in sorted(LIB.glob("*.py")):
+    for file in sorted(LIB.rglob("*.py")):
         for function, call in factories(ast.parse(file.read_text(encoding="utf-8"))):
             key = next((k for k in ((file.stem, function), (file.stem, None)) if k in ON_CPU), None)
             used.add(key)
@@ -72,5 +72,5 @@ def test_tensors_are_made_where_their_model_is():
 def test_no_device_is_written_down():
     "No `.cuda()`, no `.to('cuda')`: a model's own device, or TrainingArguments', is asked."
     strange = re.compile(r"\.cuda\(|\.to\([\"']|device=[\"'](?!meta)")
-    odd = [f"{f.name}: {line.strip()}" for f in sorted(LIB.glob("*.py")) for line in f.read_text(encoding="utf-8").splitlines() if strange.search(line)]
+    odd = [f"{f.name}: {line.strip()}" for f in sorted(LIB.rglob("*.py")) for line in f.read_text(encoding="utf-8").splitlines() if strange.search(line)]
     assert odd == ['transfer.py: t = tensor.detach().to("cpu", torch.float32).contiguous()']

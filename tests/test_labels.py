@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from datasets import disable_progress_bars
-from distill_nb.data.tasks import UNLABELLED, load_task, make_task
+from distill_nb.data.tasks import UNLABELLED, make_task
+from distill_nb.data.load import load_task
 from distill_nb.kit.errors import InputError
 from distill_nb.data.labels import as_text, class_names, hidden_names, missing_names, read_labels, spellings
 

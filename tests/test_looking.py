@@ -15,16 +15,16 @@ from conftest import WORDS, make_tokenizer
 MAKE = {"init_student", "narrow_student", "to_distilbert", "lstm_student", "theseus", "successor", "word_student", "tiny_student", "from_teacher",
         "by_slice", "by_heads", "by_svd", "triple_loss", "embedding_vectors", "plan_widget", "learn_characters"}
 CHANGE = {"fit", "fit_head", "fit_words", "start_at_frequency", "freeze_embeddings", "choosing", "place", "load_all", "show_bar"}
-WRITE = {"save_student", "save_stage", "to_onnx", "demo", "augment", "run_stages", "general_stage", "tinybert", "fit_and_report", "replace_blocks", "set_up"}
+WRITE = {"save_student", "save_stage", "to_onnx", "demo", "augment", "run_stages", "general_stage", "fit_and_report", "replace_blocks", "set_up"}
 MODE_IS_YOURS = {"trace", "masked_logits", "head_only_at", "last_block_only_at", "same_numbers", "check_first_answer"}  # the caller's mode, and so its dropout
 MUST = {"predict", "evaluate", "latency", "block_influence", "choose_layers", "attention_pair", "head_losses", "cache_teacher", "teacher_key", "describe",
         "module_tree", "compare", "transfer_report", "word_scores", "perplexity", "size_mb", "check_parts", "depth"}
 
 def functions():
     "Public functions with a model among their parameters, by name."
-    for module in pkgutil.iter_modules(distill_nb.__path__):
-        if module.name[0] == "_": continue
-        here = importlib.import_module(f"distill_nb.{module.name}")
+    for module in pkgutil.walk_packages(distill_nb.__path__, "distill_nb."):
+        if "._" in module.name: continue
+        here = importlib.import_module(module.name)
         for name, f in vars(here).items():
             if not inspect.isfunction(inspect.unwrap(f)) or name[0] == "_" or f.__module__ != here.__name__: continue
             if {"model", "models", "teacher", "student"} & {*inspect.signature(f).parameters} and not name.startswith("distil_"): yield name, f

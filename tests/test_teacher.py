@@ -13,7 +13,8 @@ from distill_nb.teachers.load import (
     load_tokenizer, match_labels, sha256)
 from distill_nb.kit.models import note, check_tokenizer_fits, longest
 from distill_nb.inside.capture import trace
-from distill_nb.data.tasks import make_task, tokenize
+from distill_nb.data.tasks import make_task
+from distill_nb.data.tokens import tokenize
 from distill_nb.students.distilbert import to_distilbert
 from distill_nb.kit.errors import InputError
 from distill_nb.measure.scores import evaluate

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest, torch
 from distill_nb.words.augmenter import Augmenter
 from distill_nb.shell.cli import main
-from distill_nb.data.tasks import make_task, tokenize
+from distill_nb.data.tasks import make_task
+from distill_nb.data.tokens import tokenize
 from distill_nb.kit.errors import InputError
 from distill_nb.losses import AttentionMSE, HiddenMSE, SoftTargets
 from distill_nb.words.head import load_masked_lm

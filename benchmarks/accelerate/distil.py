@@ -5,7 +5,8 @@ command line does as much, with a report: `torchrun --nproc_per_node=8 -m distil
 """
 import argparse
 import datasets
-from distill_nb.data.tasks import load_task, tokenize
+from distill_nb.data.load import load_task
+from distill_nb.data.tokens import tokenize
 from distill_nb.kit.files import output_folder
 from distill_nb.losses import HardTargets, SoftTargets
 from distill_nb.training.run import fit

@@ -12,7 +12,8 @@ from datasets import DatasetDict, concatenate_datasets
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 from ..inside.capture import trace
-from ..data.tasks import Task, UNLABELLED, tokenize
+from ..data.tasks import Task, UNLABELLED
+from ..data.tokens import tokenize
 from ..kit.errors import expect
 from ..teachers.load import head_names, match_labels
 from ..kit.models import check_tokenizer_fits, evaluating

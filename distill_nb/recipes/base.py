@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 import pandas as pd
 import torch
-from ..data.tasks import Task, tokenize
+from ..data.tasks import Task
+from ..data.tokens import tokenize
 from ..kit.models import check_tokenizer_fits
 from ..measure.report import Report
 from ..measure.scores import metrics, predict

@@ -10,7 +10,8 @@ from pathlib import Path
 from datasets import DatasetDict
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
-from ..data.tasks import Task, UNLABELLED, load_task
+from ..data.tasks import Task, UNLABELLED
+from ..data.load import load_task
 from ..kit.errors import expect
 from ..measure.scores import class_metrics
 from ..losses import SoftTargets

@@ -15,7 +15,9 @@ from datasets import Dataset
 from datasets.fingerprint import Hasher
 from transformers import AutoModelForSequenceClassification
 from ..words.augmenter import augment
-from ..data.tasks import UNLABELLED, Task, glue_key, tokenize
+from ..data.tasks import UNLABELLED, Task
+from ..data.load import glue_key
+from ..data.tokens import tokenize
 from ..kit.errors import expect
 from ..kit.files import READY, once, output_folder, settle, working_folder
 from ..losses.layermap import LayerMap
@@ -165,12 +167,12 @@ def distil_tinybert(
 def _tune_once(at, folder, settings):
     "The teacher's row; it is fine-tuned once and kept unless it knows the task."
     if knows_task(at.teacher): return at.tune_teacher()
-    note = stage_note(at.teacher.base_model, at.rows["train"].to_dict(), HardTargets(),
-                      **settings)
-    done = load_stage(folder, note)
+    made_by = stage_note(at.teacher.base_model, at.rows["train"].to_dict(),
+                         HardTargets(), **settings)
+    done = load_stage(folder, made_by)
     if done is not None:
         at.teacher = note(done, knows_task=True)
         return at.tune_teacher()
     with output_folder(folder, overwrite=True):
         at.tune_teacher(**settings)
-        save_stage(at.teacher, at.tokenizer, folder, note)
+        save_stage(at.teacher, at.tokenizer, folder, made_by)

@@ -67,7 +67,8 @@ def run_demo(o):
 # %% ../../nbs/shell/01_cli.ipynb #62fd50a8
 def task_of(o, model):
     "The options' task with the classes of a model's head; all rows of a tiny file."
-    from distill_nb.data.tasks import TooFew, load_task
+    from distill_nb.data.tasks import TooFew
+    from distill_nb.data.load import load_task
     from distill_nb.measure.scores import as_head
     from distill_nb.teachers.load import check_labels, head_names
     scores = model.config.num_labels == 1

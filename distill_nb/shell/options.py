@@ -143,7 +143,7 @@ THESEUS = DEPTH | BASELINE | dict(
 # %% ../../nbs/shell/00_options.ipynb #5be1100b
 def read_task(o):
     "The task that the options name."
-    from distill_nb.data.tasks import load_task
+    from distill_nb.data.load import load_task
     return load_task(o.task, o.text, o.pair, o.label, o.kind)
 
 def say(text):

@@ -23,7 +23,8 @@ from datasets import Dataset
 from transformers import (AutoConfig, AutoModelForSequenceClassification, AutoTokenizer,
                           PreTrainedConfig, PreTrainedModel)
 from transformers.utils import logging as hf_logging
-from ..data.tasks import Task, unknown_share
+from ..data.tasks import Task
+from ..data.tokens import unknown_share
 from ..kit.errors import InputError, expect
 from ..inside.blocks import block_lists, block_of, n_blocks
 from ..kit.models import note, noted

@@ -17,7 +17,8 @@ from datasets import Dataset, DatasetDict
 from datasets.fingerprint import Hasher
 from fastcore.basics import patch
 from tqdm.auto import tqdm
-from ..data.tasks import UNLABELLED, Task, glue_key
+from ..data.tasks import UNLABELLED, Task
+from ..data.load import glue_key
 from ..kit.errors import expect
 from ..kit.models import evaluating
 from ..kit.files import atomic_file, in_turn, once, output_file

@@ -19,7 +19,8 @@ from datasets import Dataset
 from datasets.fingerprint import Hasher
 from transformers import AutoModelForMaskedLM
 from .hiding import HideWords, word_batches
-from ..data.tasks import Task, docstrings
+from ..data.tasks import Task
+from ..data.docstrings import docstrings
 from ..kit.errors import expect
 from ..kit.models import evaluating, check_tokenizer_fits, note, noted
 from ..kit.files import once
