@@ -27,7 +27,7 @@ def evaluating(model):
 _facts = WeakKeyDictionary() # model -> {fact: value}
 
 def note(model, **facts):
-    "Remember facts about a model beside it, for as long as it lives; returns the model."
+    "Remember facts about a model beside it, as long as it lives; returns the model."
     _facts.setdefault(model, {}).update(facts)
     return model
 
