@@ -85,8 +85,9 @@ def box(
     "A box with a label in it; what it returns is where an `arrow` starts or ends."
     from matplotlib.patches import FancyBboxPatch
     fill = palette[role] if role else "white"
-    patch = FancyBboxPatch((x - w/2, y - h/2), w, h, boxstyle="round,pad=0,rounding_size=.08",
-                           fc=fill, ec=fill if role else palette.baseline, lw=1.2)
+    patch = FancyBboxPatch((x - w/2, y - h/2), w, h,
+                           boxstyle="round,pad=0,rounding_size=.08", lw=1.2,
+                           fc=fill, ec=fill if role else palette.baseline)
     ax.text(x, y, text, ha="center", va="center", fontsize=10.5, linespacing=1.15,
             color="white" if role else palette.ink)
     patch.centre = x, y
