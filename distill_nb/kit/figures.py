@@ -68,7 +68,7 @@ def figure(
 
 # %% ../../nbs/kit/01_figures.ipynb #dr000003
 def drawing(w=5, h=2): # inches
-    "A sheet without axes for `box` and `arrow`, measured in inches from its lower left."
+    "A sheet without axes for `box` and `arrow`, in inches from its lower left."
     fig, ax = figure(w, h)
     fig.get_layout_engine().set(w_pad=0, h_pad=0)
     ax.set(xlim=(0, w), ylim=(0, h), aspect="equal")
