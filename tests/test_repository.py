@@ -1,5 +1,5 @@
 """The repository: generated files are fresh, the site is complete, packages are clean, imports point one way."""
-import ast, importlib.util, os, re, shutil, subprocess, sys, tarfile, zipfile
+import ast, importlib.util, json, os, re, shutil, subprocess, sys, tarfile, zipfile
 from configparser import ConfigParser
 from pathlib import Path
 import pytest, yaml
@@ -266,6 +266,32 @@ def test_every_module_is_in_a_chapter():
     outside = {name for name in GENERATED if "/" not in name}
     assert outside == {"__init__.py", "_modidx.py"}
     assert {name.split("/")[0] for name in GENERATED.keys() - outside} <= set(CHAPTERS)
+
+# A chapter's face
+
+def face(chapter):
+    "The text of the markdown cells of a chapter's face, and its code."
+    cells = json.loads((ROOT/f"nbs/{chapter}/index.ipynb").read_text(encoding="utf-8"))["cells"]
+    return ["\n".join("".join(c["source"]) for c in cells if c["cell_type"] == kind) for kind in ("markdown", "code")]
+
+@pytest.mark.parametrize("chapter", [c for c in CHAPTERS if (ROOT/"nbs"/c).exists()])
+def test_a_face_maps_its_chapter_and_asks(chapter):
+    "The map links every page once; a picture; three exercises or more, each with a folded answer, one of them a trap."
+    text, code = face(chapter)
+    rows = re.findall(r"^\| \[[^]]+\]\((\w+\.ipynb)\) \|.+\|$", text, flags=re.M)
+    assert rows == sorted(Path(n).name for n in notebooks() if n.startswith(f"{chapter}/") and not n.endswith("index.ipynb"))
+    asked = re.split(r"^## Exercises$", text, flags=re.M)[1]
+    questions = re.findall(r"^\d+\. ", asked, flags=re.M)
+    answers = re.findall(r"<details><summary>Answer</summary>\n\n\S.+?\n\n</details>", asked, flags=re.S)
+    assert 3 <= len(questions) == len(answers) <= 5 and asked.count("*A trap.*") == 1
+    assert f"#| default_exp {chapter}.__init__" in code and "#| fig-cap:" in code
+
+@pytest.mark.parametrize("chapter", [c for c in CHAPTERS if (ROOT/"nbs"/c).exists()])
+def test_a_face_calls_its_pages_by_their_titles(chapter):
+    for title, name in re.findall(r"^\| \[([^]]+)\]\((\w+\.ipynb)\) \|", face(chapter)[0], flags=re.M):
+        cells = json.loads((ROOT/"nbs"/chapter/name).read_text(encoding="utf-8"))["cells"]
+        first = next("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+        assert first.splitlines()[0] == f"# {title}", name
 
 LAYOUT = """nbs/index.ipynb nbs/styles.css nbs/tutorials nbs/results distill_nb tests settings.ini setup.py _quarto.yml
 README.md LICENSE CONTRIBUTING.md CHANGELOG.md Makefile constraints.txt MANIFEST.in .gitignore .gitattributes .ci/run
