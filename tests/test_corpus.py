@@ -1,4 +1,4 @@
-"Sweeps behind nbs/data/07_corpus.ipynb: every kind of source, what is refused, and the reference's own way to hide words."
+"Sweeps behind nbs/data/08_corpus.ipynb: every kind of source, what is refused, and the reference's own way to hide words."
 import json, math
 from collections import Counter
 import datasets, pytest, torch

@@ -9,8 +9,8 @@ from conftest import bert, make_tokenizer
 from families import COMMON, EXTRA, V, build
 from distill_nb.words.head import knows_words, load_masked_lm
 from distill_nb.teachers.load import (
-    knows_task, check_config, check_files, check_labels, head_config, head_names, learn_characters, load_teacher,
-    load_tokenizer, match_labels, sha256)
+    knows_task, check_config, check_files, learn_characters, load_teacher, load_tokenizer, sha256)
+from distill_nb.data.classes import check_labels, head_config, head_names, match_labels
 from distill_nb.kit.models import note, check_tokenizer_fits, longest
 from distill_nb.inside.capture import trace
 from distill_nb.data.tasks import make_task

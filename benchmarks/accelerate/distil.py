@@ -11,7 +11,8 @@ from distill_nb.kit.files import output_folder
 from distill_nb.losses import HardTargets, SoftTargets
 from distill_nb.training.run import fit
 from distill_nb.students.copied import init_student
-from distill_nb.teachers.load import load_teacher, load_tokenizer, match_labels
+from distill_nb.teachers.load import load_teacher, load_tokenizer
+from distill_nb.data.classes import match_labels
 
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

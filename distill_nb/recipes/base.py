@@ -16,9 +16,9 @@ from ..data.tokens import tokenize
 from ..kit.models import check_tokenizer_fits
 from ..measure.report import Report
 from ..measure.scores import metrics, predict
-from distill_nb.teachers.load import (
-    DEFAULT_TEACHER, learn_characters, load_teacher, load_tokenizer, match_labels,
-    knows_task)
+from ..teachers.load import (
+    DEFAULT_TEACHER, learn_characters, load_teacher, load_tokenizer, knows_task)
+from ..data.classes import match_labels
 from ..training.run import fit, freeze_embeddings
 from ..training.saving import save_result
 

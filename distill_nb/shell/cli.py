@@ -69,8 +69,8 @@ def task_of(o, model):
     "The options' task with the classes of a model's head; all rows of a tiny file."
     from distill_nb.data.tasks import TooFew
     from distill_nb.data.load import load_task
-    from distill_nb.measure.scores import as_head
-    from distill_nb.teachers.load import check_labels, head_names
+    from distill_nb.data.classes import as_head
+    from distill_nb.data.classes import check_labels, head_names
     scores = model.config.num_labels == 1
     say = dict(kind=o.kind or ("regression" if scores else None),
                labels=None if scores else head_names(model.config))

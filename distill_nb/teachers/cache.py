@@ -27,7 +27,7 @@ from ..kit.models import evaluating, depth
 from ..kit.files import atomic_file, in_turn, sync, writing
 from ..losses import as_objective
 from ..losses.objective import check_flag, check_number
-from .load import head_names
+from ..data.classes import head_names
 from .columns import (
     COLUMNS, LOGITS, REST, STATES, TOP, TOP_IDS, top_logits, uncovered)
 

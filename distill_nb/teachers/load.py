@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['DEFAULT_TEACHER', 'PACKAGE', 'SHA256', 'POINTER', 'OURS', 'LARGEST', 'FRESH', 'SPARE', 'sha256', 'check_files',
            'default_teacher', 'quiet', 'check_config', 'check_source', 'lost_tensors', 'stray_tensors', 'check_arrived',
-           'check_numbers', 'few_tokens', 'check_first_answer', 'load_pretrained', 'head_names', 'head_config',
-           'check_labels', 'load_tokenizer', 'load_teacher', 'knows_task', 'learn_characters', 'match_labels']
+           'check_numbers', 'few_tokens', 'check_first_answer', 'load_pretrained', 'load_tokenizer', 'load_teacher',
+           'knows_task', 'learn_characters']
 
 # %% ../../nbs/teachers/00_load.ipynb #c25b2193
 import hashlib, logging, math, warnings
@@ -18,7 +18,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from pickle import UnpicklingError
 import torch
-from fastcore.basics import patch
 from datasets import Dataset
 from transformers import (AutoConfig, AutoModelForSequenceClassification, AutoTokenizer,
                           PreTrainedConfig, PreTrainedModel)
@@ -28,6 +27,8 @@ from ..data.tokens import unknown_share
 from ..kit.errors import InputError, expect
 from ..inside.blocks import block_lists, block_of, n_blocks
 from ..kit.models import note, noted
+from ..data.classes import check_labels, head_config
+
 
 # %% ../../nbs/teachers/00_load.ipynb #c75da0eb
 def sha256(path) -> str:
@@ -234,48 +235,6 @@ def load_pretrained(cls, source, output_loading_info=False, **kwargs):
         check_first_answer(model)
     return (model, info) if output_loading_info else model
 
-# %% ../../nbs/teachers/00_load.ipynb #e5ac0891
-def head_names(config, known=()):
-    """Class names of a head by id; None where it has only placeholders (LABEL_0, ...).
-
-    Placeholders that a task uses itself, its `known` names, are names. Raises
-    `InputError` for ids with gaps, a name given twice, and maps that disagree."""
-    said, back = config.id2label, config.label2id or {}
-    names = [str(said.get(i)) for i in range(len(said))]
-    ids = [str(back.get(n, i)) for i, n in enumerate(names)]
-    expect({*said} == {*range(len(said))} and len({*names}) == len(names) and
-           ids == [str(i) for i in range(len(names))],
-           f"a head with id2label {said} and label2id {back}",
-           "a name for each id from 0 on, each once and the same in both")
-    placeholders = [f"LABEL_{i}" for i in range(len(names))]
-    return None if names == placeholders and {*names} != {*known} else names
-
-def head_config(task:Task) -> dict:
-    "The keyword arguments that give a new head the task's size, names and kind."
-    if task.labels is None: return dict(num_labels=1, problem_type="regression")
-    return dict(num_labels=len(task.labels), problem_type="single_label_classification",
-                id2label=dict(enumerate(task.labels)),
-                label2id={n: i for i, n in enumerate(task.labels)})
-
-# %% ../../nbs/teachers/00_load.ipynb #4242d330
-def check_labels(config, task:Task):
-    "Refuse a head with other classes, or of another kind; warn if it has no names."
-    n, kind, own = config.num_labels, config.problem_type, head_config(task)
-    want = f"the classes {task.labels}" if task.labels else "one output (regression)"
-    expect(kind != "multi_label_classification", "a head of several labels per text "
-           f"(problem_type={kind!r})", "one label per text",
-           "Several labels are not supported yet")
-    expect(n == task.n_outputs, f"the head has {n} outputs", want,
-           "Fine-tune it on this task first")
-    expect(kind in (None, own["problem_type"]), f"the head has problem_type={kind!r}",
-           f"{own['problem_type']!r} for {want}", "Fine-tune it on this task first")
-    if task.labels is None: return
-    names = head_names(config, task.labels)
-    if names is None: return warnings.warn(
-        f"the head does not name its classes: taken to be {task.labels}, in this order")
-    expect(set(names) == set(task.labels), f"the head has the classes {names}", want,
-           "Rename the labels in the data, or fine-tune a teacher on it")
-
 # %% ../../nbs/teachers/00_load.ipynb #d1137ca2
 def load_tokenizer(source=None):
     "The tokenizer of a model name or folder (default: the default teacher's)."
@@ -326,21 +285,3 @@ def learn_characters(tokenizer, model, task:Task, share=.1, at_least=3) -> list:
         f"{len(lacks)} characters were added to its vocabulary, untrained. "
         "A teacher trained on texts of this language will do much better")
     return sorted(lacks)
-
-# %% ../../nbs/teachers/00_load.ipynb #60e36284
-@patch
-def relabel(self:Task, names:list) -> Task:
-    "The same task with its class ids in the order of `names`."
-    if names is None or self.labels is None or names == self.labels: return self
-    expect(sorted(names) == sorted(self.labels), f"{names}",
-           f"the classes {self.labels}, each once")
-    new = {old: names.index(n) for old, n in enumerate(self.labels)}
-    splits = self.splits.map(lambda r: {"label": new.get(r["label"], r["label"])})
-    return Task(self.name, splits, list(names), self.metric)
-
-# %% ../../nbs/teachers/00_load.ipynb #04959d43
-def match_labels(task:Task, model) -> Task:
-    "The task in the order of the model's classes; `InputError` where they are others."
-    check_labels(model.config, task)
-    if task.labels is None: return task
-    return task.relabel(head_names(model.config, task.labels))

@@ -13,7 +13,7 @@ from ..inside.inputs import unwrap
 from ..kit.errors import expect
 from ..kit.models import depth
 from ..teachers.columns import STATES, uncovered
-from ..teachers.load import head_names
+from ..data.classes import head_names
 
 # %% ../../nbs/training/02_checks.ipynb #2f3bc361
 def check_pair(student, teacher, objective, cached=(), tokenizer=None):
