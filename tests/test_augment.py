@@ -6,6 +6,7 @@ import pandas as pd
 import pytest, torch
 from safetensors.torch import load_file
 from transformers import (AutoConfig, AutoModelForMaskedLM, BertConfig, BertForMaskedLM, BertTokenizer, RobertaTokenizer)
+from distill_nb.kit.files import FILES
 from distill_nb.words.head import knows_words, check_head, fit_head, load_masked_lm, masked_logits, perplexity
 from distill_nb.kit.models import note
 from distill_nb.words import augmenter as module
@@ -289,9 +290,11 @@ def test_where_a_table_can_go(tmp_path):
     (tmp_path/"file").write_text("")
     for bad, message in {"t.csv": "exists", "t.xlsx": "a name that ends in", "file/t.csv": "cannot be written", "t": "a name that ends in"}.items():
         with pytest.raises(InputError, match=message): check_table(tmp_path/bad)
-    assert check_table(tmp_path/"t.csv", overwrite=True) == tmp_path/"t.csv" and (tmp_path/"t.csv").read_text() == "mine"
-    save_table(make_task("x", dict(train=pd.DataFrame(dict(text=list("abcdefghijkl" * 3), label=["a", "b"] * 18)))), tmp_path/"t.csv")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "t.csv"]
+    with pytest.raises(InputError, match="not as distill_nb wrote it"): check_table(tmp_path/"t.csv", overwrite=True)
+    task = make_task("x", dict(train=pd.DataFrame(dict(text=list("abcdefghijkl" * 3), label=["a", "b"] * 18))))
+    save_table(task, tmp_path/"u.csv")
+    assert check_table(tmp_path/"u.csv", overwrite=True) == tmp_path/"u.csv" and (tmp_path/"t.csv").read_text() == "mine"
+    assert sorted(p.name for p in tmp_path.iterdir()) == [FILES, "file", "t.csv", "u.csv"]
 
 # Word vectors
 

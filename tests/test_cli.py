@@ -276,6 +276,17 @@ def test_a_student_that_cannot_be_saved_is_kept(shell, csv, tuned, tmp_path, mon
     assert {"report.json", "scores.png", "README.md"} <= {p.name for p in kept.iterdir()}
     assert AutoModelForSequenceClassification.from_pretrained(kept).config.num_hidden_layers == 2
 
+# What a command reads is never what it writes
+
+@pytest.mark.parametrize("spelling", ["{csv}", "{folder}/x/../{name}", "{folder}/link.csv", "{folder}/new.csv"])
+def test_augment_never_replaces_its_input(shell, csv, headless, tmp_path, spelling):
+    before = csv.read_bytes()
+    (tmp_path/"link.csv").symlink_to(csv)
+    out = spelling.format(csv=csv, folder=csv.parent, name=csv.name)
+    task = csv if "new" not in spelling else csv.parent
+    refused(shell("augment", "--task", task, *COLUMNS, "--masked-lm", headless, "--out", out, "--overwrite"), "is part of the input")
+    assert csv.read_bytes() == before and not (csv.parent/"new.csv").exists()
+
 # Interrupting
 
 def test_interrupting_leaves_nothing(shell, csv, tuned, tmp_path, monkeypatch):

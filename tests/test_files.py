@@ -3,9 +3,9 @@ two runs with one name, two processes of one run."""
 import json, os, stat, subprocess, sys
 from pathlib import Path
 import pytest
+from distill_nb.kit.files import mark_file, MARK, atomic_file, once, our_files, output_file, world
 from distill_nb.kit.errors import InputError
-from distill_nb.kit.files import (
-    HELD, MARK, atomic_file, once, our_files, output_file, output_folder, whole_folder, working_folder, world)
+from distill_nb.kit.folders import HELD, output_folder, whole_folder, working_folder
 
 HERE = Path(__file__).parent
 ROOT = os.geteuid() == 0
@@ -216,7 +216,7 @@ def test_what_was_made_and_stays_empty_goes_again(tmp_path):
 
 HOLD = """
 import sys, time
-from distill_nb.kit.files import output_folder
+from distill_nb.kit.folders import output_folder
 from pathlib import Path
 with output_folder(sys.argv[1]):
     print("held", flush=True)
@@ -239,7 +239,8 @@ PAIR = """
 import os, sys, time, torch
 from pathlib import Path
 from distill_nb.kit.errors import InputError
-from distill_nb.kit.files import once, output_folder, whole_folder, world
+from distill_nb.kit.files import once, world
+from distill_nb.kit.folders import output_folder, whole_folder
 out, rank = Path(sys.argv[1]), int(os.environ["RANK"])
 def write():
     with whole_folder(out) as new:
@@ -266,3 +267,54 @@ def test_two_processes_one_writes(tmp_path):
     done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", script, tmp_path/"o"],
                           capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and "RANK 0 fine" in done.stdout and "RANK 1 fine" in done.stdout, done.stdout + done.stderr
+
+# A single file is replaced only if it is ours, and never is what a command reads
+
+SPELLINGS = {"itself": lambda p: p, "a detour": lambda p: p.parent/"x"/".."/p.name, "a link": lambda p: linked(p, Path.symlink_to),
+             "a hard link": lambda p: linked(p, Path.hardlink_to)}
+
+def linked(path, link):
+    other = path.parent.parent/f"other{path.suffix}"
+    link(other, path)
+    return other
+
+@pytest.mark.parametrize("inside", [False, True], ids=["the file", "a file of the folder"])
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("ours", [False, True])
+def test_an_input_is_never_replaced(tmp_path, spelling, inside, ours):
+    file = tmp_path/"task"/"train.csv"
+    (tmp_path/"task"/"x").mkdir(parents=True)
+    file.write_text("mine")
+    if ours: mark_file(file) # we wrote it once: it is an input all the same
+    out = SPELLINGS[spelling](file)
+    if spelling == "a hard link" and inside: pytest.skip("a folder does not know its files' other names")
+    with pytest.raises(InputError, match="is part of the input|is a link"): output_file(out, overwrite=True, inputs=[file.parent if inside else file])
+    assert file.read_text() == "mine"
+
+def test_a_new_file_inside_of_an_input_folder_is_refused(tmp_path):
+    with pytest.raises(InputError, match="is part of the input"): output_file(tmp_path/"new.csv", inputs=[tmp_path])
+    assert output_file(tmp_path/"new.csv", inputs=[None, "bshift", tmp_path/"no-such.csv"]).name == "new.csv"
+
+def test_only_our_own_file_is_replaced(tmp_path):
+    file = tmp_path/"t.csv"
+    file.write_text("theirs")
+    with pytest.raises(InputError, match="not as distill_nb wrote it"): output_file(file, overwrite=True)
+    mark_file(file)
+    assert output_file(file, overwrite=True) == file
+    with pytest.raises(InputError, match="exists"): output_file(file)
+    file.write_text("edited by hand")
+    with pytest.raises(InputError, match="not as distill_nb wrote it"): output_file(file, overwrite=True)
+    (tmp_path/"l.csv").symlink_to("nowhere.csv")
+    with pytest.raises(InputError, match="is a link to"): output_file(tmp_path/"l.csv", overwrite=True)
+
+def test_the_mark_of_a_file_makes_no_folder_ours(tmp_path):
+    (tmp_path/"t.csv").write_text("a table of ours in somebody's folder")
+    mark_file(tmp_path/"t.csv")
+    with pytest.raises(InputError, match="holds no model of ours"):
+        with output_folder(tmp_path, overwrite=True): pass
+    assert (tmp_path/"t.csv").exists()
+
+def test_a_home_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert output_file("~/new/t.csv") == tmp_path/"new"/"t.csv"
+    with output_folder("~/s") as folder: assert folder == tmp_path/"s"

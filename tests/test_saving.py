@@ -6,7 +6,8 @@ from transformers import AutoModelForSequenceClassification
 from conftest import bert
 from test_files import killed, state_of
 from distill_nb.kit.errors import InputError
-from distill_nb.kit.files import MARK, output_folder
+from distill_nb.kit.files import MARK
+from distill_nb.kit.folders import output_folder
 from distill_nb.losses import HardTargets, SoftTargets, Term
 from distill_nb.training.saving import check_finite, fenced, model_card, save_student, span
 from distill_nb.training.resume import check_note, run_note, what_counts, write_note

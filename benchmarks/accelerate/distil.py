@@ -7,7 +7,7 @@ import argparse
 import datasets
 from distill_nb.data.load import load_task
 from distill_nb.data.tokens import tokenize
-from distill_nb.kit.files import output_folder
+from distill_nb.kit.folders import output_folder
 from distill_nb.losses import HardTargets, SoftTargets
 from distill_nb.training.run import fit
 from distill_nb.students.copied import init_student

@@ -17,7 +17,7 @@ from ..measure.scores import class_metrics
 from ..losses import SoftTargets
 from .layers import distil_layers
 from ..kit.figures import figure, palette
-from ..kit.files import output_folder
+from ..kit.folders import output_folder
 
 # %% ../../nbs/recipes/07_demo.ipynb #92fbbec6
 def hide_labels(task:Task, labelled:int, total:int) -> Task:

@@ -20,7 +20,7 @@ from ..words.hiding import HideWords, rare_weights, word_batches
 from ..students.distilbert import to_distilbert
 from ..kit.errors import expect
 from ..measure.report import Report
-from ..kit.files import working_folder
+from ..kit.folders import working_folder
 from ..losses import (CosineHidden, HardTargets, SoftTargets,
                                as_objective)
 from ..words.head import (WordDistiller, check_head, load_masked_lm,

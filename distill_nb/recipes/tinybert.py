@@ -19,7 +19,8 @@ from ..data.tasks import UNLABELLED, Task
 from ..data.load import glue_key
 from ..data.tokens import tokenize
 from ..kit.errors import expect
-from ..kit.files import READY, once, output_folder, settle, working_folder
+from ..kit.files import once
+from ..kit.folders import READY, output_folder, settle, working_folder
 from ..losses.layermap import LayerMap
 from ..losses import (AttentionMSE, HardTargets, HiddenMSE, LogitMSE,
                                SoftTargets, as_objective)

@@ -12,7 +12,8 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from .. import __version__
 from ..kit.errors import InputError, expect
-from ..kit.files import MARK, output_file, output_folder, world
+from ..kit.files import MARK, world
+from ..kit.folders import output_folder
 from .options import (NEW_TEXTS, RECIPES, SEED, TASK, beside,
     check_options, layer_list, make_augmenter, read_task, say)
 
@@ -49,7 +50,7 @@ def quiet_libraries():
     "Leave the terminal to progress bars, results, and warnings of one line."
     import datasets, transformers
     def tell(message, *args, **kwargs):
-        print(f"distill_nb: note: {message}", file=sys.stderr)
+        if world()[0] == 0: print(f"distill_nb: note: {message}", file=sys.stderr)
     warnings.showwarning = tell
     transformers.logging.set_verbosity_error()
     datasets.disable_progress_bars()
@@ -60,7 +61,7 @@ def run_demo(o):
         from distill_nb.recipes.demo import demo
         quiet_libraries()
         done = demo(o.out, o.seed, overwrite=o.overwrite, say=say)
-    say(f"\n{done.report}\n\nStudent: {o.out}/ (an ordinary Hugging Face model)\n"
+    say(f"\n{done.report}\n\nStudent: {o.out} (an ordinary Hugging Face model)\n"
           f"Plots:   {o.out}/scores.png, {o.out}/training.png\n"
           "This was one seed; the results page has the spread over several.")
 
@@ -104,7 +105,7 @@ def run_augment(o):
     "`distill_nb augment`."
     from distill_nb.words.augmenter import augment, check_table, save_table
     quiet_libraries()
-    out, _ = check_table(o.out, o.overwrite), output_file(o.out, o.overwrite)
+    out = check_table(o.out, o.overwrite, [o.task, o.vectors, o.masked_lm])
     task = read_task(o)
     more = augment(task, make_augmenter(o, task, o.max_length), o.labels)
     save_table(more, out)
@@ -118,7 +119,7 @@ def run_train(o):
         done = RECIPES[o.recipe][0](o)
         plot = lambda folder: done.report.plot(folder/"scores.png")
         done.save(o.out, o.overwrite, also=plot)
-    say(f"\n{done.report}\n\nStudent: {o.out}/")
+    say(f"\n{done.report}\n\nStudent: {o.out}")
 
 # %% ../../nbs/shell/01_cli.ipynb #ceeb563c
 def recipe_of(argv) -> str:
@@ -225,6 +226,8 @@ def main(argv=None) -> int:
     with interrupts() as signals, redirect_stdout(heard): # under torchrun one tells
         try:
             o = parser(recipe_of(argv)).parse_args(argv)
+            vars(o).update({k: os.path.expanduser(v) for k, v in vars(o).items()
+                            if isinstance(v, str) and v.startswith("~")})
             check_options(o, o.options)
             o.run(o)
         except BaseException as e: return _end(e, o, signals, since)

@@ -12,7 +12,8 @@ __all__ = ['EPOCHS', 'COUNT', 'MAYBE', 'SEED', 'RATE', 'SHARE', 'WIDTH', 'HEAT',
 import argparse, os, sys
 from dataclasses import dataclass
 from ..kit.errors import expect
-from ..kit.files import real_path, working_folder
+from ..kit.files import real_path
+from ..kit.folders import working_folder
 
 # %% ../../nbs/shell/00_options.ipynb #2197152a
 def layer_list(text:str):

@@ -24,7 +24,7 @@ from transformers import (AutoConfig, AutoModelForSequenceClassification, AutoTo
 from transformers.utils import logging as hf_logging
 from ..data.tasks import Task
 from ..data.tokens import unknown_share
-from ..kit.errors import InputError, expect
+from ..kit.errors import InputError, expect, counted
 from ..inside.blocks import block_lists, block_of, n_blocks
 from ..kit.models import note, noted
 from ..data.classes import check_labels, head_config
@@ -174,10 +174,10 @@ def check_arrived(model, info:dict):
     lost, stray = lost_tensors(model, info["missing_keys"]), stray_tensors(model, found)
     has = f", and holds {_named(found)}" if found else ""
     do = "Compare the names' beginnings, and take the config.json of these weights"
-    expect(not lost, f"the file lacks {len(lost)} tensors of the encoder "
+    expect(not lost, f"the file lacks {counted(len(lost), 'tensor')} of the encoder "
            f"({_named(lost)}){has}", "all but the head's", do)
-    expect(not stray, f"the file holds {len(stray)} tensors ({_named(stray)}) for "
-           "which the config.json has no place", f"{n_blocks(model)} blocks", do)
+    expect(not stray, f"the file holds {counted(len(stray), 'tensor')} "
+           f"({_named(stray)}) for which the config.json has no place", f"{n_blocks(model)} blocks", do)
 
 def check_numbers(model):
     "Refuse a model with NaN or infinity among its weights."

@@ -9,7 +9,8 @@ __all__ = ['CARD', 'check_finite', 'honest_config', 'save_student', 'span', 'fen
 import json, re, shutil, tempfile
 from pathlib import Path
 from ..kit.errors import InputError, expect
-from ..kit.files import once, output_folder, real_path, whole_folder
+from ..kit.files import once, real_path
+from ..kit.folders import output_folder, whole_folder
 from ..teachers.load import quiet
 
 # %% ../../nbs/training/06_saving.ipynb #973ffcd1

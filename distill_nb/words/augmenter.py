@@ -21,11 +21,12 @@ from ..data.tasks import UNLABELLED, Task
 from ..data.load import glue_key
 from ..kit.errors import expect
 from ..kit.models import evaluating
-from ..kit.files import atomic_file, in_turn, once, output_file
+from ..kit.files import atomic_file, in_turn, once, output_file, mark_file
 from .head import check_head, masked_logits
 from ..kit.cpu import packed
 from ..data.vectors import (WordVectors, embedding_vectors, piece_means,
                                     token_words)
+
 
 # %% ../../nbs/words/03_augmenter.ipynb #2421a2be
 STOP_WORDS = frozenset("""
@@ -345,16 +346,17 @@ WRITE = {".tsv": lambda df, f: df.to_csv(f, sep="\t", index=False),
          ".jsonl": lambda df, f: df.to_json(f, orient="records", lines=True),
          ".parquet": lambda df, f: df.to_parquet(f)}
 
-def check_table(out, overwrite=False)->Path:
-    "The file's path if it can be written; refused for other formats, or if it exists."
+def check_table(out, overwrite=False, inputs=())->Path:
+    "The file's path if it can be written: see `output_file`; refuses other formats."
     out = Path(out)
     expect(out.suffix.lower() in WRITE, out.name,
            f"a name that ends in {', '.join(WRITE)}")
-    return once(lambda: output_file(out, overwrite))
+    return once(lambda: output_file(out, overwrite, inputs))
 
 def _table(df, out):
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(out) as new: WRITE[out.suffix.lower()](df, new)
+    mark_file(out)
 
 def save_table(task:Task, out):
     "Write the training texts with the names of their classes; whole or not at all."
