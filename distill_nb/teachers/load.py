@@ -177,7 +177,8 @@ def check_arrived(model, info:dict):
     expect(not lost, f"the file lacks {counted(len(lost), 'tensor')} of the encoder "
            f"({_named(lost)}){has}", "all but the head's", do)
     expect(not stray, f"the file holds {counted(len(stray), 'tensor')} "
-           f"({_named(stray)}) for which the config.json has no place", f"{n_blocks(model)} blocks", do)
+           f"({_named(stray)}) for which the config.json has no place",
+           f"{n_blocks(model)} blocks", do)
 
 def check_numbers(model):
     "Refuse a model with NaN or infinity among its weights."
