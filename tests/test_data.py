@@ -166,7 +166,7 @@ def test_splits_do_not_depend_on_order_or_process(tmp_path):
     task = load_task(path)
     turned = load_task(save(frame(100)[::-1], tmp_path/"b.csv"))
     assert all(texts(task, s) == texts(turned, s) for s in task.splits)
-    code = f"from distill_nb.data.tasks import load_task; print(load_task({str(path)!r})['test']['text'][:])"
+    code = f"from distill_nb import load_task; print(load_task({str(path)!r})['test']['text'][:])"
     env = os.environ | dict(PYTHONHASHSEED="7", PYTHONPATH=str(Path(docs.__file__).parents[2]))
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True).stdout
     assert other.strip().splitlines()[-1] == str(list(task["test"]["text"]))
@@ -324,7 +324,7 @@ def test_unknown_name_without_network(monkeypatch):
 @pytest.mark.parametrize("seed", ["0", "1", "2"])
 def test_kind_does_not_depend_on_the_hash_seed(seed, tmp_path):
     path = save(frame(label=["1.5", "good"] * 20), tmp_path/"a.csv")
-    code = f"from distill_nb.data.tasks import load_task; print(load_task({str(path)!r}).labels)"
+    code = f"from distill_nb import load_task; print(load_task({str(path)!r}).labels)"
     env = os.environ | dict(PYTHONHASHSEED=seed, PYTHONPATH=str(Path(docs.__file__).parents[2]))
     assert "['1.5', 'good']" in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env).stdout
 

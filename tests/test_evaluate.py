@@ -161,7 +161,7 @@ def test_scored_by_name_on_whatever_occurs(tok, occur, split):
     assert evaluate(model, task, tok, split) == pytest.approx(metrics(z, y))
 
 def test_other_classes_are_refused(tok):
-    with pytest.raises(InputError, match=r"the head has the classes \['a', 'b'\]: expected those of words, \['a', 'd'\]"): evaluate(named("a", "b"), words_task(["a", "d"]), tok)
+    with pytest.raises(InputError, match=r"the classes \['a', 'b'\]: expected the classes \['a', 'd'\] of words"): evaluate(named("a", "b"), words_task(["a", "d"]), tok)
     with pytest.raises(InputError, match=r"split 'dev': expected one of \['test', 'all'\]"): evaluate(named("a", "b"), words_task(["a", "b"]), tok, "dev")
 
 def test_all_splits_are_all_rows(tok):

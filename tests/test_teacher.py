@@ -114,7 +114,7 @@ def test_the_same_model_scores_the_same_in_any_order_of_its_classes(tok):
         for p in two.classifier.parameters(): p.copy_(p.flip(0))
     assert evaluate(one, films, tok) | dict(f1=0) == evaluate(two, films, tok) | dict(f1=0) # f1 is that of the last class
     two.config.id2label, two.config.label2id = {0: "yes", 1: "no"}, {"yes": 0, "no": 1}
-    with pytest.raises(InputError, match=r"head has the classes \['yes', 'no'\]"): evaluate(two, films, tok)
+    with pytest.raises(InputError, match=r"the classes \['yes', 'no'\]"): evaluate(two, films, tok)
 
 def test_a_head_without_names_is_taken_in_order():
     with pytest.warns(UserWarning, match=r"does not name its classes: taken to be \['bad', 'good'\]"):

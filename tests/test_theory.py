@@ -105,5 +105,5 @@ def test_slider_redraws():
     assert "<b>" not in picture.value
 
 def test_import_is_cheap():
-    code = "import distill_nb.losses.temperature, distill_nb.inside.tree, sys; print({'matplotlib', 'ipywidgets', 'transformers'} & set(sys.modules))"
+    code = "import distill_nb.losses, distill_nb.kit.models, sys; print({'matplotlib', 'ipywidgets', 'transformers'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
