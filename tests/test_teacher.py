@@ -181,8 +181,8 @@ def with_number(value):
 WRAPPED = "module.", "_orig_mod.", "model.", "base_model.model.", "_forward_module.", "student."
 NOT_HERE = {f"prefix {p}": (renamed(lambda n, p=p: p + n), rf"lacks \d+ tensors of the encoder \(bert\.emb.*holds {p}") for p in WRAPPED} | {
     "half of its blocks": (renamed(lambda n: "layer.1." not in n and n), r"\(bert\.encoder\.layer\.1\."),
-    "no embeddings": (renamed(lambda n: "word_embeddings" not in n and n), r"lacks 1 tensors .*word_embeddings"),
-    "a flipped letter": (renamed(a_flipped_letter), r"lacks 1 tensors .*layer\.1\.output\.dense\.bias.*holds .*bhas"),
+    "no embeddings": (renamed(lambda n: "word_embeddings" not in n and n), r"lacks 1 tensor .*word_embeddings"),
+    "a flipped letter": (renamed(a_flipped_letter), r"lacks 1 tensor .*layer\.1\.output\.dense\.bias.*holds .*bhas"),
     "nested": (as_bin(state_dict=1), "lacks .*|cannot be loaded"), "nested twice": (as_bin(model=1, ema=1), "lacks .*|cannot be loaded"),
     "another family": (of_another_family, "lacks .* tensors|in the file: expected"), "a block too many": (said(num_hidden_layers=3), r"layer\.2\."),
     "a block too few": (said(num_hidden_layers=1), r"holds 16 tensors .*layer\.1\..* no place: expected 1 blocks"),

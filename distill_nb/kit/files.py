@@ -157,8 +157,8 @@ def output_file(out, overwrite=False, inputs=()) -> Path:
         expect(not Path(out).expanduser().is_symlink(), f"{out} is a link to {file}",
                "a file", "Name that file itself")
         ours = new or file.name in our_files(file.parent, FILES)
-        expect(ours, f"{out} is not as distill_nb wrote it", "a new file, or one of ours",
-               "Name another one")
+        expect(ours, f"{out} is not as distill_nb wrote it",
+               "a new file, or one of ours", "Name another one")
         with made_folder(file.parent): try_folder(file.parent)
     return Path(out).expanduser()
 
