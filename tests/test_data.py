@@ -377,6 +377,7 @@ def test_folder_as_glue_ships_it(name, tmp_path):
 
 def test_glue_folder_without_dev_is_refused(tmp_path):
     (tmp_path/"RTE").mkdir()
+    (tmp_path/"RTE/train.tsv").write_text("sentence1\tsentence2\tlabel\na\tb\tentailment\n")
     with pytest.raises(InputError, match="no such file: expected GLUE's train.tsv and dev.tsv"): load_task(tmp_path/"RTE")
 
 REAL = Path(__file__).resolve().parents[2]/"shared"/"data"/"glue"
@@ -484,7 +485,7 @@ READING = """
 import os, sys, time
 from distill_nb.data import docstrings as data
 def slow(part):
-    print(os.getpid(), flush=True)
+    os.write(1, b"%d\\n" % os.getpid()) # in one piece
     time.sleep(60)
 data.read_slice = slow
 for row in data.read_slices(["a", "b"], processes=2): pass
@@ -507,3 +508,31 @@ def test_a_killed_reader_leaves_no_processes(sent):
         if not any(map(alive, workers)): break
         time.sleep(.1)
     assert not any(map(alive, workers))
+
+# Folders as people have them
+
+def test_numbered_parts_are_one_split(tmp_path):
+    df = frame(40)
+    for i, part in enumerate((df[:20], df[20:])): part.to_parquet(tmp_path/f"train-0000{i}-of-00002.parquet", index=False)
+    frame(8).to_parquet(tmp_path/"test-00000-of-00001.parquet", index=False)
+    task = load_task(tmp_path)
+    assert len(task["train"]) + len(task["validation"]) + 8 >= 40 and len(task["test"]) == 8
+
+@pytest.mark.parametrize("name", ["training.csv", "data.csv", "train_2.json", "eval.parquet"])
+def test_tables_that_are_not_read_are_told(tmp_path, name):
+    save(frame(), tmp_path/"train.csv")
+    save(frame(8), tmp_path/name)
+    with pytest.warns(UserWarning, match=f"{name}: not read"): load_task(tmp_path)
+
+@pytest.mark.parametrize("name", ["mrpc", "RTE", "sst-2", "CoLA", "glue_qqp"])
+def test_a_folder_with_a_glue_name_is_a_folder(tmp_path, name):
+    (tmp_path/name).mkdir()
+    save(frame(), tmp_path/name/"train.csv")
+    assert load_task(tmp_path/name).labels == ["bad", "good"]
+
+@pytest.mark.parametrize("sep", [";", "|", "\t"])
+def test_a_separator_is_found_where_the_usual_one_fits_no_row(tmp_path, sep):
+    "A comma in a column's name is no separator."
+    rows = "".join(f"a film, {i}{sep}{'good' if i % 2 else 'bad'}{'' if i % 3 else ''}\n" for i in range(40))
+    (tmp_path/"a.csv").write_text(f"text, as written{sep}label\n{rows}1,2,3{sep}good\n")
+    assert load_task(tmp_path/"a.csv", text="text, as written").labels == ["bad", "good"]

@@ -135,3 +135,39 @@ def test_several_values_in_files(ending, role, tmp_path):
 
 @pytest.mark.parametrize("value", [None, float("nan"), pd.NA, pd.NaT, np.nan, np.datetime64("NaT"), ""])
 def test_nothing_is_nothing(value): assert list(as_text(pd.Series([value, "a"], dtype=object))) == ["", "a"]
+
+# What a head's names are called in a file
+
+@pytest.mark.parametrize("known, written, read", [
+    (["0", "1"], ["True", "false", "1.0", "0"], ["1", "0", "1", "0"]),
+    (["True", "False"], ["1", "0.0", "true", "FALSE"], ["True", "False", "True", "False"]),
+    (["0", "1"], ["-1", "-100", "-1.0", "1"], ["", "", "", "1"]),  # as in training
+    (["-1", "0", "1"], ["-1", "0", "1.0"], ["-1", "0", "1"]),
+    (["neg", "pos"], ["#REF!", "\\N", "n.a.", "pos"], ["", "", "", "pos"]),
+    (["caf\xe9", "bar"], ["cafe\u0301", "bar\u200b", "\xa0bar"], ["caf\xe9", "bar", "bar"]),
+    (["none", "some"], ["none", "some"], ["none", "some"])])
+def test_labels_are_read_as_the_heads_names(known, written, read):
+    with warnings.catch_warnings(action="ignore"): assert read_labels(pd.Series(written), "t", known).tolist() == read
+
+@pytest.mark.parametrize("known, written", [(["1", "7"], ["01", "07"]), (["01", "07"], ["1", "7"]), (["yes", "no"], ["1", "0"]), (["1.0", "1", "0"], ["1.00"])])
+def test_what_is_another_name_stays_one(known, written):
+    assert read_labels(pd.Series(written), "t", known).tolist() == written
+
+@pytest.mark.parametrize("missing", ["#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!", "#N/A", "\\N", ".", "N.A.", "missing", "--", "<NA>", "NaT"])
+def test_every_programs_word_for_nothing(missing):
+    with pytest.warns(UserWarning, match="count as unlabelled"): assert read_labels(pd.Series(["0", "1", missing]), "t").tolist() == ["0", "1", ""]
+
+def test_one_word_beside_numbers_is_told():
+    with pytest.warns(UserWarning, match="'unknown' is a class beside numbers"): read_labels(pd.Series(["0", "1", "2", "unknown"]), "t")
+
+@pytest.mark.parametrize("same", [("cafe\u0301", "caf\xe9"), ("good\u200b", "good"), ("very\xa0good", "very good"), ("\ufeffgood", "good")])
+def test_names_that_look_alike_are_one(same):
+    with pytest.warns(UserWarning, match="looks like another label"): y = read_labels(pd.Series([*same, "other"]), "t")
+    assert y.nunique() == 2 and set(y) == {same[1], "other"}
+
+@pytest.mark.parametrize("written, read", [(["0,5", "1", "2,25"], ["0.5", "1", "2.25"]), (["1,5", "-2,75"], ["1.5", "-2.75"]), (["0,125", "1,250"], ["0.125", "1.250"])])
+def test_decimal_commas_are_numbers(written, read): assert read_labels(pd.Series(written), "t").tolist() == read
+
+def test_commas_between_thousands_are_asked_for():
+    with pytest.raises(InputError, match="t: labels such as '1,000'"): read_labels(pd.Series(["1,000", "2,500"]), "t")
+    assert read_labels(pd.Series(["1,000", "2,500"]), "t", scores=False).tolist() == ["1,000", "2,500"]  # classes, if you say so

@@ -387,3 +387,12 @@ def test_a_tuned_teacher_keeps_its_vocabulary(tok):
     teacher = bert()
     note(teacher, knows_task=True)
     assert learn_characters(tok, teacher, films) == []
+
+def test_a_head_may_spell_its_classes_otherwise():
+    "Truth values and numbers are the same classes in a head and in a file."
+    task = make_task("t", dict(train=pd.DataFrame(dict(text=[f"film {i}" for i in range(40)], label=["1", "0"] * 20))))
+    head = BertConfig(id2label={0: "True", 1: "False"}, label2id={"True": 0, "False": 1})
+    check_labels(head, task)
+    turned = task.relabel(["True", "False"])
+    assert turned.labels == ["True", "False"] and turned["test"]["label"][:] == [1 - y for y in task["test"]["label"][:]]
+    with pytest.raises(InputError, match="the head has the classes"): check_labels(BertConfig(id2label={0: "no", 1: "yes"}, label2id={"no": 0, "yes": 1}), task)

@@ -10,6 +10,7 @@ import warnings
 from fastcore.basics import patch
 from .tasks import Task
 from ..kit.errors import expect
+from .labels import spelled_like
 
 # %% ../../nbs/data/07_classes.ipynb #e5ac0891
 def head_names(config, known=()):
@@ -50,7 +51,9 @@ def check_labels(config, task:Task):
     names = head_names(config, task.labels)
     if names is None: return warnings.warn(
         f"the head does not name its classes: taken to be {task.labels}, in this order")
-    expect(set(names) == set(task.labels), f"the head has the classes {names}", want,
+    like = spelled_like(task.labels, names)
+    own = {like.get(n, n) for n in task.labels}
+    expect({*names} == own, f"the head has the classes {names}", want,
            "Rename the labels in the data, or fine-tune a teacher on it")
 
 # %% ../../nbs/data/07_classes.ipynb #60e36284
@@ -60,10 +63,12 @@ def relabel(self:Task, names:list) -> Task:
 
     Raises `InputError` for a class that `names` lacks."""
     if names is None or self.labels is None or names == self.labels: return self
-    fine = {*self.labels} <= {*names} and len({*names}) == len(names)
+    like = spelled_like(self.labels, names)
+    labels = [like.get(n, n) for n in self.labels]
+    fine = {*labels} <= {*names} and len({*names}) == len(names)
     expect(fine, f"the classes {names}", f"the classes {self.labels} of {self.name}, "
            "each once", "Rename the labels, or take a model that was trained on them")
-    new = {old: names.index(n) for old, n in enumerate(self.labels)}
+    new = {old: names.index(n) for old, n in enumerate(labels)}
     splits = self.splits.map(lambda r: {"label": new.get(r["label"], r["label"])})
     return Task(self.name, splits, list(names), self.metric)
 

@@ -98,12 +98,22 @@ def separator(text:str, usual=",") -> tuple:
     found = max(",;|\t", key=head.count)
     return usual if usual in head or found not in head else found, text
 
+def _table(text, sep, where):
+    "Rows by this separator, or by the only other one that fits every row."
+    try: return fields(text, sep, where)
+    except InputError:
+        for other in ",;|\t".replace(sep, ""):
+            try: rows = fields(text, other, where)
+            except InputError: continue
+            if rows and len(rows[0]) > 1: return rows
+        raise
+
 def read_text_table(text:str, usual=",", where="") -> pd.DataFrame:
     "A table from the text of a csv or tsv file, every field as it stands there."
     if "\n" not in text: text = text.replace("\r", "\n") # as old Macs wrote
     text = re.sub("\r(?!\n)", "\ue000", text) # else a character of a text ends its row
     sep, text = separator(text, usual)
-    with long_fields(): head, *rows = fields(text, sep, where) or [[]]
+    with long_fields(): head, *rows = _table(text, sep, where) or [[]]
     df = pd.DataFrame(rows, columns=[h.strip() for h in head], dtype=object)
     return df.replace("\ue000", "\r", regex=True) if "\ue000" in text else df
 
