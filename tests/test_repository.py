@@ -109,6 +109,16 @@ def test_sidebar_lists_every_notebook_once():
     for s in sections: assert {str(Path(p).parent) for p in s["contents"]} == {folders.get(s["section"], s["section"])}
     for s in sections[2:-2] + sections[-1:]: assert s["contents"] == sorted(s["contents"], key=lambda p: (not p.endswith("index.ipynb"), p))
 
+def test_next_follows_the_sidebar():
+    "The last words of a chapter's page lead to the page below it, under that page's title."
+    sections = quarto()["website"]["sidebar"]["contents"]
+    pages = [page for s in sections if s["section"] in CHAPTERS for page in s["contents"]]
+    for here, there in zip(pages, pages[1:]):
+        prose = [c for c in json.loads((ROOT/"nbs"/here).read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "markdown"]
+        title = json.loads((ROOT/"nbs"/there).read_text(encoding="utf-8"))["cells"]
+        title = next("".join(c["source"]) for c in title if c["cell_type"] == "markdown").split("\n")[0][2:]
+        assert "".join(prose[-1]["source"]) == f"Next: [{title}]({os.path.relpath(there, Path(here).parent)})."
+
 def test_site_files_exist():
     html = quarto()["format"]["html"]
     assert (ROOT/"nbs"/html["css"]).exists() and html["theme"].keys() == {"light", "dark"}
