@@ -1,8 +1,6 @@
 "Fill the teacher cache of test_cache.py from the command line: argv[1] the folder, argv[2] seconds that each batch takes."
 import sys, time
-from conftest import make_tokenizer
-from test_cache import long_rows
-from test_train import sharp
+from builders import long_rows, make_tokenizer, sharp
 from distill_nb.teachers import cache
 
 slow, plain = float(sys.argv[2]), cache.ask

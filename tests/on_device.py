@@ -7,7 +7,7 @@ import pandas as pd
 import pytest, torch
 from datasets import Dataset
 from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, BertConfig, BertForMaskedLM, DataCollatorWithPadding
-from conftest import WORDS, bert, make_tokenizer
+from builders import WORDS, bert, make_tokenizer
 from families import EXTRA, V, build
 from distill_nb.teachers.load import knows_task, load_teacher
 from distill_nb.kit.models import note, longest

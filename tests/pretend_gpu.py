@@ -1,6 +1,6 @@
 """A GPU that is none: tensors whose device is `pretend:0` and whose numbers stay on the CPU, in any build of torch 2.9 or later.
 
-Operators refuse to mix them with CPU tensors, as a GPU's do, and Trainer trains there: `pytest -p pretend_gpu tests/test_train.py`
+Operators refuse to mix them with CPU tensors, as a GPU's do, and Trainer trains there: `pytest -p pretend_gpu tests/training/test_distiller.py`
 (with tests/ on PYTHONPATH) is what a GPU would say of mixed devices. It changes the whole process, so it has one of its own."""
 from contextlib import nullcontext
 import torch, transformers

@@ -3,8 +3,8 @@ import json, os, sys
 import torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType
-from conftest import make_tokenizer
-from test_train import OBJECTIVES, PLAIN, bert, init_student, rows, sharp
+from builders import bert, make_tokenizer, OBJECTIVES, PLAIN, rows, sharp
+from distill_nb.students import init_student
 from distill_nb.training.distiller import Distiller
 from distill_nb.training.settings import training_args
 

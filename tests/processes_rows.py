@@ -1,9 +1,7 @@
 "Two epochs in one of several processes: the rows of every batch and the draws about them, to argv[1]-RANK.json. argv: out, kind, rows, processes"
 import json, os, sys
 import torch
-from conftest import make_tokenizer
-from test_order import Draws, small_bert
-from test_train import PLAIN, rows, sharp
+from builders import Draws, make_tokenizer, PLAIN, rows, sharp, small_bert
 from distill_nb.losses import HardTargets, SoftTargets
 from distill_nb.students.slots import ConstantSchedule, Replacing, find_slots, theseus
 from distill_nb.training.distiller import Distiller

@@ -2,9 +2,7 @@
 import os, sys
 from functools import partial
 import torch
-from conftest import bert, make_tokenizer
-from test_vocabulary import TRIPLE, collate, lm_rows, small_lm
-from test_train import OBJECTIVES, PLAIN, narrow, rows, sharp, weights
+from builders import bert, collate, lm_rows, make_tokenizer, narrow, OBJECTIVES, PLAIN, rows, sharp, small_lm, TRIPLE, weights
 from distill_nb.students.copied import init_student
 from distill_nb.training.distiller import Distiller
 from distill_nb.training.settings import training_args

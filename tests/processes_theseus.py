@@ -2,9 +2,7 @@
 import os, sys
 import torch
 from torch import nn
-from conftest import make_tokenizer
-from test_theseus import ADAM, Coins
-from test_train import rows, sharp
+from builders import ADAM, Coins, make_tokenizer, rows, sharp
 from distill_nb.losses import HardTargets
 from distill_nb.students.slots import ConstantSchedule, Replacing, find_slots, theseus
 from distill_nb.training.distiller import Distiller

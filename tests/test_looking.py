@@ -10,7 +10,7 @@ from datasets import Dataset
 from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, BertConfig
 
 import distill_nb
-from conftest import WORDS, make_tokenizer
+from builders import WORDS, make_tokenizer
 
 MAKE = {"init_student", "narrow_student", "to_distilbert", "lstm_student", "theseus", "successor", "word_student", "tiny_student", "from_teacher",
         "by_slice", "by_heads", "by_svd", "triple_loss", "embedding_vectors", "plan_widget", "learn_characters"}

@@ -303,6 +303,14 @@ def test_a_face_calls_its_pages_by_their_titles(chapter):
         first = next("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
         assert first.splitlines()[0] == f"# {title}", name
 
+def test_tests_mirror_the_chapters():
+    "A folder of tests is a chapter's, and no test imports another: what several need is in tests/builders.py."
+    folders = {f.name for f in (ROOT/"tests").iterdir() if f.is_dir() and not f.name.startswith(("_", "."))}
+    assert folders <= set(CHAPTERS)
+    taken = [f"{f.name}: {line}" for f in (ROOT/"tests").rglob("*.py") for line in f.read_text(encoding="utf-8").splitlines()
+             if re.match(r"\s*(from|import) test_", line)]
+    assert taken == []
+
 LAYOUT = """nbs/index.ipynb nbs/styles.css nbs/tutorials nbs/results distill_nb tests settings.ini setup.py _quarto.yml
 README.md LICENSE CONTRIBUTING.md CHANGELOG.md Makefile constraints.txt MANIFEST.in .gitignore .gitattributes .ci/run
 .github/workflows/test.yml .github/workflows/docs.yml tools/run_pages.py tools/make_readme.py tools/floors.py""".split()

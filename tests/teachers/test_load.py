@@ -5,7 +5,7 @@ import pytest, torch
 from safetensors.torch import load_file, save_file
 from transformers import (AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoModelForTokenClassification,
                           BertConfig, DistilBertConfig, RobertaConfig)
-from conftest import bert, make_tokenizer
+from builders import bert, make_tokenizer
 from families import COMMON, EXTRA, V, build
 from distill_nb.words.head import knows_words, load_masked_lm
 from distill_nb.teachers.load import (
@@ -369,7 +369,7 @@ CHINESE = [f"{a}部{b}很{c}" for a in "这那" for b in "影书片" for c in "�
 
 def test_unknown_characters_get_tokens_of_their_own(tok, tmp_path):
     "In an order that does not change from start to start; saved with the tokenizer; the student has them too."
-    from conftest import bert
+    from builders import bert
     from distill_nb.students.copied import init_student
     films = make_task("films", dict(train=pd.DataFrame(dict(text=CHINESE, label=["a", "b", "c"] * 10))))
     tokenizer, teacher = type(tok)(tokenizer_object=tok._tokenizer.__class__.from_str(tok._tokenizer.to_str()),
@@ -382,7 +382,7 @@ def test_unknown_characters_get_tokens_of_their_own(tok, tmp_path):
     assert load_tokenizer(tmp_path).tokenize("这部片很好") == list("这部片很好")
 
 def test_a_tuned_teacher_keeps_its_vocabulary(tok):
-    from conftest import bert
+    from builders import bert
     films = make_task("films", dict(train=pd.DataFrame(dict(text=CHINESE, label=["a", "b", "c"] * 10))))
     teacher = bert()
     note(teacher, knows_task=True)

@@ -5,9 +5,8 @@ import pytest, torch
 from datasets import Dataset, DatasetDict, concatenate_datasets
 from transformers import (AutoModelForMaskedLM, AutoModelForSequenceClassification, BertConfig, DataCollatorForTokenClassification)
 
-from conftest import WORDS, bert, make_tokenizer
+from builders import bert, long_rows, make_tokenizer, PLAIN, rows, sharp, train, weights, WORDS
 from families import EXTRA, build
-from test_train import PLAIN, rows, sharp, train, weights
 from distill_nb.teachers import cache
 from distill_nb.teachers.cache import (
     NOTE, CacheError, cache_teacher, check_range, open_cache, teacher_key, worth_caching)
@@ -22,11 +21,8 @@ from distill_nb.students.copied import init_student
 from distill_nb.training.distiller import Distiller
 from distill_nb.training.settings import training_args
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 
-def long_rows(tok, n=1000):
-    "No two texts are the same."
-    return Dataset.from_dict({**tok([" ".join(WORDS[5 + int(d)] for d in f"{i:o}") for i in range(512, 512 + n)])})
 def files(folder): return sorted(p.name for p in folder.glob("*.arrow"))
 
 @pytest.fixture
@@ -156,7 +152,7 @@ def limited(folder, what):
     code = f"""
 import os, resource, sys
 sys.path[:0] = [{str(HERE)!r}]
-from conftest import bert, make_tokenizer
+from builders import bert, make_tokenizer
 from datasets import Dataset
 from distill_nb.teachers import cache
 tok = make_tokenizer()

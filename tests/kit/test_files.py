@@ -3,11 +3,12 @@ two runs with one name, two processes of one run."""
 import json, os, stat, subprocess, sys
 from pathlib import Path
 import pytest
+from builders import killed, state_of
 from distill_nb.kit.files import mark_file, MARK, atomic_file, once, our_files, output_file, world
 from distill_nb.kit.errors import InputError
 from distill_nb.kit.folders import HELD, output_folder, whole_folder, working_folder
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 ROOT = os.geteuid() == 0
 
 def run(code, *args, **env):
@@ -23,23 +24,6 @@ def state(out): return {p.name: p.read_text() for p in sorted(out.iterdir()) if 
 def hidden(out): return [p.name for p in out.glob(".*") if p.name.startswith(".distill_nb") and p.name != MARK]
 
 # Kills. The process ends before the k-th change; a kill inside of a change is one before it or after it.
-
-CHANGES = "replace", "rename", "unlink", "remove", "rmdir", "mkdir"
-
-def killed(k, write):
-    "Let a copy of this process `write()` and die before its k-th change of the file system: did it?"
-    child = os.fork()
-    if child: return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
-    left = [k]
-    def dies(real):
-        def change(*args, **kwargs):
-            if not left[0]: os._exit(9)
-            left[0] -= 1
-            return real(*args, **kwargs)
-        return change
-    for name in CHANGES: setattr(os, name, dies(getattr(os, name)))
-    try: write()
-    finally: os._exit(0)
 
 def write_file(out):
     with atomic_file(out) as new: new.write_text("new")
@@ -127,8 +111,6 @@ def test_only_our_own_files_are_replaced(tmp_path):
         (out/stranger).write_text("mine")
     fill(out, "new", overwrite=True, names=("config.json",))
     assert state_of(out) == {"config.json", MARK, "notes.md", "checkpoint-500/optimizer.pt", ".git/HEAD"}
-
-def state_of(out): return {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
 
 @pytest.mark.parametrize("mark", ["", "{", "[]", '{"files": 3}', '{"files": {"../precious": "x", "notes.md": "y"}}'])
 def test_a_mark_that_lies_removes_nothing(tmp_path, mark):

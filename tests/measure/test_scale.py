@@ -7,13 +7,13 @@ from accelerate.commands.launch import launch_command_parser
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
-from conftest import WORDS
+from builders import WORDS
 from distill_nb.teachers.load import knows_task, load_teacher
 from distill_nb.kit.errors import InputError
 from distill_nb.measure.scores import predict
 from distill_nb.measure.scale import GPUS, Plan, forward_flops
 
-FOLDER = Path(__file__).parent.parent/"benchmarks"/"accelerate"
+FOLDER = Path(__file__).parents[2]/"benchmarks"/"accelerate"
 CONFIGS = sorted(FOLDER.glob("*.yaml"))
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda f: f.stem)

@@ -2,7 +2,7 @@
 import pytest, torch
 from datasets import Dataset
 from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM
-from conftest import WORDS
+from builders import WORDS
 from families import EXTRA, build
 from distill_nb.words.head import (
     knows_words, WordDistiller, fit_head, perplexity, ready_masked_lm, token_rows, word_scores, word_term)

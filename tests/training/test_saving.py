@@ -3,8 +3,7 @@ import json, os, subprocess, sys
 from pathlib import Path
 import pytest, torch
 from transformers import AutoModelForSequenceClassification
-from conftest import bert
-from test_files import killed, state_of
+from builders import bert, killed, Margin, state_of
 from distill_nb.kit.errors import InputError
 from distill_nb.kit.files import MARK
 from distill_nb.kit.folders import output_folder
@@ -100,12 +99,6 @@ def test_names_of_others_are_not_markup():
     assert not set("<>|\x1b\u202e") & set(outside) - set("<i>") and "script" not in outside
     assert all(span(e).count("`") == 2 and span(e).isprintable() for e in EVIL)
 
-class Margin(Term):
-    def __init__(self, margin):
-        super().__init__()
-        self.margin = margin
-    def forward(self, s, t, batch): return (s.logits - self.margin * t.logits).square().mean()
-
 SAME = [dict(logging_steps=7), dict(per_device_eval_batch_size=3), dict(save_steps=9, save_strategy="steps"), dict(disable_tqdm=True),
         dict(eval_strategy="no"), dict(report_to="none"), dict(run_name="x"), dict(save_total_limit=1), dict(logging_first_step=False),
         dict(dataloader_num_workers=1)]
@@ -138,7 +131,7 @@ def test_a_note_that_was_cut_off_is_one_sentence(tmp_path, text):
 PAIR = """
 import os, sys, torch
 from pathlib import Path
-from conftest import bert, make_tokenizer
+from builders import bert, make_tokenizer
 from distill_nb.training.saving import save_student
 out, rank = Path(sys.argv[1]), int(os.environ["RANK"])
 save_student(bert(1 + rank), make_tokenizer(), out)
@@ -152,6 +145,6 @@ os._exit(0)
 def test_two_processes_save_once(tmp_path):
     (tmp_path/"pair.py").write_text(PAIR)
     done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", tmp_path/"pair.py", tmp_path/"o"],
-                          capture_output=True, text=True, timeout=300, env=os.environ | dict(PYTHONPATH=f"{Path(__file__).parent}:{os.environ.get('PYTHONPATH', '')}"))
+                          capture_output=True, text=True, timeout=300, env=os.environ | dict(PYTHONPATH=f"{Path(__file__).parents[1]}:{os.environ.get('PYTHONPATH', '')}"))
     assert done.returncode == 0 and done.stdout.count("fine") == 2, done.stdout + done.stderr
     assert depth(tmp_path/"o") == 1 and state_of(tmp_path/"o") >= {MARK, "config.json", "model.safetensors"}

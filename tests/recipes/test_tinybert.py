@@ -3,6 +3,7 @@ import json, subprocess, sys
 from pathlib import Path
 import pandas as pd
 import pytest, torch
+from builders import QUICK, SMALL, frame, toy
 from distill_nb.words.augmenter import Augmenter
 from distill_nb.shell.cli import main
 from distill_nb.data.tasks import make_task
@@ -15,11 +16,6 @@ from distill_nb.recipes.tinybert import (
     Stage, general_stage, load_stage, longest_text, run_stages, save_stage, tiny_student, distil_tinybert, tinybert_stages)
 import distill_nb.recipes.tinybert as module
 
-QUICK = dict(max_steps=2, eval_strategy="no", disable_tqdm=True)
-SMALL = dict(n_layers=2, hidden_size=8, intermediate_size=16)
-
-def frame(n=40, **more): return pd.DataFrame(dict(text=[f"{w} film {i}" for i in range(n // 2) for w in ("good", "bad")], **more))
-def toy(): return make_task("toy", dict(train=frame(label=["good", "bad"] * 20)))
 def scores(): return make_task("toy", dict(train=frame(label=[i / 7 for i in range(40)])))
 def pairs(): return make_task("toy", dict(train=frame(pair=[f"dull book {i}" for i in range(40)], label=["good", "bad"] * 20)))
 def two(): return [Stage("1-inside", AttentionMSE() + HiddenMSE(), QUICK), Stage("2-answers", SoftTargets(T=1), QUICK)]
@@ -59,7 +55,7 @@ def test_what_changes_no_number_finds_the_stage_again(headless, tmp_path):
     assert times == [p.stat().st_mtime_ns for p in (tmp_path/"s").glob("*/model.safetensors")]
 
 def test_another_term_of_ones_own_is_another_stage(tuned, tok, tmp_path):
-    from test_saving import Margin
+    from builders import Margin
     task = toy()
     teacher, rows = load_teacher(tuned, task), tokenize(task, tok, 16)
     def go(margin): return run_stages(tiny_student(teacher, **SMALL), teacher, rows, tok, [Stage("one", Margin(margin), QUICK)], tmp_path, seed=0)[1]
@@ -68,8 +64,8 @@ def test_another_term_of_ones_own_is_another_stage(tuned, tok, tmp_path):
 
 def test_a_stage_that_is_killed_while_it_is_saved_is_whole_or_made_again(tok, tmp_path):
     "Before every change of the file system, over what an earlier kill has left."
-    from conftest import bert
-    from test_files import killed
+    from builders import bert
+    from builders import killed
     for k in range(60):
         folder = tmp_path/f"s{k}"
         dead = killed(k, lambda: save_stage(bert(1), tok, folder, "note"))
@@ -82,7 +78,7 @@ def test_a_stage_that_is_killed_while_it_is_saved_is_whole_or_made_again(tok, tm
 
 @pytest.mark.parametrize("text", ["", '{"made', "[]"])
 def test_a_note_that_was_cut_off_is_one_sentence(tok, tmp_path, text):
-    from conftest import bert
+    from builders import bert
     save_stage(bert(1), tok, tmp_path/"s", "note")
     (tmp_path/"s"/"stage.json").write_text(text)
     with pytest.raises(InputError, match="stage.json cannot be read"): load_stage(tmp_path/"s", "note")
@@ -97,7 +93,7 @@ PAIR = """
 import os, sys, torch
 sys.path.insert(0, sys.argv[2])
 from distill_nb.recipes.tinybert import distil_tinybert
-from test_tinybert import QUICK, SMALL, toy
+from builders import QUICK, SMALL, toy
 for again in (0, 1):
     done = distil_tinybert(toy(), sys.argv[3], sys.argv[1], student=SMALL, use_cpu=True, bf16=False, ddp_backend="gloo", **QUICK)
 print("SUM", sum(w.double().sum().item() for w in done.student.state_dict().values()), flush=True)
@@ -108,7 +104,7 @@ os._exit(0)
 def test_two_processes_write_each_stage_once(headless, tmp_path):
     (tmp_path/"pair.py").write_text(PAIR)
     done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", tmp_path/"pair.py", tmp_path/"s",
-                           Path(__file__).parent, headless], capture_output=True, text=True, timeout=300)
+                           Path(__file__).parents[1], headless], capture_output=True, text=True, timeout=300)
     sums = [line for line in done.stdout.splitlines() if line.startswith("SUM")]
     assert done.returncode == 0 and len(sums) == 2 and len(set(sums)) == 1, done.stdout + done.stderr
     for name in ("teacher", "1-inside", "2-answers"): assert (tmp_path/"s"/name/"stage.json").exists() and (tmp_path/"s"/name/"model.safetensors").exists()

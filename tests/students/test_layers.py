@@ -51,6 +51,6 @@ def test_batches_of_rows(tok):
 
 def test_a_recipe_measures_on_its_own_texts(headless):
     from distill_nb.recipes.layers import distil_layers
-    from test_demo import toy
+    from builders import toy
     done = distil_layers(toy(), headless, layers=2, choice="measured", max_steps=2, baseline=False, eval_strategy="no", disable_tqdm=True)
     assert n_blocks(done.student) == 2 and "layers [" in done.report.note

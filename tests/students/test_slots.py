@@ -8,7 +8,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 from transformers.models.bert.modeling_bert import BertEncoder
 from transformers import (AutoModel, AutoModelForMaskedLM, AutoModelForQuestionAnswering, AutoModelForSequenceClassification,
                           AutoModelForTokenClassification, AutoTokenizer, DataCollatorWithPadding, Trainer, TrainerCallback)
-from conftest import bert
+from builders import ADAM, bert, Coins, PLAIN, rows, sharp
 from distill_nb.data.tasks import make_task
 from distill_nb.kit.errors import InputError
 from distill_nb.losses import HardTargets
@@ -21,7 +21,6 @@ from distill_nb.training.distiller import Distiller
 from distill_nb.training.settings import training_args
 from distill_nb.inside.blocks import encoder_blocks, n_blocks
 from families import EXTRA, V, answers, build
-from test_train import PLAIN, rows, sharp
 
 # What the source's code does: its coins are torch's uniform numbers below the rate, n for each pass of a seed.
 
@@ -49,7 +48,7 @@ def test_the_sources_trap_is_exact_and_warned_of():
         warnings.simplefilter("error")
         ConstantSchedule(1., 0), ConstantSchedule(.5, 1), LinearSchedule()
 
-GOLDEN = Path(__file__).resolve().parents[2]/"shared/golden/theseus.json"
+GOLDEN = Path(__file__).resolve().parents[3]/"shared/golden/theseus.json"
 CASES = json.loads(GOLDEN.read_text())["cases"] if GOLDEN.is_file() else []
 
 @pytest.mark.skipif(not CASES, reason="no recordings beside this checkout")
@@ -252,20 +251,6 @@ def test_heads_and_what_is_frozen(head, frozen, tmp_path):
 
 # Training
 
-ADAM = PLAIN | dict(max_steps=6, optim="adamw_torch", learning_rate=1e-2, per_device_train_batch_size=8)
-
-class Coins(TrainerCallback):
-    "Notes the draws of every forward pass of a training."
-    def on_train_begin(self, args, state, control, model=None, **kwargs):
-        self.slots, self.seen = find_slots(model), []
-        begin = self.slots.begin
-        def noted(*a):
-            begin(*a)
-            if self.slots.training: self.seen.append(tuple(self.slots.drawn))
-        place = next(m for m in model.modules() if self.slots in m._modules.values())
-        (key,) = [k for k, h in place._forward_pre_hooks.items() if getattr(h, "__self__", None) is self.slots or h.__name__ == "noted"]
-        place._forward_pre_hooks[key] = noted
-
 def train(tok, out, model, schedule=LinearSchedule(.3), data=None, resume=None, **settings):
     "A Distiller after training, with the coins that it threw."
     coins = Coins()
@@ -370,7 +355,7 @@ def test_two_processes_throw_the_same_coins(tmp_path):
     "Each sees half of a batch, both the same blocks: the weights are those of one process, passes without successors among them."
     trained = []
     for n in (1, 2):
-        out, script = tmp_path/f"{n}.pt", Path(__file__).parent/"processes_theseus.py"
+        out, script = tmp_path/f"{n}.pt", Path(__file__).parents[1]/"processes_theseus.py"
         launch = ["-m", "torch.distributed.run", f"--nproc_per_node={n}", "--standalone"] if n > 1 else []
         run = subprocess.run([sys.executable, *launch, script, out, str(n)], capture_output=True, text=True)
         assert run.returncode == 0, run.stderr[-2000:]

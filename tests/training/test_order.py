@@ -6,32 +6,14 @@ import datasets, pytest, torch
 from datasets import Dataset
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import AutoModelForSequenceClassification, BertConfig, DataCollatorWithPadding, Trainer
-from conftest import WORDS, bert, make_tokenizer
+from builders import bert, Draws, make_tokenizer, OBJECTIVES, PLAIN, rows, sharp, small_bert, weights, WORDS
 from distill_nb.kit.errors import InputError
 from distill_nb.losses import CosineHidden, HardTargets, SoftTargets
 from distill_nb.training.order import (
     Order, OrderedTrainer, SeededRows, SeededStream, deal, lengths_of, row_generators, row_seed)
 from distill_nb.training.distiller import Distiller
 from distill_nb.training.settings import training_args
-from test_train import OBJECTIVES, PLAIN, init_student, rows, sharp, weights
-
-def small_bert(dropout=0.):
-    "A student whose dropout draws from the global generator."
-    torch.manual_seed(0)
-    return AutoModelForSequenceClassification.from_config(BertConfig(
-        vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
-        hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout))
-
-class Draws(DataCollatorWithPadding):
-    "Pads, and draws a number about each row; remembers both."
-    row_seeds = True
-    seen = None
-    def __call__(self, rows):
-        draws = [torch.randint(10**6, (), generator=g).item() for g in row_generators(rows)]
-        if self.seen is None: self.seen = []
-        self.seen.append([[r["idx"], d] for r, d in zip(rows, draws)])
-        batch = super().__call__([{k: v for k, v in r.items() if k not in ("idx", "row_seed")} for r in rows])
-        return batch | dict(idx=torch.tensor([r["idx"] for r in rows]), draws=torch.tensor(draws))
+from distill_nb.students import init_student
 
 def numbered(tok, n): return rows(tok, n).add_column("idx", list(range(n)))
 
@@ -185,7 +167,7 @@ def test_two_runs_with_one_seed_are_one(tok, tmp_path):
     assert weights(both[0].student).equal(weights(both[1].student))
 
 def processes(tmp_path, kind, n, world):
-    out, script = tmp_path/f"{kind}-{world}", Path(__file__).parent/"processes_rows.py"
+    out, script = tmp_path/f"{kind}-{world}", Path(__file__).parents[1]/"processes_rows.py"
     launch = ["-m", "torch.distributed.run", f"--nproc_per_node={world}", "--standalone"] if world > 1 else []
     run = subprocess.run([sys.executable, *launch, script, out, kind, str(n), str(world)], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[:3000]

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 from transformers import AutoModelForSequenceClassification
-from conftest import bert
+from builders import bert
 from distill_nb.shell.cli import main, parser
 from distill_nb.kit.errors import InputError
 

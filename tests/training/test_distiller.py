@@ -10,7 +10,7 @@ import transformers
 from transformers import (AutoModelForQuestionAnswering, AutoModelForSequenceClassification, BertConfig, DataCollatorWithPadding,
                           DebertaV2Config, DistilBertConfig, TrainingArguments)
 
-from conftest import WORDS, bert
+from builders import bert, narrow, OBJECTIVES, PLAIN, rows, sharp, train, weights, WORDS
 from distill_nb.teachers.cache import cache_teacher
 from distill_nb.inside.capture import trace
 from distill_nb.kit.errors import InputError
@@ -27,33 +27,6 @@ from distill_nb.training.checks import check_pair
 from distill_nb.training.settings import fast_bf16, training_args
 from distill_nb.training.checkpoints import is_whole, last_whole, load_all
 from distill_nb.training.distillation import label_losses
-
-def sharp():
-    "A teacher whose answers are far from uniform, else there is no gradient to compare."
-    teacher = bert()
-    with torch.no_grad():
-        teacher.classifier.weight *= 50
-        for p in teacher.bert.encoder.parameters(): p *= 1.5
-    return teacher
-
-def rows(tok, n=32, labels=lambda i: i % 2):
-    texts = [" ".join(WORDS[5 + (i * 7 + j) % 8] for j in range(1 + i % 6)) for i in range(n)]
-    return Dataset.from_dict({**tok(texts), "labels": [labels(i) for i in range(n)]})
-
-PLAIN = dict(max_steps=1, eval_strategy="no", disable_tqdm=True, optim="sgd", learning_rate=1., warmup_steps=0,
-             lr_scheduler_type="constant", max_grad_norm=0., weight_decay=0., bf16=False, seed=0, use_cpu=True)
-
-def train(tok, tmp_path, student, teacher, objective, data=None, resume=None, **settings):
-    d = Distiller(student, teacher, objective, training_args(tmp_path, **{**PLAIN, **settings}),
-                  train_dataset=data or rows(tok), processing_class=tok)
-    d.show_bar("test").train(resume_from_checkpoint=resume)
-    return d
-
-def weights(module): return nn.utils.parameters_to_vector(module.parameters()).detach().clone()
-
-OBJECTIVES = {"soft": SoftTargets(T=3), "hard": HardTargets(), "cosine": CosineHidden(), "mse": LogitMSE(),
-              "all": 5*SoftTargets(T=2) + 2*HardTargets() + 1*CosineHidden(),
-              "tinybert": AttentionMSE() + HiddenMSE(), "relations": AttentionKL() + Relations("qkv", heads=2), "pkd": ClsMSE()}
 
 @pytest.mark.parametrize("labels", [lambda i: int(i % 3 == 0), lambda i: i % 2 if i % 5 == 0 else -100], ids=["all", "some"])
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -74,7 +47,7 @@ def test_two_processes_are_one_with_the_doubled_batch(tmp_path, name):
     "Whatever order a set of units has in each process: labels, tokens, pairs and examples are unevenly spread over the two."
     trained = []
     for n in (1, 2):
-        out, script = tmp_path/f"{n}.pt", Path(__file__).parent/"processes_step.py"
+        out, script = tmp_path/f"{n}.pt", Path(__file__).parents[1]/"processes_step.py"
         launch = ["-m", "torch.distributed.run", f"--nproc_per_node={n}", "--standalone"] if n > 1 else []
         run = subprocess.run([sys.executable, *launch, script, out, str(n), name], capture_output=True, text=True)
         assert run.returncode == 0, run.stderr[-2000:]
@@ -131,12 +104,6 @@ def test_families_may_differ(tok, tmp_path):
     before = weights(student)
     train(tok, tmp_path, student, bert(), SoftTargets(T=2) + CosineHidden())
     assert not torch.equal(weights(student), before)
-
-def narrow(auto=AutoModelForSequenceClassification):
-    "A student of another width and depth than its teacher, with as many heads, without dropout."
-    torch.manual_seed(0)
-    return auto.from_config(BertConfig(vocab_size=len(WORDS), hidden_size=8, num_hidden_layers=2, num_attention_heads=2,
-                                       intermediate_size=16, hidden_dropout_prob=0., attention_probs_dropout_prob=0.))
 
 @pytest.mark.parametrize("project, n", [("shared", 1), ("each", 3)])
 def test_tinybert_trains_its_projections_too(tok, tmp_path, project, n):
@@ -600,7 +567,7 @@ def test_a_run_goes_on_however_it_is_asked(tok, tmp_path, how, monkeypatch):
     assert len(steps) == 2 and weights(d.student).equal(weights(whole.student))
 
 def test_sharded_runs_resume_and_load_their_best(tmp_path):
-    script = Path(__file__).parent/"processes_fsdp.py"
+    script = Path(__file__).parents[1]/"processes_fsdp.py"
     run = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", script, tmp_path],
                          capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[:3000]

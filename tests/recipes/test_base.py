@@ -1,7 +1,7 @@
 "A recipe's report is fair: the baseline takes the steps of the distilled student, however few rows have a label."
 import pandas as pd
 import pytest
-from conftest import WORDS
+from builders import WORDS
 from distill_nb.data.tasks import make_task
 from distill_nb.recipes.layers import distil_layers
 

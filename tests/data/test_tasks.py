@@ -380,7 +380,7 @@ def test_glue_folder_without_dev_is_refused(tmp_path):
     (tmp_path/"RTE/train.tsv").write_text("sentence1\tsentence2\tlabel\na\tb\tentailment\n")
     with pytest.raises(InputError, match="no such file: expected GLUE's train.tsv and dev.tsv"): load_task(tmp_path/"RTE")
 
-REAL = Path(__file__).resolve().parents[2]/"shared"/"data"/"glue"
+REAL = Path(__file__).resolve().parents[3]/"shared"/"data"/"glue"
 REAL_ROWS = {"SST-2": (67_349, 872), "CoLA": (8_551, 1_043), "MRPC": (3_667, 408), "RTE": (2_490, 277), "STS-B": (5_749, 1_500)}
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real GLUE folders are not here")

@@ -8,7 +8,9 @@ from distill_nb.recipes import distilbert as general
 from distill_nb.words import head as masked_lm
 from distill_nb.training.order import OrderedTrainer
 from distill_nb.training.distiller import Distiller
-from test_train import OBJECTIVES, PLAIN, bert, init_student, rows, sharp, training_args
+from builders import OBJECTIVES, PLAIN, bert, rows, sharp
+from distill_nb.students import init_student
+from distill_nb.training.settings import training_args
 
 OURS = [c for module in (general, masked_lm) for c in vars(module).values()
         if inspect.isclass(c) and issubclass(c, Trainer) and c is not Trainer]

@@ -4,7 +4,7 @@ import pytest, torch
 from datasets import Dataset
 from torch import nn
 from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM
-from conftest import WORDS, make_tokenizer
+from builders import WORDS, make_tokenizer
 from families import build
 from distill_nb.recipes import distilbert as general
 from distill_nb.data.corpus import hold_out, read_corpus

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import AutoModelForMaskedLM
 
-from conftest import bert
+from builders import bert
 from distill_nb.kit.cpu import PackedLinear, can_pack, packed
 from families import EXTRA, build
 

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertTokenizer, EarlyStoppingCallback, PreTrainedTokenizerFast, RobertaTokenizer
-from conftest import WORDS, bert as small_bert
+from builders import WORDS, bert as small_bert
 from distill_nb.teachers.load import knows_task, load_teacher, load_tokenizer
 from distill_nb.students.bilstm import (
     BiLstmConfig, BiLstmForSequenceClassification, BothWays, config_for, ends, from_teacher, lstm_student, principal,
@@ -134,7 +134,7 @@ def test_pairs_come_apart(how, side):
         assert got == [[w if w in WORDS else tok.unk_token for w in t.split()] for t in texts]
     assert model(**out).logits.shape == (4, 2) # token types are taken and not needed
 
-REAL = Path(__file__).parents[2]/"shared"/"data"/"tokenizers"
+REAL = Path(__file__).parents[3]/"shared"/"data"/"tokenizers"
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the tokenizers are not here")
 @pytest.mark.parametrize("cls, name", [(BertTokenizer, "bert-base-cased"), (RobertaTokenizer, "roberta-base")], ids=str)

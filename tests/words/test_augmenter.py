@@ -39,7 +39,7 @@ def aug(lm, tok): return Augmenter(lm, tok, n_candidates=5, n=6)
 
 # What TinyBERT's own code made
 
-GOLDEN = Path(__file__).parents[2]/"shared"/"golden"
+GOLDEN = Path(__file__).parents[3]/"shared"/"golden"
 
 @pytest.mark.skipif(not GOLDEN.is_dir(), reason="the recordings are not here")
 def test_tinyberts_recorded_run():
@@ -155,7 +155,7 @@ def test_special_tokens_and_pieces_are_no_candidates(aug):
     assert all(w in allowed and not w.startswith("##") for c in aug.candidates(TEXTS)[0:1] for words in c.values() for w in words)
     assert token_words(aug.tokenizer, special=True)[2] == "[CLS]" and token_words(aug.tokenizer)[2] is None
 
-VOCAB = Path(__file__).parents[2]/"shared"/"data"/"tokenizers"/"roberta-base"
+VOCAB = Path(__file__).parents[3]/"shared"/"data"/"tokenizers"/"roberta-base"
 
 @pytest.mark.skipif(not VOCAB.is_dir(), reason="the tokenizers are not here")
 def test_byte_pairs_of_roberta():

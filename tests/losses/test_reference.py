@@ -16,7 +16,7 @@ from distill_nb.losses import (AttentionKL, AttentionMSE, CosineHidden, HardTarg
     SoftTargets, attention_kl, attention_mse, cls_mse, cosine_distance, hidden_mse, kl_divergence, logit_mse,
     soft_cross_entropy)
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT.parent/"shared/golden"
 DTYPES = {torch.float64: ("f64", 1e-6), torch.float32: ("f32", 1e-5)}
 recorded = pytest.mark.skipif(not GOLDEN.is_dir(), reason="no recordings beside this checkout")

@@ -7,8 +7,7 @@ from datasets import Dataset, DatasetDict, IterableDataset
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
-from conftest import WORDS
-from test_reference import GOLDEN, recorded
+from builders import GOLDEN, recorded, WORDS
 from distill_nb.data import corpus as module
 from distill_nb.data.corpus import count_tokens, cut, hold_out, pack, read_corpus, sequences, text_files, useful
 from distill_nb.words.hiding import (

@@ -149,7 +149,7 @@ def test_half_of_roberta_large_on_paper():
     assert (teacher.num_parameters(), student.num_parameters()) == (355_359_744, 204_205_056)
     assert beside(teacher, range(0, 24, 2)).totals == (355_359_744, 204_205_056)
 
-SHARED = Path(__file__).parents[2]/"shared"/"data"/"configs"
+SHARED = Path(__file__).parents[3]/"shared"/"data"/"configs"
 KIND = dict(albert="albert", bert="bert", deberta="deberta-v2", distilbert="distilbert", distilroberta="roberta", electra="electra",
             modernbert="modernbert", roberta="roberta", textbrewer="bert")
 

@@ -6,9 +6,8 @@ import pytest, torch
 from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM
-from conftest import WORDS
+from builders import collate, GOLDEN, lm_rows, recorded, small_lm, TRIPLE, WORDS
 from families import EXTRA, V, build
-from test_reference import GOLDEN, recorded
 from distill_nb.inside.capture import Outputs, trace
 from distill_nb.kit.errors import InputError
 from distill_nb.losses import CosineHidden, HardTargets, SoftTargets
@@ -251,31 +250,8 @@ def test_bad_input():
 
 # Training
 
-def small_lm(layers=4, **kw):
-    torch.manual_seed(0)
-    return BertForMaskedLM(BertConfig(**dict(vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=layers, num_attention_heads=2,
-        intermediate_size=32, hidden_dropout_prob=0., attention_probs_dropout_prob=0., initializer_range=.3) | kw))
-
-def lm_rows(n=32):
-    "Rows of unlike lengths, with labels at an uneven share of places."
-    gen = torch.Generator().manual_seed(0)
-    rows = []
-    for i in range(n):
-        ids = torch.randint(5, len(WORDS), (4 + i % 7,), generator=gen)
-        hidden = torch.rand(len(ids), generator=gen) < (.1 if i % 2 else .6)
-        rows.append(dict(input_ids=ids.tolist(), labels=torch.where(hidden, ids, -100).tolist(), length=len(ids)))
-    return rows
-
-def collate(tok, rows):
-    long = max(r["length"] for r in rows)
-    fill = lambda x, v: x + [v] * (long - len(x))
-    return dict(input_ids=torch.tensor([fill(r["input_ids"], tok.pad_token_id) for r in rows]),
-                labels=torch.tensor([fill(r["labels"], -100) for r in rows]),
-                attention_mask=torch.tensor([fill([1] * r["length"], 0) for r in rows]))
-
 PLAIN = dict(max_steps=1, eval_strategy="no", disable_tqdm=True, optim="sgd", learning_rate=1., warmup_steps=0,
              lr_scheduler_type="constant", max_grad_norm=0., weight_decay=0., bf16=False, seed=0, use_cpu=True)
-TRIPLE = lambda unit="tokens", chunk=5: 5*SoftWords(T=2, unit=unit, chunk=chunk) + 2*HardWords(chunk=chunk) + CosineHidden()
 
 def weights(module): return nn.utils.parameters_to_vector(module.parameters()).detach().clone()
 
@@ -330,7 +306,7 @@ def test_tied_weights_learn_from_both_sides(tok, tmp_path):
 def test_two_processes_are_one_with_the_doubled_batch(tmp_path):
     trained = []
     for n in (1, 2):
-        out, script = tmp_path/f"{n}.pt", Path(__file__).parent/"processes_step.py"
+        out, script = tmp_path/f"{n}.pt", Path(__file__).parents[1]/"processes_step.py"
         launch = ["-m", "torch.distributed.run", f"--nproc_per_node={n}", "--standalone"] if n > 1 else []
         run = subprocess.run([sys.executable, *launch, script, out, str(n), "words"], capture_output=True, text=True)
         assert run.returncode == 0, run.stderr[-2000:]

@@ -6,7 +6,7 @@ import pytest, torch
 from datasets import Dataset
 from scipy import stats
 from sklearn import metrics as sk
-from conftest import bert
+from builders import bert
 import distill_nb.measure.report
 from distill_nb.data.tasks import UNLABELLED, make_task
 from distill_nb.kit.errors import InputError
