@@ -4,19 +4,21 @@ Ours asks many gaps in a batch and runs the head at the masks alone; the plain w
 pass per word at batch 1, all logits, the vocabulary sorted. Both take turns on the same model and sentences, and their
 candidates are compared. Writes nbs/results/augment-DEVICE.json, model by model, which nbs/results/augment.ipynb reads.
 """
-import argparse, json, math, random, time
+import json
+import math
+import random
+import time
 from contextlib import nullcontext
 from unittest.mock import patch
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertForMaskedLM
-import budget
+import common
 from distill_nb.words import augmenter as augment_page
 from distill_nb.words.augmenter import Augmenter, draw, may_go, split_words
 from distill_nb.data.docstrings import docstrings
 from distill_nb.measure.report import machine
-from distill_nb.kit.cpu import PackedLinear, packed
+from distill_nb.kit.cpu import packed
 from distill_nb.teachers.load import load_tokenizer
 
 MODELS = {"BERT-base": BertConfig(), "2 layers, 128 wide": BertConfig(hidden_size=128, num_hidden_layers=2,
@@ -48,11 +50,7 @@ def single(found, augmenter, texts):
         keep.append({i: w for i, w in c.items() if len(augmenter.tokenizer.tokenize(words[i])) == 1})
     return keep
 
-def timed(f, *args, device="cpu"):
-    start = time.perf_counter()
-    out = f(*args)
-    if device == "cuda": torch.cuda.synchronize()
-    return time.perf_counter() - start, out
+def timed(f, *args, device="cpu"): return common.timed(lambda: f(*args), device)
 
 def product_flops(x, weight, *args, out_shape=None, **kwargs): return 2 * math.prod(x) * weight[0]
 
@@ -74,7 +72,7 @@ def measure(name, o, texts):
     for fast in ways.values(): fast.candidates(texts)
     flops = dict(plain_flops=work(plain, slow, texts), flops=work(batched, ways[False], texts))
     rounds = []
-    for _ in budget.under(o, range(o.repeats), at_least=1):
+    for _ in common.under(o, range(o.repeats), at_least=1):
         rounds.append({"plain": timed(plain, slow, texts, device=o.device)})
         for bf16, way in ways.items():
             with packed(model):
@@ -98,23 +96,12 @@ def packing(o, texts):
     model, tok, found = BertForMaskedLM(BertConfig()).eval(), load_tokenizer(), {}
     for bf16 in (False, True):
         way, ratios = Augmenter(model, tok, bf16=bf16), []
-        for _ in budget.under(o, range(o.repeats + 1), at_least=2):
+        for _ in common.under(o, range(o.repeats + 1), at_least=2):
             with packed(model):
                 way.candidates(texts[:2])
                 ours = spent()
             with patch.object(augment_page, "packed", lambda model: nullcontext()): ratios.append(spent() / ours)
         found["bfloat16" if bf16 else "float32"] = sorted(ratios[1:])  # the first one warms up
-    return found
-
-def peak(n=2048, device="cpu"):
-    "GFLOP/s of this machine's matrix products by precision, plain and packed, best of nine: what no way can pass."
-    found = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        layer, x = nn.Linear(n, n, dtype=dtype, device=device), torch.randn(n, n, dtype=dtype, device=device)
-        ways = [layer, PackedLinear(layer)] if device == "cpu" else [layer]
-        with torch.no_grad():
-            took = [timed(way, x, device=device)[0] for _ in range(10) for way in ways][len(ways):]
-        found[str(dtype).removeprefix("torch.")] = 2 * n**3 / min(took) / 1e9
     return found
 
 def drawing(augmenter, texts):
@@ -125,13 +112,13 @@ def drawing(augmenter, texts):
     return len(texts) / (time.perf_counter() - start)
 
 if __name__ == "__main__":
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = common.parser(__doc__)
     p.add_argument("--sentences", type=int, default=64)
     p.add_argument("--repeats", type=int, default=5)
     p.add_argument("--batch-tokens", type=int, help="per forward pass (default: by the model's width)")
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument("--packing", action="store_true", help="measure only what packed weights save, beside what the file holds")
-    budget.options(p)
+    common.options(p)
     o = p.parse_args()
     texts = [t for t in docstrings().sentence if 10 <= len(t.split()) <= 16][::97][:o.sentences]
     file = o.results/f"augment-{o.device}.json"
@@ -139,11 +126,11 @@ if __name__ == "__main__":
     def about():
         small = Augmenter(BertForMaskedLM(MODELS["2 layers, 128 wide"]).eval().to(o.device), load_tokenizer())
         words = sum(len(split_words(t)) for t in texts) / len(texts)
-        return dict(settings=budget.settings(o, "packing") | dict(words=words), machine=machine(), peak=peak(device=o.device),
+        return dict(settings=common.settings(o, "packing") | dict(words=words), machine=machine(), peak=common.peak_rate(device=o.device),
                     drawn_per_s=drawing(small, texts))
     data = before if o.packing else before | about() | dict(results=[])
-    if o.packing: budget.write(file, **data | dict(packing=dict(sentences=len(texts), machine=machine(), ratios=packing(o, texts))))
-    for name in budget.under(o, MODELS) if not o.packing else ():
+    if o.packing: common.write(file, **data | dict(packing=dict(sentences=len(texts), machine=machine(), ratios=packing(o, texts))))
+    for name in common.under(o, MODELS) if not o.packing else ():
         data["results"] += measure(name, o, texts)
         print(*data["results"][-2:], sep="\n", flush=True)
-        budget.write(file, **data)
+        common.write(file, **data)

@@ -3,15 +3,17 @@
 One teacher per seed and task, fine-tuned on the labels that it gets; its answers to all texts are cached. Equal BiLSTMs
 take the same number of steps on the same labelled texts: on the labels, on the answers by KL and by squared error; then with the texts that
 have no label for the others, by KL, by squared error, and, as an upper control, with their true labels. For the tasks of `--curve` also
-over the number of texts, with answers and with labels. `--speed` times models of these sizes; `--longer 3200` asks whether the labels only
-lack steps. Writes nbs/results/bilstm-TASK.json after every row, which nbs/results/bilstm.ipynb reads. A folder with TREC.train.all and TREC.test.all is read as it was published: a class and a question a line.
+over the number of texts, with answers and with labels. `--speed` times models of these sizes. Writes nbs/results/bilstm-TASK.json after every row, which nbs/results/bilstm.ipynb reads. A folder with TREC.train.all and TREC.test.all is read as it was published: a class and a question a line.
 """
-import argparse, json, statistics, time
+import json
+import statistics
+import time
 from itertools import product
 from pathlib import Path
-import datasets, pandas as pd, torch
+import pandas as pd
+import torch
 from transformers import BertConfig, BertForSequenceClassification
-import budget
+import common
 from distill_nb.students.bilstm import lstm_student
 from distill_nb.teachers.cache import cache_teacher
 from distill_nb.data.tasks import make_task
@@ -83,18 +85,6 @@ def one_seed(task, seed, o, curve):
         yield dict(model="student", learns=learns, seed=seed, texts=texts, parameters=student.num_parameters(), objective=repr(objective),
                    seconds=time.time() - start, **score(student, rows, tok))
 
-def longer(tasks, o):
-    "Students of the true labels of all texts with `o.longer` steps, to see whether they only lack time."
-    for task in (t for t in tasks if t.name in o.curve):
-        tok, teacher, n = load_tokenizer(), load_teacher(task=task), counts(task, o)[0] # its embeddings were not tuned either
-        rows = tokenize(hide_labels(task, n, n), tok, o.max_length)
-        for seed in o.seeds:
-            torch.manual_seed(seed)
-            student = lstm_student(teacher, tok, **o.student)
-            fit(student, rows, tok, HardTargets(), name=f"seed {seed}: {o.longer} steps", seed=seed, max_steps=o.longer, eval_strategy="no",
-                learning_rate=o.learning_rate, logging_steps=10**6)
-            yield dict(task=task.name, seed=seed, texts=n, steps=o.longer, **score(student, rows, tok))
-
 def words_alone(task, o):
     "The scores of a bag of words with the labels that teacher and baseline see, and with all."
     n, labelled = counts(task, o)
@@ -103,15 +93,14 @@ def words_alone(task, o):
 def write(file, task, o, words, results):
     "Everything so far as JSON."
     n, labelled = counts(task, o)
-    settings = budget.settings(o, "task", "curve", "speed", "longer", "labelled") | dict(name=task.name, labelled=labelled)
-    budget.write(file, settings=settings, train=n, test=len(task["test"]), classes=len(task.labels), corpus=corpus_versions(), machine=machine(),
+    settings = common.settings(o, "task", "curve", "speed", "labelled") | dict(name=task.name, labelled=labelled)
+    common.write(file, settings=settings, train=n, test=len(task["test"]), classes=len(task.labels), corpus=corpus_versions(), machine=machine(),
                  words=words, results=results)
 
 if __name__ == "__main__":
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = common.parser(__doc__)
     p.add_argument("--task", action="append", default=[], metavar="NAME=SOURCE", help="may be given several times")
     p.add_argument("--speed", action="store_true", help="time the models too: bilstm-speed.json")
-    p.add_argument("--longer", type=int, metavar="STEPS", help="instead: curve's tasks, true labels, so many steps: bilstm-longer.json")
     p.add_argument("--curve", nargs="*", default=["bshift"], help="tasks with a curve over the number of texts")
     p.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     p.add_argument("--texts", type=int, default=12000, help="most texts")
@@ -123,22 +112,17 @@ if __name__ == "__main__":
     p.add_argument("--learning-rate", type=float, default=5e-3)
     p.add_argument("--temperature", type=float, default=2., help="of KL")
     p.add_argument("--student", type=json.loads, default=dict(embedding_size=24), help="fields of BiLstmConfig, as JSON")
-    budget.options(p)
+    common.options(p)
     o = p.parse_args()
-    datasets.disable_progress_bars()
     if o.speed: # `latency` takes one thread, whatever the process has
-        budget.write(o.results/"bilstm-speed.json", machine=machine() | dict(threads=1), results=speed(o))
-    tasks, begin = [read_task(*t.split("=", 1)) for t in o.task], time.time()
+        common.write(o.results/"bilstm-speed.json", machine=machine() | dict(threads=1), results=speed(o))
+    tasks = [read_task(*t.split("=", 1)) for t in o.task]
     results = {task.name: [] for task in tasks}
-    words = {task.name: words_alone(task, o) for task in tasks} if not o.longer else {}
+    words = {task.name: words_alone(task, o) for task in tasks}
     def students():
         for seed, task in product(o.seeds, tasks):
             for row in one_seed(task, seed, o, task.name in o.curve): yield task, row
-    for task, row in budget.under(o, students()) if not o.longer else ():
+    for task, row in common.under(o, students()):
         results[task.name].append(row)
-        print(task.name, round(time.time() - begin), row, flush=True)
+        print(task.name, row, flush=True)
         write(o.results/f"bilstm-{task.name}.json", task, o, words[task.name], results[task.name])
-    rows = []
-    for row in budget.under(o, longer(tasks, o)) if o.longer else ():
-        rows.append(row)
-        budget.write(o.results/"bilstm-longer.json", results=rows)

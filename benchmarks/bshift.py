@@ -4,14 +4,10 @@ Four students of the same three layers and the same number of steps: from the la
 answers, starting from the layers before or after the teacher's fine-tuning. So the head start and the answers are told
 apart. Writes nbs/results/bshift.json, which nbs/results/bshift.ipynb reads.
 """
-import argparse
-import datasets
-import budget
-from distill_nb.data.docstrings import corpus_versions
+import common
 from distill_nb.data.load import load_task
 from distill_nb.data.tokens import tokenize
 from distill_nb.recipes.demo import BUDGET, SETTINGS, bag_of_words, hide_labels
-from distill_nb.measure.report import machine
 from distill_nb.losses import SoftTargets
 from distill_nb.training.run import fit, freeze_embeddings
 from distill_nb.recipes.base import score
@@ -37,16 +33,12 @@ def one_seed(task, rows, tok, seed, steps):
                        parameters=student.num_parameters(), **score(student, rows, tok))
 
 if __name__ == "__main__":
-    p = argparse.ArgumentParser(description=__doc__)
+    p = common.parser(__doc__)
     p.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    budget.options(p)
+    common.options(p)
     o = p.parse_args()
-    datasets.disable_progress_bars()
     task = hide_labels(load_task("bshift"), BUDGET["labelled"], BUDGET["total"])
     tok = load_tokenizer()
     rows = tokenize(task, tok, BUDGET["max_length"])
-    results = [dict(model="bag of words", **bag_of_words(task))]
-    for row in budget.under(o, (row for seed in o.seeds for row in one_seed(task, rows, tok, seed, BUDGET["max_steps"]))):
-        results.append(row)
-        print(row, flush=True)
-        budget.write(o.results/"bshift.json", budget=BUDGET, settings=SETTINGS, corpus=corpus_versions(), machine=machine(), results=results)
+    common.study(o, "bshift.json", (row for seed in o.seeds for row in one_seed(task, rows, tok, seed, BUDGET["max_steps"])),
+                 [dict(model="bag of words", **bag_of_words(task))], budget=BUDGET, settings=SETTINGS)

@@ -5,9 +5,9 @@ some of its layers is measured as it starts, trained on hidden words alone, and 
 tokens or only where words are hidden; the same steps, rows and hidden held-out words for all. Writes
 nbs/results/distilbert.json after every seed, which nbs/results/distilbert.ipynb reads; seeds that are there are kept.
 """
-import argparse, json, time
-import datasets, torch
-import budget
+import json
+import time
+import common
 from distill_nb.data.corpus import read_corpus
 from distill_nb.data.docstrings import corpus_versions
 from distill_nb.measure.report import machine
@@ -33,7 +33,7 @@ def one_seed(seed, o, teacher, tok, sides, **settings):
         yield dict(out)
 
 if __name__ == "__main__":
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = common.parser(__doc__)
     p.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     p.add_argument("--layers", type=int, default=3)
     p.add_argument("--steps", type=int, default=300)
@@ -41,9 +41,8 @@ if __name__ == "__main__":
     p.add_argument("--max-length", type=int, default=64)
     p.add_argument("--fit-steps", type=int, default=1000, help="of the teacher's head")
     p.add_argument("--at-most", type=int, default=1000, help="held-out sequences")
-    budget.options(p)
+    common.options(p)
     o = p.parse_args()
-    datasets.disable_progress_bars()
     sides, file = two_sides(read_corpus()), o.results/"distilbert.json"
     teacher, tok = word_teacher(None, sides["train"]["text"][:], o.fit_steps)
     settings = {**PAPER, "max_steps": o.steps, "per_device_train_batch_size": o.batch, "disable_tqdm": True, "logging_steps": 10}
@@ -56,6 +55,6 @@ if __name__ == "__main__":
     rows = before["seeds"] if before.get("setup") == setup else []
     scores = word_scores(teacher, data.batches)
     print("teacher", scores, setup, flush=True)
-    for row in budget.under(o, (row for seed in o.seeds for row in one_seed(seed, o, teacher, tok, sides, **settings))):
+    for row in common.under(o, (row for seed in o.seeds for row in one_seed(seed, o, teacher, tok, sides, **settings))):
         rows = sorted([r for r in rows if r["seed"] != row["seed"]] + [row], key=lambda r: r["seed"])
-        budget.write(file, setup=setup, teacher=scores, machine=machine(), seeds=rows)
+        common.write(file, setup=setup, teacher=scores, machine=machine(), seeds=rows)

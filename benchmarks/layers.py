@@ -5,14 +5,11 @@ its answers for the same number of steps, evaluated after an eighth of them and 
 width, started in four ways. Without `--task` it is the embedded task bshift. Writes nbs/results/layers-TASK.json, which
 nbs/results/layers.ipynb reads.
 """
-import argparse, time
-import datasets, torch
-import budget
-from distill_nb.data.docstrings import corpus_versions
+import torch
+import common
 from distill_nb.data.load import load_task
 from distill_nb.data.tokens import tokenize
-from distill_nb.recipes.demo import BUDGET, hide_labels
-from distill_nb.measure.report import machine
+from distill_nb.recipes.demo import hide_labels
 from distill_nb.students.layers import block_influence, choose_layers, some_batches, CHOICES
 from distill_nb.losses import SoftTargets
 from distill_nb.students.narrow import NARROW, narrow_config, narrow_student
@@ -20,7 +17,6 @@ from distill_nb.training.run import fit, freeze_embeddings
 from distill_nb.recipes.base import score
 from distill_nb.students.copied import init_student
 from distill_nb.teachers.load import load_teacher, load_tokenizer
-from distill_nb.inside.blocks import n_blocks
 
 NARROWER = dict(hidden_size=192, num_attention_heads=12, intermediate_size=768)
 
@@ -30,7 +26,6 @@ def scratch(teacher, layers):
 
 def students(teacher, batches, n_student):
     "(group, way, layers, model) of every student, made when its turn comes."
-    n = n_blocks(teacher)
     for how in [*CHOICES, "measured"]:
         layers = choose_layers(teacher, n_student, how, batches)
         yield "layers", how, layers, lambda: init_student(teacher, layers)
@@ -58,7 +53,7 @@ def one_seed(task, rows, tok, seed, o):
             yield dict(group=group, how=how, layers=layers, seed=seed, steps=steps, parameters=kept, **score(model, rows, tok))
 
 if __name__ == "__main__":
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = common.parser(__doc__)
     p.add_argument("--task", default="bshift", help="a folder of one file per split, or an embedded task")
     p.add_argument("--name", help="what the results file calls it (default: the task's own name)")
     p.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -67,16 +62,12 @@ if __name__ == "__main__":
     p.add_argument("--teacher-steps", type=int, default=300)
     p.add_argument("--steps", type=int, default=240)
     p.add_argument("--learning-rate", type=float, default=3e-4)
-    budget.options(p)
+    common.options(p)
     o = p.parse_args()
-    datasets.disable_progress_bars()
-    start, task, tok = time.time(), load_task(o.task), load_tokenizer()
+    task, tok = load_task(o.task), load_tokenizer()
     task = hide_labels(task, o.texts, o.texts)
     rows = tokenize(task, tok, 64)
-    results, name = [], o.name or task.name
-    settings = budget.settings(o, "task") | dict(name=name, narrower=NARROWER)
-    for row in budget.under(o, (row for seed in o.seeds for row in one_seed(task, rows, tok, seed, o))):
-        results.append(row)
-        print(round(time.time() - start), row, flush=True)
-        budget.write(o.results/f"layers-{name}.json", settings=settings, test=len(rows["test"]), corpus=corpus_versions(),
-                     machine=machine(), results=results)
+    name = o.name or task.name
+    settings = common.settings(o, "task") | dict(name=name, narrower=NARROWER)
+    common.study(o, f"layers-{name}.json", (row for seed in o.seeds for row in one_seed(task, rows, tok, seed, o)), settings=settings,
+                 test=len(rows["test"]))

@@ -6,11 +6,14 @@ its own losses. It alternates with the bare step, so that each ratio compares ne
 of a process that runs one variant. Writes nbs/results/losses-DEVICE.json, precision by precision, which
 nbs/results/losses.ipynb reads; rows of objectives that were not asked for stay in it.
 """
-import argparse, json, resource, statistics, subprocess, sys, time
+import argparse
+import json
+import statistics
+import sys
 from itertools import chain, product
 import torch
 from transformers import BertConfig, BertForSequenceClassification
-import budget
+import common
 from distill_nb.inside.capture import trace
 from distill_nb.measure.report import machine
 from distill_nb.losses import AttentionKL, AttentionMSE, HiddenMSE, Relations, SoftTargets, as_objective
@@ -66,13 +69,9 @@ class Bench:
 def measure(o, ragged, bf16):
     "Rows: median seconds of an objective's step, and its ratios to the bare step right before it."
     bench, times = Bench(o, ragged, bf16), {}
-    def timed(name):
-        start = time.perf_counter()
-        bench.steps[name]()
-        if o.device == "cuda": torch.cuda.synchronize()
-        return time.perf_counter() - start
-    for name in budget.under(o, o.objectives):
-        pairs = [(timed("bare"), timed(name)) for _ in budget.under(o, range(o.warmup + o.repeats), o.warmup + 2)][o.warmup:]
+    def timed(name): return common.timed(bench.steps[name], o.device)[0]
+    for name in common.under(o, o.objectives):
+        pairs = [(timed("bare"), timed(name)) for _ in common.under(o, range(o.warmup + o.repeats), o.warmup + 2)][o.warmup:]
         times[name] = [own for _, own in pairs]
         times.setdefault("bare", []).extend(bare for bare, _ in pairs)
         ratios = [own / bare for bare, own in pairs]
@@ -83,26 +82,23 @@ def measure(o, ragged, bf16):
 
 def peak(o, name, bf16):
     "Peak memory in MB of a process that takes three steps of one variant."
-    flags = [f"--{k}={getattr(o, k)}" for k in ("batch", "seq", "device")] + ["--bf16"] * bf16
-    run = subprocess.run([sys.executable, __file__, *flags, "--peak", name], capture_output=True, text=True, check=True)
-    return float(run.stdout.split()[-1])
+    return common.in_own_process(__file__, {k: getattr(o, k) for k in ("batch", "seq", "device")}, bf16, name)[-1]
 
 def peak_here(o):
     o.objectives = [] if o.peak == "bare" else [o.peak]
     step = list(Bench(o, False, o.bf16).steps.values())[-1]
     for _ in range(3): step()
-    if o.device == "cuda": return torch.cuda.max_memory_allocated() / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    return common.memory(o.device)
 
 if __name__ == "__main__":
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = common.parser(__doc__)
     p.add_argument("--repeats", type=int, default=24)
     p.add_argument("--warmup", type=int, default=2)
     p.add_argument("--batch", type=int, default=32)
     p.add_argument("--seq", type=int, default=64)
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument("--objectives", nargs="+", default=list(OBJECTIVES), choices=OBJECTIVES)
-    budget.options(p)
+    common.options(p)
     p.add_argument("--peak", help=argparse.SUPPRESS)
     p.add_argument("--bf16", action="store_true", help=argparse.SUPPRESS)
     o = p.parse_args()
@@ -124,6 +120,6 @@ if __name__ == "__main__":
         key = row["objective"], row["bf16"]
         return row | (dict(peak_mb=peaks[key]) if key in peaks and not row["padding"] else {})
     # on a CPU the memory comes first, while this process is small: a child's peak starts from its parent's size
-    for part in budget.under(o, chain(times(), memory()) if o.device == "cuda" else chain(memory(), times())):
+    for part in common.under(o, chain(times(), memory()) if o.device == "cuda" else chain(memory(), times())):
         print(part, flush=True)
-        budget.write(out, settings=settings, machine=machine(), results=[held(row) for row in rows] + others)
+        common.write(out, settings=settings, machine=machine(), results=[held(row) for row in rows] + others)

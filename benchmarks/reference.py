@@ -4,7 +4,8 @@ FOLDER holds, for each peer, NAME.json (cases) and NAME.safetensors (their tenso
 code on fixed random inputs. Writes nbs/results/reference.safetensors: the inputs of one case per term, as the peers
 were given them, and in its metadata what their code returned in float64, with function and commit.
 """
-import argparse, hashlib, json
+import argparse, hashlib
+import json
 from pathlib import Path
 from safetensors.torch import load_file, save_file
 

@@ -14,11 +14,11 @@ attention losses adds, and their memory, is benchmarks/losses.py.
 import argparse, json, os, random, statistics, subprocess, sys, time
 from pathlib import Path
 from tempfile import TemporaryDirectory
-import datasets, torch
+import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, BertConfig, Trainer, TrainerCallback
-import budget
-from augment import peak
+import common
+from common import peak_rate, quartiles, timed
 from losses import STUDENT, make_batch
 from distill_nb.teachers.cache import cache_teacher
 from distill_nb.inside.capture import trace
@@ -55,27 +55,11 @@ def batch_of(bs, seq, o, words=False, vocabulary=30522):
         labels[:, 1] = batch["input_ids"][:, 1]
     return {k: v.to(o.device) for k, v in dict(batch, labels=labels).items()}
 
-def synchronise(o):
-    if o.device == "cuda": torch.cuda.synchronize()
-
-def timed(o, f):
-    synchronise(o)
-    start = time.perf_counter()
-    f()
-    synchronise(o)
-    return time.perf_counter() - start
-
-def by_turns(o, ways, repeats, warmup=1):
-    "Name -> seconds of every round in which all ways take their turn."
-    order = [list(ways.items())[::1 - 2 * (i % 2)] for i in range(warmup + repeats)] # each goes first in turn
-    rounds = [{name: timed(o, way) for name, way in turn} for turn in order]
-    return {name: [r[name] for r in rounds[warmup:]] for name in ways}
-
-def quartiles(x): return statistics.quantiles(x, n=4, method="inclusive") if len(x) > 1 else x * 3
+def by_turns(o, ways, repeats, warmup=1): return common.by_turns(ways, range(warmup + repeats), warmup, o.device)
 
 def ratios(times, name, to):
     "Quartiles of a way's time over that of its neighbour in the same round."
-    return quartiles([a / b for a, b in zip(times[name], times[to])])
+    return quartiles(common.ratios(times, name, to))
 
 class Pair:
     "Teacher and student on one device, and a step made of their passes and a loss."
@@ -142,7 +126,7 @@ class Clock(TrainerCallback):
     "When each step ended; the first one is the warm-up."
     def __init__(self, o): self.o, self.at = o, []
     def on_step_end(self, *args, **kwargs):
-        synchronise(self.o)
+        common.synchronise(self.o.device)
         self.at.append(time.perf_counter())
     def seconds(self): return self.at[-1] - self.at[0]
 
@@ -170,7 +154,7 @@ def padded_way(o, teacher, student, rows, tok, length=64):
         loss.backward()
         opt.step()
         opt.zero_grad()
-        synchronise(o)
+        common.synchronise(o.device)
         at.append(time.perf_counter())
     return at[-1] - at[0]
 
@@ -195,7 +179,7 @@ def epoch(o):
     with TemporaryDirectory() as home:
         ask = lambda rows: cache_teacher(teacher, rows, tok, bf16=fast_bf16(), folder=home)
         ask(flat.select(range(32)))
-        filled, found = timed(o, lambda: ask(flat)), timed(o, lambda: ask(flat))
+        filled, found = timed(lambda: ask(flat), o.device)[0], timed(lambda: ask(flat), o.device)[0]
         cached = ask(flat)
         few = lambda rows, r: rows.select(range(r * o.part * 32, (r + 1) * o.part * 32))
         soft, times = SoftTargets(T=1), []
@@ -243,7 +227,7 @@ def counted(teacher, student, bs, seq, words):
     return f.get_total_flops()
 
 def growth(o):
-    bf16, top = fast_bf16(), peak(2048 if o.device == "cpu" else 8192, o.device)
+    bf16, top = fast_bf16(), peak_rate(2048 if o.device == "cpu" else 8192, o.device)
     base = dict(batch=8, length=64, layers=o.teacher[0], vocabulary=30522)
     axes = dict(batch=[1, 2, 4, 8, 16, 32], length=[16, 32, 64, 128, 256, 512], layers=[2, 4, 6, 12, 24],
                 vocabulary=[2000, 8000, 30522, 120000])
@@ -298,7 +282,7 @@ def options(o):
             fast = Pair(o, o.config, shape(*o.student), bf16)
             fast.teacher, fast.student = [torch.compile(m) for m in (fast.teacher, fast.student)]
             step = fast.step(fast.bare(batch))
-            found = compare("torch.compile", step, compile_seconds=timed(o, step))
+            found = compare("torch.compile", step, compile_seconds=timed(step, o.device)[0])
         except Exception as e: rows.append(dict(option="torch.compile", failed=f"{type(e).__name__}: {str(e)[:200]}"))
         yield found
 
@@ -306,7 +290,6 @@ def options(o):
 
 def curve_here(out, n, steps_taken=30):
     "Train small models in this process, one of `n`, and write the losses of its steps."
-    datasets.disable_progress_bars()
     task, tok = load_task("libraries"), load_tokenizer()
     rows = tokenize(task, tok, max_length=32)["train"].select(range(16 * steps_taken))
     still = dict(num_labels=len(task.labels), hidden_dropout_prob=0., attention_probs_dropout_prob=0.)
@@ -336,7 +319,7 @@ def processes(o):
 SECTIONS = dict(steps=steps, epoch=epoch, growth=growth, options=options, processes=processes)
 
 if __name__ == "__main__":
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = common.parser(__doc__)
     p.add_argument("--only", nargs="+", default=list(SECTIONS), choices=SECTIONS)
     p.add_argument("--sst2", help="folder of GLUE's SST-2")
     p.add_argument("--teacher", type=int, nargs=2, default=[12, 768], help="layers and width")
@@ -350,20 +333,19 @@ if __name__ == "__main__":
     p.add_argument("--no-compile", dest="compile", action="store_false")
     p.add_argument("--quick", action="store_true", help="fewer repeats and sizes, to see that it runs")
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    budget.options(p)
+    common.options(p)
     p.add_argument("--curve", help=argparse.SUPPRESS)
     p.add_argument("--processes", type=int, help=argparse.SUPPRESS)
     o = p.parse_args()
     if o.curve: sys.exit(curve_here(o.curve, o.processes))
     if o.quick: o.repeats, o.sample, o.part = 2, 8, 4
-    datasets.disable_progress_bars()
     o.config = shape(*o.teacher)
     out = o.results/f"benchmarks-{o.device}.json"
     data = json.loads(out.read_text()) if out.is_file() else {}
     with TemporaryDirectory() as o.tmp:
-        for name in budget.under(o, o.only):
+        for name in common.under(o, o.only):
             start = time.time()
-            for found in budget.under(o, SECTIONS[name](o)):
+            for found in common.under(o, SECTIONS[name](o)):
                 print(name, found["rows"][-1] if isinstance(found.get("rows"), list) else found, flush=True)
                 data[name] = dict(teacher=o.teacher, student=o.student, quick=o.quick, machine=machine(), **found, minutes=(time.time() - start) / 60)
-                budget.write(out, **data)
+                common.write(out, **data)

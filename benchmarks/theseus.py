@@ -5,12 +5,10 @@ number of steps: fine-tuned directly, distilled on the teacher's logits, and by 
 constant rates, each followed by post-training. Before that, what replacing a single block with the one that its successor
 starts as costs without any training. Writes nbs/results/theseus-TASK.json after every row, which nbs/results/theseus.ipynb reads.
 """
-import argparse, time
-import datasets, torch
-import budget
-from distill_nb.data.docstrings import corpus_versions
+import time
+import torch
+import common
 from distill_nb.data.tokens import tokenize
-from distill_nb.measure.report import machine
 from distill_nb.losses import SoftTargets
 from distill_nb.training.run import fit, freeze_embeddings
 from distill_nb.recipes.base import score
@@ -19,7 +17,6 @@ from distill_nb.teachers.load import load_teacher, load_tokenizer
 from distill_nb.students.slots import ConstantSchedule, LinearSchedule, choosing, theseus
 from distill_nb.recipes.theseus import replace_blocks
 from distill_nb.inside.blocks import n_blocks
-from tasks import named_tasks
 
 # the better one of 1e-4 and 3e-4, tried once on SST-2 with seed 7; replacing at 1e-4 stayed at chance, tried with seed 0
 LEARNING_RATES = {"teacher": 1e-4, "labels alone": 1e-4, "logits": 3e-4, "replacing": 3e-4, "post-training": 1e-4}
@@ -59,7 +56,7 @@ def one_seed(task, rows, tok, seed, o):
         yield row("post-training", model, both, start, schedule=name)
 
 if __name__ == "__main__":
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = common.parser(__doc__)
     p.add_argument("--task", action="append", required=True, metavar="NAME=SOURCE", help="may be given several times")
     p.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     p.add_argument("--texts", type=int, default=4000, help="most labelled texts")
@@ -70,16 +67,12 @@ if __name__ == "__main__":
     p.add_argument("--post", type=int, default=60, help="steps of post-training; the others get the sum of both")
     p.add_argument("--start", type=float, default=.3, help="replacing rate that the linear schedule starts from")
     p.add_argument("--rates", type=float, nargs="+", default=[.1, .3, .5, .7, .9], help="constant replacing rates")
-    budget.options(p)
+    common.options(p)
     o = p.parse_args()
-    datasets.disable_progress_bars()
-    tok, start = load_tokenizer(), time.time()
-    for task in budget.under(o, named_tasks(o.task, o.texts)):
+    tok = load_tokenizer()
+    for task in common.under(o, common.named_tasks(o.task, o.texts)):
         name = task.name
-        rows, results = tokenize(task, tok, o.max_length), []
-        about = dict(settings=budget.settings(o, "task") | dict(name=name, learning_rates=LEARNING_RATES), train=len(task["train"]),
-                     test=len(task["test"]), metric=task.metric, blocks=n_blocks(load_teacher(task=task)), corpus=corpus_versions(), machine=machine())
-        for row in budget.under(o, (row for seed in o.seeds for row in one_seed(task, rows, tok, seed, o))):
-            results.append(row)
-            print(name, round(time.time() - start), row, flush=True)
-            budget.write(o.results/f"theseus-{name}.json", **about, results=results)
+        rows = tokenize(task, tok, o.max_length)
+        about = dict(settings=common.settings(o, "task") | dict(name=name, learning_rates=LEARNING_RATES), train=len(task["train"]),
+                     test=len(task["test"]), metric=task.metric, blocks=n_blocks(load_teacher(task=task)))
+        common.study(o, f"theseus-{name}.json", (row for seed in o.seeds for row in one_seed(task, rows, tok, seed, o)), **about)

@@ -4,14 +4,15 @@ One teacher per seed and task, fine-tuned on the labels that it gets. Narrow stu
 of steps: on labels alone, on the teacher's answers alone, in TinyBERT's two stages, the same with new texts, and with one part of the
 first stage left out each. Writes nbs/results/tinybert-TASK.json after every row, which nbs/results/tinybert.ipynb reads.
 """
-import argparse, json, sys, time
+import json
+import sys
+import time
 import datasets, torch
-import budget
+import common
 from distill_nb.words.augmenter import Augmenter, augment, new_texts
-from distill_nb.data.docstrings import corpus_versions, docstrings
+from distill_nb.data.docstrings import docstrings
 from distill_nb.data.load import load_task
 from distill_nb.data.tokens import tokenize
-from distill_nb.measure.report import machine
 from distill_nb.losses import AttentionMSE, HardTargets, HiddenMSE, SoftTargets
 from distill_nb.words.head import ready_masked_lm
 from distill_nb.training.run import fit, freeze_embeddings
@@ -19,7 +20,6 @@ from distill_nb.recipes.base import score
 from distill_nb.teachers.load import load_teacher, load_tokenizer
 from distill_nb.recipes.tinybert import tiny_student
 from distill_nb.training.settings import fast_bf16
-from tasks import named_tasks
 
 class EmbeddingMSE(HiddenMSE):
     "The embeddings' part of HiddenMSE."
@@ -82,7 +82,7 @@ def kept(file, o, settings):
     return [row for row in old["results"] if row["model"] not in ("teacher", *o.only)]
 
 if __name__ == "__main__":
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = common.parser(__doc__)
     p.add_argument("--task", action="append", required=True, metavar="NAME=SOURCE", help="may be given several times")
     p.add_argument("--ablate", nargs="*", default=["SST-2", "bshift"], help="tasks whose first stage is taken apart")
     p.add_argument("--only", nargs="+", metavar="WAY", help="ways to train that are measured (default: all); the file keeps its others")
@@ -96,20 +96,14 @@ if __name__ == "__main__":
     p.add_argument("--width", type=int, default=192, help="of the student")
     p.add_argument("--inner", type=int, default=768)
     p.add_argument("--lm-steps", type=int, default=400, help="steps to fit the masked-LM head")
-    budget.options(p)
+    common.options(p)
     o = p.parse_args()
-    datasets.disable_progress_bars()
-    tok, start = load_tokenizer(), time.time()
-    for task in budget.under(o, named_tasks(o.task, o.texts)):
+    tok = load_tokenizer()
+    for task in common.under(o, common.named_tasks(o.task, o.texts)):
         name = task.name
         rows, with_new = all_rows(task, tok, o)
-        print(name, round(time.time() - start), "s until", len(task["train"]), "texts became", with_new, flush=True)
         file = o.results/f"tinybert-{name}.json"
-        settings = budget.settings(o, "task", "ablate", "only") | dict(
+        settings = common.settings(o, "task", "ablate", "only") | dict(
             name=name, student=dict(n_layers=3, hidden_size=o.width, intermediate_size=o.inner))
-        results = kept(file, o, settings)
-        for row in budget.under(o, (row for seed in o.seeds for row in one_seed(task, rows, tok, seed, o, name in o.ablate))):
-            results.append(row)
-            print(name, round(time.time() - start), row, flush=True)
-            budget.write(file, settings=settings, train=len(task["train"]), with_new=with_new, test=len(task["test"]), metric=task.metric,
-                         corpus=corpus_versions(), machine=machine(), results=results)
+        common.study(o, file.name, (row for seed in o.seeds for row in one_seed(task, rows, tok, seed, o, name in o.ablate)), kept(file, o, settings),
+                     settings=settings, train=len(task["train"]), with_new=with_new, test=len(task["test"]), metric=task.metric)

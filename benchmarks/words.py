@@ -4,11 +4,12 @@ GloVe's neighbours beside those of the default teacher's own embeddings, for the
 reviews with a masked language model that is trained here, from nothing, on such reviews. Writes nbs/results/words.json, which
 nbs/results/augment.ipynb reads.
 """
-import argparse, json, random
+import json
+import random
 from pathlib import Path
-import datasets, torch
+import torch
 from transformers import BertConfig, BertForMaskedLM, BertTokenizer
-import budget
+import common
 from distill_nb.kit.models import note
 from distill_nb.words.augmenter import Augmenter, draw, may_go, split_words
 from distill_nb.data.load import load_task
@@ -57,7 +58,7 @@ def chinese(o):
     return dict(steps=o.steps, texts=len(texts), parameters=lm.num_parameters(), before=fitted.before, after=fitted.after, rows=rows)
 
 if __name__ == "__main__":
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = common.parser(__doc__)
     p.add_argument("--glove", required=True, help="a GloVe text file")
     p.add_argument("--task", required=True, help="a folder of SST-2")
     p.add_argument("--chinese", required=True, help="a file with a Chinese review per line, before the first tab")
@@ -65,11 +66,10 @@ if __name__ == "__main__":
     p.add_argument("--texts", type=int, default=10_000)
     p.add_argument("--steps", type=int, default=1000)
     p.add_argument("--new", type=int, default=4)
-    budget.options(p)
+    common.options(p)
     o = p.parse_args()
-    datasets.disable_progress_bars()
     data = {}
-    for name in budget.under(o, ("vectors", "chinese")):
+    for name in common.under(o, ("vectors", "chinese")):
         data |= {name: (compare if name == "vectors" else chinese)(o), "machine": machine()}
         print(json.dumps(data[name], indent=1, ensure_ascii=False), flush=True)
-        budget.write(o.results/"words.json", **data)
+        common.write(o.results/"words.json", **data)

@@ -7,12 +7,15 @@ ways take turns on the same student in one process, so that each ratio compares 
 process that takes one way alone, once more without torch's and the models' share. TinyBERT's general distillation at 32 x 64 is
 measured for its memory. Writes nbs/results/words-step-DEVICE.json after each of these parts.
 """
-import argparse, resource, statistics, subprocess, sys, time
+import argparse
+import statistics
+import sys
+from functools import partial
 from itertools import chain, product
 import torch
 import torch.nn.functional as F
 from transformers import BertConfig, BertForMaskedLM
-import budget
+import common
 from distill_nb.inside.capture import trace
 from distill_nb.measure.report import machine
 from distill_nb.recipes.distilbert import triple_loss
@@ -95,47 +98,34 @@ class TinyBench(Bench):
 
 def measure(o, bf16):
     "A row per way: median seconds of its step, and the quartiles of its ratios to its floor in the same round."
-    bench, rounds = Bench(o, bf16), []
-    for i in budget.under(o, range(o.warmup + o.repeats), at_least=o.warmup + 2):
-        times = {}
-        for way in bench.ways:
-            start = time.perf_counter()
-            bench.step(way)
-            if o.device == "cuda": torch.cuda.synchronize()
-            times[way] = time.perf_counter() - start
-        if i >= o.warmup: rounds.append(times)
-    tokens = o.batch * o.seq
+    bench, tokens = Bench(o, bf16), o.batch * o.seq
+    rounds = common.under(o, range(o.warmup + o.repeats), at_least=o.warmup + 2)
+    times = common.by_turns({way: partial(bench.step, way) for way in bench.ways}, rounds, o.warmup, o.device)
     for way, floor in FLOORS.items():
-        seconds = statistics.median(t[way] for t in rounds)
-        ratios = [t[way] / t[floor or way] for t in rounds]
-        yield dict(way=way, floor=floor, bf16=bf16, repeats=len(rounds), seconds=seconds, tokens_per_second=tokens / seconds,
-                   paired=statistics.quantiles(ratios, n=4))
+        seconds = statistics.median(times[way])
+        yield dict(way=way, floor=floor, bf16=bf16, repeats=len(times[way]), seconds=seconds, tokens_per_second=tokens / seconds,
+                   paired=common.quartiles(common.ratios(times, way, floor or way)))
 
 def peak(o, way, bf16, **sizes):
     "Peak MB of a process that takes three steps of one way, and MB before the first one."
     settings = {k: getattr(o, k) for k in ("batch", "seq", "layers", "device")} | sizes
-    flags = [f"--{k}={v}" for k, v in settings.items()] + ["--bf16"] * bf16
-    run = subprocess.run([sys.executable, __file__, *flags, "--peak", way], capture_output=True, text=True, check=True)
-    return dict(zip(("peak_mb", "before_mb"), map(float, run.stdout.split()[-2:])))
+    return dict(zip(("peak_mb", "before_mb"), common.in_own_process(__file__, settings, bf16, way)))
 
 def peak_here(o):
-    def now():
-        if o.device == "cuda": return torch.cuda.max_memory_allocated() / 1e6
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     bench = (TinyBench if o.peak == "TinyBERT" else Bench)(o, o.bf16)
-    before = now()
+    before = common.memory(o.device)
     for _ in range(3): bench.step(o.peak)
-    return now(), before
+    return common.memory(o.device), before
 
 if __name__ == "__main__":
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = common.parser(__doc__)
     p.add_argument("--repeats", type=int, default=12)
     p.add_argument("--warmup", type=int, default=2)
     p.add_argument("--batch", type=int, default=8)
     p.add_argument("--seq", type=int, default=128)
     p.add_argument("--layers", type=int, default=6)
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    budget.options(p)
+    common.options(p)
     p.add_argument("--peak", help=argparse.SUPPRESS)
     p.add_argument("--bf16", action="store_true", help=argparse.SUPPRESS)
     o = p.parse_args()
@@ -154,7 +144,7 @@ if __name__ == "__main__":
             found["tiny"].append(dict(bf16=bf16, batch=32, seq=64, **peak(o, "TinyBERT", bf16, batch=32, seq=64)))
             yield found["tiny"][-1]
     # on a CPU the memory comes first, while this process is small: a child's peak starts from its parent's size
-    for part in budget.under(o, chain(times(), memory()) if o.device == "cuda" else chain(memory(), times())):
+    for part in common.under(o, chain(times(), memory()) if o.device == "cuda" else chain(memory(), times())):
         print(part, flush=True)
         rows = [row | found["peaks"].get((row["way"], row["bf16"]), {}) for row in found["rows"]]
-        budget.write(o.results/f"words-step-{o.device}.json", settings=settings, machine=machine(), results=rows, tinybert=found["tiny"])
+        common.write(o.results/f"words-step-{o.device}.json", settings=settings, machine=machine(), results=rows, tinybert=found["tiny"])

@@ -1,5 +1,7 @@
 "Fixtures of all tests; `builders` makes what they are made of."
-import datasets, pytest, transformers
+import os, subprocess, sys, time
+from pathlib import Path
+import datasets, pytest, torch, transformers
 from builders import *
 
 @pytest.fixture(scope="session", autouse=True)
@@ -24,3 +26,24 @@ def tuned(tok, tmp_path):
     bert(id2label=names, label2id={n: i for i, n in names.items()}).save_pretrained(tmp_path/"tuned")
     tok.save_pretrained(tmp_path/"tuned")
     return tmp_path/"tuned"
+
+def once_for_all(folder, make):
+    "`make()` in the first of the processes that run tests; the others wait for it."
+    try: folder.mkdir()
+    except FileExistsError: pass
+    else:
+        try: make()
+        finally: (folder/"done").touch()
+    while not (folder/"done").exists(): time.sleep(.2)
+
+@pytest.fixture(scope="session")
+def in_processes(tmp_path_factory):
+    "Case of tests/processes.py -> what one process found, then what each of two did."
+    root, script = tmp_path_factory.getbasetemp(), Path(__file__).parent/"processes.py"
+    out = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root)/"processes"
+    def make():
+        for launch in [], ["-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]:
+            run = subprocess.run([sys.executable, *launch, script, out], capture_output=True, text=True)
+            assert run.returncode == 0, run.stderr[-3000:]
+    once_for_all(out, make)
+    return lambda case: [torch.load(out/f"{case}-{world}-{rank}.pt", weights_only=True) for world, rank in ((1, 0), (2, 0), (2, 1))]

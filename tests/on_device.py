@@ -7,7 +7,7 @@ import pandas as pd
 import pytest, torch
 from datasets import Dataset
 from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, BertConfig, BertForMaskedLM, DataCollatorWithPadding
-from builders import WORDS, bert, make_tokenizer
+from builders import WORDS, bert
 from families import EXTRA, V, build
 from distill_nb.teachers.load import knows_task, load_teacher
 from distill_nb.kit.models import note, longest
@@ -33,7 +33,7 @@ from distill_nb.students.narrow import NARROW, narrow_student
 from distill_nb.recipes.layers import distil_layers
 from distill_nb.students.copied import init_student
 from distill_nb.losses.temperature import entropy, soften
-from distill_nb.students.slots import LinearSchedule, choosing, find_slots, successor, theseus
+from distill_nb.students.slots import choosing, find_slots, successor, theseus
 from distill_nb.recipes.theseus import distil_theseus
 from distill_nb.recipes.tinybert import distil_tinybert
 from distill_nb.students.transfer import transfer_report

@@ -4,26 +4,26 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).resolve().parent.parent/"benchmarks"
-spec = importlib.util.spec_from_file_location("budget", BENCHMARKS/"budget.py")
-budget = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(budget)
+spec = importlib.util.spec_from_file_location("common", BENCHMARKS/"common.py")
+common = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(common)
 
 def asked(*line):
     p = argparse.ArgumentParser()
     p.add_argument("--steps", type=int, default=3)
-    budget.options(p)
+    common.options(p)
     return p.parse_args(line)
 
-MEASURING = sorted(f for f in BENCHMARKS.glob("*.py") if f.stem not in ("budget", "reference", "tasks"))
+MEASURING = sorted(f for f in BENCHMARKS.glob("*.py") if f.stem not in ("common", "reference"))
 
 @pytest.mark.parametrize("file", MEASURING, ids=lambda f: f.stem)
 def test_every_benchmark_has_a_budget(file):
     text = file.read_text(encoding="utf-8").split('"""', 2)[2]
-    assert "budget.options(p)" in text and "budget.under(o, " in text and "budget.write(" in text
+    assert "common.options(p)" in text and ("common.study(o, " in text or "common.under(o, " in text and "common.write(" in text)
     assert "nbs/results/" not in text, "the folder is an option"
 
 def test_all_parts_are_made_without_a_budget():
-    assert [*budget.under(asked(), range(5))] == [0, 1, 2, 3, 4]
+    assert [*common.under(asked(), range(5))] == [0, 1, 2, 3, 4]
 
 @pytest.mark.parametrize("at_least, made", [(0, [0]), (1, [0]), (3, [0, 1, 2])])
 def test_no_part_begins_after_the_budget(at_least, made):
@@ -33,28 +33,28 @@ def test_no_part_begins_after_the_budget(at_least, made):
         for i in itertools.count():
             begun.append(i)
             yield i
-    assert [*budget.under(asked("--seconds", "0"), parts(), at_least)] == begun == made
+    assert [*common.under(asked("--seconds", "0"), parts(), at_least)] == begun == made
 
 def test_settings_are_what_decides_the_numbers():
-    assert budget.settings(asked("--seconds", "9", "--results", "x")) == dict(steps=3) == budget.settings(asked())
-    assert budget.settings(asked(), "steps") == {}
+    assert common.settings(asked("--seconds", "9", "--results", "x")) == dict(steps=3) == common.settings(asked())
+    assert common.settings(asked(), "steps") == {}
 
 def test_what_was_finished_is_there_after_a_kill(tmp_path):
     script = """if True:
     import argparse, os, signal, sys
     sys.path.insert(0, sys.argv.pop(1))
-    import budget
+    import common
     p = argparse.ArgumentParser()
-    budget.options(p)
+    common.options(p)
     o, rows = p.parse_args(), []
-    for part in budget.under(o, range(9)):
+    for part in common.under(o, range(9)):
         if part == 2: os.kill(os.getpid(), signal.SIGKILL)
         rows.append(part)
-        budget.write(o.results/"x.json", results=rows)"""
+        common.write(o.results/"x.json", results=rows)"""
     done = subprocess.run([sys.executable, "-c", script, BENCHMARKS, "--results", tmp_path])
     assert done.returncode == -signal.SIGKILL and json.loads((tmp_path/"x.json").read_text()) == dict(results=[0, 1])
 
 def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
-    budget.write(tmp_path/"x.json", results=[1])
-    with pytest.raises(TypeError): budget.write(tmp_path/"x.json", results=[object()])
+    common.write(tmp_path/"x.json", results=[1])
+    with pytest.raises(TypeError): common.write(tmp_path/"x.json", results=[object()])
     assert json.loads((tmp_path/"x.json").read_text()) == dict(results=[1])

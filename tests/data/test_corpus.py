@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 from builders import GOLDEN, recorded, WORDS
 from distill_nb.data import corpus as module
-from distill_nb.data.corpus import count_tokens, cut, hold_out, pack, read_corpus, sequences, text_files, useful
+from distill_nb.data.corpus import count_tokens, cut, hold_out, pack, read_corpus, sequences, useful
 from distill_nb.words.hiding import (
     SHOWN, HideWords, choose_rare, choose_tokens, choose_words, hide, rare_weights, ways, word_batches)
 from distill_nb.kit.errors import InputError

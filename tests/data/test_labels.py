@@ -1,10 +1,11 @@
 "Sweeps behind nbs/data/01_labels.ipynb: numbers across files, missing labels in their spellings, and what is told about them."
-import itertools, json, warnings
+import itertools
+import warnings
 import numpy as np
 import pandas as pd
 import pytest
 from datasets import disable_progress_bars
-from distill_nb.data.tasks import UNLABELLED, make_task
+from distill_nb.data.tasks import make_task
 from distill_nb.data.load import load_task
 from distill_nb.kit.errors import InputError
 from distill_nb.data.labels import as_text, class_names, hidden_names, missing_names, read_labels, spellings

@@ -7,8 +7,7 @@ from distill_nb.inside import capture
 from distill_nb.inside.capture import ATTENTION, trace
 from distill_nb.inside.inputs import encoder_of, model_inputs, unwrap
 from distill_nb.kit.errors import InputError
-from distill_nb.losses import (AttentionKL, AttentionMSE, CosineHidden, HiddenMSE, Relations, SoftTargets, as_objective,
-    attention_mse)
+from distill_nb.losses import (AttentionKL, AttentionMSE, CosineHidden, HiddenMSE, Relations, SoftTargets, attention_mse)
 
 BASE = dict(vocab_size=60, hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32,
             max_position_embeddings=64, pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2)
@@ -171,7 +170,7 @@ def test_autocast(dtype):
     attention_mse(cast[0], plain[0].to(dtype), batch["attention_mask"]).backward()
     assert model.embeddings.word_embeddings.weight.grad.isfinite().all()
 
-@pytest.mark.parametrize("family", ["bert", "albert", "modernbert"])
+@pytest.mark.parametrize("family", ["bert", "albert"])
 def test_compiled_models_give_the_same_numbers(family):
     torch._dynamo.reset()
     model, batch = make(family, AutoModelForSequenceClassification), batch_of()

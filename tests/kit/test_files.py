@@ -1,10 +1,13 @@
 """What is written is whole, ours, and written by one process: kills before every change of the file system, places that cannot be written,
 two runs with one name, two processes of one run."""
-import json, os, stat, subprocess, sys
+import os
+import stat
+import subprocess
+import sys
 from pathlib import Path
 import pytest
 from builders import killed, state_of
-from distill_nb.kit.files import mark_file, MARK, atomic_file, once, our_files, output_file, world
+from distill_nb.kit.files import mark_file, MARK, atomic_file, our_files, output_file
 from distill_nb.kit.errors import InputError
 from distill_nb.kit.folders import HELD, output_folder, whole_folder, working_folder
 
@@ -238,7 +241,7 @@ for wrong in (folder, lambda: once(lambda: 1 / 0)):
     except InputError as e: assert "is not empty" in str(e)
     except (ZeroDivisionError, RuntimeError) as e: assert "division by zero" in str(e)
     else: raise SystemExit(f"rank {rank} went on")
-print("RANK", rank, "fine", flush=True)
+print(f"RANK {rank} fine", flush=True)
 torch.distributed.barrier()
 os._exit(0)
 """

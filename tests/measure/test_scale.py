@@ -1,5 +1,7 @@
 "The configuration files for many processes load and name what accelerate knows, their script runs under torchrun, and the sums of `scale` are torch's."
-import json, os, subprocess, sys
+import os
+import subprocess
+import sys
 from pathlib import Path
 import pandas as pd, pytest, torch, yaml
 from accelerate.commands.config.config_args import load_config_from_file
@@ -10,7 +12,6 @@ from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceC
 from builders import WORDS
 from distill_nb.teachers.load import knows_task, load_teacher
 from distill_nb.kit.errors import InputError
-from distill_nb.measure.scores import predict
 from distill_nb.measure.scale import GPUS, Plan, forward_flops
 
 FOLDER = Path(__file__).parents[2]/"benchmarks"/"accelerate"

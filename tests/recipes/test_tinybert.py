@@ -10,7 +10,6 @@ from distill_nb.data.tasks import make_task
 from distill_nb.data.tokens import tokenize
 from distill_nb.kit.errors import InputError
 from distill_nb.losses import AttentionMSE, HiddenMSE, SoftTargets
-from distill_nb.words.head import load_masked_lm
 from distill_nb.teachers.load import load_teacher, load_tokenizer
 from distill_nb.recipes.tinybert import (
     Stage, general_stage, load_stage, longest_text, run_stages, save_stage, tiny_student, distil_tinybert, tinybert_stages)

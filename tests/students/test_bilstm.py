@@ -7,10 +7,10 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertTokenizer, EarlyStoppingCallback, PreTrainedTokenizerFast, RobertaTokenizer
 from builders import WORDS, bert as small_bert
-from distill_nb.teachers.load import knows_task, load_teacher, load_tokenizer
+from distill_nb.teachers.load import knows_task, load_teacher
 from distill_nb.students.bilstm import (
-    BiLstmConfig, BiLstmForSequenceClassification, BothWays, config_for, ends, from_teacher, lstm_student, principal,
-    sides, to_onnx)
+    BiLstmConfig, BiLstmForSequenceClassification, BothWays, config_for, ends, lstm_student, principal, sides,
+    to_onnx)
 from distill_nb.recipes.bilstm import answer_terms, distil_bilstm
 from distill_nb.inside.capture import trace
 from distill_nb.data.tasks import make_task

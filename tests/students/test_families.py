@@ -1,9 +1,10 @@
 "Students of every family and head: they must answer as the teacher does with just those blocks; and what is refused."
-import copy, json, subprocess, sys
+import copy
+import json
 from pathlib import Path
 import pytest, torch
 from transformers import (AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForQuestionAnswering, AutoModelForCausalLM,
-    AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoModelForSeq2SeqLM, AutoModelForMultipleChoice)
+    AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoModelForSeq2SeqLM)
 from distill_nb.kit.errors import InputError
 from distill_nb.students.picture import beside, column
 from distill_nb.students.copied import check_encoder, init_student, student_config

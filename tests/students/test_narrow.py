@@ -3,7 +3,7 @@ import pytest, torch
 from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoModelForTokenClassification
 from distill_nb.kit.errors import InputError
 from distill_nb.students.narrow import (
-    NARROW, averaged, by_product, narrow_config, narrow_student, per_head, principal, sliced, truncated)
+    NARROW, averaged, by_product, narrow_config, narrow_student, per_head, principal, sliced)
 from distill_nb.students.copied import init_student
 from distill_nb.students.transfer import transfer_report
 from families import answers, build

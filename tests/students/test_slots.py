@@ -8,7 +8,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 from transformers.models.bert.modeling_bert import BertEncoder
 from transformers import (AutoModel, AutoModelForMaskedLM, AutoModelForQuestionAnswering, AutoModelForSequenceClassification,
                           AutoModelForTokenClassification, AutoTokenizer, DataCollatorWithPadding, Trainer, TrainerCallback)
-from builders import ADAM, bert, Coins, PLAIN, rows, sharp
+from builders import ADAM, bert, Coins, rows, sharp
 from distill_nb.data.tasks import make_task
 from distill_nb.kit.errors import InputError
 from distill_nb.losses import HardTargets
@@ -351,19 +351,13 @@ def test_resume_in_the_middle(tok, tmp_path, engine):
     opened = AutoModelForSequenceClassification.from_pretrained(tmp_path/"a"/"checkpoint-6") # the small model as it was then
     assert opened.config.num_hidden_layers == 2 and type(encoder_blocks(opened)) is nn.ModuleList
 
-def test_two_processes_throw_the_same_coins(tmp_path):
+@pytest.mark.parametrize("way", ["plain", "checkpointing"])
+def test_two_processes_throw_the_same_coins(in_processes, way):
     "Each sees half of a batch, both the same blocks: the weights are those of one process, passes without successors among them."
-    trained = []
-    for n in (1, 2):
-        out, script = tmp_path/f"{n}.pt", Path(__file__).parents[1]/"processes_theseus.py"
-        launch = ["-m", "torch.distributed.run", f"--nproc_per_node={n}", "--standalone"] if n > 1 else []
-        run = subprocess.run([sys.executable, *launch, script, out, str(n)], capture_output=True, text=True)
-        assert run.returncode == 0, run.stderr[-2000:]
-        trained.append([torch.load(f"{out}-{rank}", weights_only=True) for rank in range(n)])
-    for (one, first, second) in zip(*trained[0], *trained[1]): # without gradient checkpointing and with it
-        assert one["seen"] == first["seen"] == second["seen"] and [False, False] in one["seen"] and len({*map(tuple, one["seen"])}) > 2
-        assert torch.equal(first["after"], second["after"])
-        assert (one["after"] - first["after"]).norm() < 1e-4 * (one["after"] - one["before"]).norm()
+    one, first, second = in_processes(f"replace-{way}")
+    assert one["seen"] == first["seen"] == second["seen"] and [False, False] in one["seen"] and len({*map(tuple, one["seen"])}) > 2
+    assert torch.equal(first["after"], second["after"])
+    assert (one["after"] - first["after"]).norm() < 1e-4 * (one["after"] - one["before"]).norm()
 
 def test_a_pass_of_predecessors_alone_can_be_scaled():
     "fp16 training unscales gradients and refuses a step without any."
@@ -403,7 +397,7 @@ def toy(): return make_task("toy", dict(train=frame(label=["good", "bad"] * 20))
 def scores(): return make_task("toy", dict(train=frame(label=[i / 7 for i in range(40)])))
 def pairs(): return make_task("toy", dict(train=frame(pair=[f"dull book {i}" for i in range(40)], label=["good", "bad"] * 20)))
 
-@pytest.mark.parametrize("task", [toy, scores, pairs])
+@pytest.mark.parametrize("task", [scores, pairs])
 @pytest.mark.filterwarnings("ignore")
 def test_recipe_for_every_kind_of_task(task, headless, tmp_path):
     done = distil_theseus(task(), headless, layers=3, **QUICK)

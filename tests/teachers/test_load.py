@@ -1,12 +1,16 @@
 "Sweeps behind nbs/teachers/00_load.ipynb: what a folder knows, heads that fit, and folders that cannot be loaded."
-import copy, json, math, pickle, shutil, warnings
+import copy
+import json
+import math
+import pickle
+import warnings
 import pandas as pd
 import pytest, torch
 from safetensors.torch import load_file, save_file
 from transformers import (AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoModelForTokenClassification,
                           BertConfig, DistilBertConfig, RobertaConfig)
 from builders import bert, make_tokenizer
-from families import COMMON, EXTRA, V, build
+from families import EXTRA, V, build
 from distill_nb.words.head import knows_words, load_masked_lm
 from distill_nb.teachers.load import (
     knows_task, check_config, check_files, learn_characters, load_teacher, load_tokenizer, sha256)
@@ -14,7 +18,6 @@ from distill_nb.data.classes import check_labels, head_config, head_names, match
 from distill_nb.kit.models import note, check_tokenizer_fits, longest
 from distill_nb.inside.capture import trace
 from distill_nb.data.tasks import make_task
-from distill_nb.data.tokens import tokenize
 from distill_nb.students.distilbert import to_distilbert
 from distill_nb.kit.errors import InputError
 from distill_nb.measure.scores import evaluate
@@ -284,7 +287,7 @@ def test_spoilt_folders_are_refused_in_one_line(case, tmp_path):
     with pytest.raises(InputError, match=message) as caught: load_teacher(tmp_path)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
 
-ODD = [-1, 0, 10**7, 10**12, "x", None, [], {}, math.nan, math.inf, True, {"1": "a", "2": "b"}, {"0": "a", "1": "a"}, {"0": None}]
+ODD = [-1, 0, 10**12, "x", None, [], {}, math.nan, math.inf, True, {"1": "a", "2": "b"}, {"0": "a", "1": "a"}, {"0": None}]
 
 @pytest.mark.parametrize("value", ODD, ids=str)
 def test_no_value_in_a_config_leads_to_a_traceback(value, tmp_path):

@@ -7,9 +7,9 @@ from builders import bert, killed, Margin, state_of
 from distill_nb.kit.errors import InputError
 from distill_nb.kit.files import MARK
 from distill_nb.kit.folders import output_folder
-from distill_nb.losses import HardTargets, SoftTargets, Term
+from distill_nb.losses import HardTargets, SoftTargets
 from distill_nb.training.saving import check_finite, fenced, model_card, save_student, span
-from distill_nb.training.resume import check_note, run_note, what_counts, write_note
+from distill_nb.training.resume import check_note, run_note, write_note
 from distill_nb.training.settings import training_args
 
 def depth(folder): return AutoModelForSequenceClassification.from_pretrained(folder).config.num_hidden_layers
@@ -137,7 +137,7 @@ out, rank = Path(sys.argv[1]), int(os.environ["RANK"])
 save_student(bert(1 + rank), make_tokenizer(), out)
 assert (out/"model.safetensors").is_file() # the others wait until it is there
 save_student(bert(1), make_tokenizer(), out, overwrite=True)
-print("RANK", rank, "fine", flush=True)
+print(f"RANK {rank} fine", flush=True)
 torch.distributed.barrier()
 os._exit(0)
 """

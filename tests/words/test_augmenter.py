@@ -14,7 +14,6 @@ from distill_nb.words.augmenter import (
     Augmenter, augment, check_table, save_table, draw, match_case, may_go, new_texts, split_words, stretches,
     token_words)
 from distill_nb.data.tasks import make_task
-from distill_nb.data.load import load_task
 from distill_nb.data.tokens import tokenize
 from distill_nb.kit.errors import InputError
 from distill_nb.data.tables import read_table

@@ -1,11 +1,10 @@
 "Sweeps behind nbs/words/01_chunks.ipynb: the chunked losses against the plain ones, over chunks, dtypes, families and recordings."
-import json, subprocess, sys
+import json
 from functools import partial
-from pathlib import Path
 import pytest, torch
 from safetensors.torch import load_file
 from torch import nn
-from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM
+from transformers import AutoModelForMaskedLM
 from builders import collate, GOLDEN, lm_rows, recorded, small_lm, TRIPLE, WORDS
 from families import EXTRA, V, build
 from distill_nb.inside.capture import Outputs, trace
@@ -277,7 +276,7 @@ def test_accumulation_is_the_large_batch_and_the_plain_way(tok, tmp_path, unit):
                                      dict(torch_compile=True, torch_compile_backend="aot_eager")], ids=lambda s: next(iter(s)))
 def test_trainers_settings_change_no_number(tok, tmp_path, setting):
     torch._dynamo.reset()
-    for unit in ("tokens", "labels"):
+    for unit in ("tokens",) if "torch_compile" in setting else ("tokens", "labels"):
         common = dict(per_device_train_batch_size=16, max_steps=2, learning_rate=.1, logging_steps=1)
         (a, d), (b, e) = [one_step(tok, tmp_path, TRIPLE(unit), **common, **extra) for extra in ({}, setting)]
         rough = "bf16" in setting
@@ -302,15 +301,3 @@ def test_tied_weights_learn_from_both_sides(tok, tmp_path):
         SoftWords()(trace(s, batch, {"words"}), trace(small_lm().eval(), batch, {"words"}), batch).backward()
         grads[name] = s.get_output_embeddings().weight.grad.norm()
     assert grads["tied"] != grads["loose"]
-
-def test_two_processes_are_one_with_the_doubled_batch(tmp_path):
-    trained = []
-    for n in (1, 2):
-        out, script = tmp_path/f"{n}.pt", Path(__file__).parents[1]/"processes_step.py"
-        launch = ["-m", "torch.distributed.run", f"--nproc_per_node={n}", "--standalone"] if n > 1 else []
-        run = subprocess.run([sys.executable, *launch, script, out, str(n), "words"], capture_output=True, text=True)
-        assert run.returncode == 0, run.stderr[-2000:]
-        trained.append(torch.load(out, weights_only=True))
-    before, after = trained[0]
-    assert torch.equal(before, trained[1][0])
-    assert (after - trained[1][1]).norm() < 1e-4 * (after - before).norm()

@@ -9,7 +9,6 @@ from distill_nb.words.head import (
 from distill_nb.kit.models import note
 from distill_nb.words.hiding import HideWords
 from distill_nb.kit.errors import InputError
-from distill_nb.losses import CosineHidden, HardTargets
 from distill_nb.training.settings import training_args
 from distill_nb.words.chunks import HardWords, SoftWords, masked_logits
 
@@ -99,9 +98,9 @@ def one_step(tok, tmp_path, monkeypatch, batch_size, windows, hidden, **kw):
     run.show_bar("x").train()
     return run.history().loss.iloc[0], torch.nn.utils.parameters_to_vector(model.parameters()).detach()
 
-@pytest.mark.parametrize("hidden", [lambda n, j: j % 3 == 1, lambda n, j: n % 4 == 0 and j == 1, lambda n, j: n == 31 and j == 1],
-                         ids=["even", "whole rows without", "one word of all"])
-@pytest.mark.parametrize("batch_size, windows", [(8, 4), (1, 32), (12, 3)])
+@pytest.mark.parametrize("hidden, batch_size, windows", [
+    (lambda n, j: j % 3 == 1, 12, 3), (lambda n, j: n % 4 == 0 and j == 1, 8, 4), (lambda n, j: n % 4 == 0 and j == 1, 1, 32),
+    (lambda n, j: n == 31 and j == 1, 8, 4)], ids=["even", "whole rows without", "rows of their own", "one word of all"])
 def test_accumulation_is_the_large_batch(tok, tmp_path, monkeypatch, hidden, batch_size, windows):
     (loss, all_at_once), (other, in_parts) = [one_step(tok, tmp_path, monkeypatch, *how, hidden) for how in ((32, 1), (batch_size, windows))]
     start = torch.nn.utils.parameters_to_vector(lm().parameters()).detach()
