@@ -139,7 +139,8 @@ class ClsMSE(StateTerm):
     def pairs(self, n_student, n_teacher):
         pairs = self.map(n_student, n_teacher).states
         inner = {i: j for i, j in pairs.items() if 0 < i < n_student}
-        expect(inner, f"a student of {n_student} block(s) with layers={self.pairs!r}",
+        expect(inner, f"a student of {n_student} block(s) with "
+               f"layers={self.layer_map!r}",
                "a state between embeddings and last", "PKD needs two blocks or more")
         return inner
 

@@ -115,13 +115,13 @@ class LayerTerm(Term):
     default = "uniform"
     def __init__(self, layers=None, reference=False):
         super().__init__()
-        self.pairs = self.default if layers is None else check_pairs(layers)
+        self.layer_map = self.default if layers is None else check_pairs(layers)
         check_flag(reference, f"reference={reference!r:.40}")
         self.reference = reference
 
     def map(self, n_student, n_teacher):
         "The `LayerMap` of this term between two depths."
-        return LayerMap(n_teacher, n_student, self.pairs)
+        return LayerMap(n_teacher, n_student, self.layer_map)
 
     def layers(self, n_student, n_teacher):
         "Each part that is read, with the mapped blocks of both models."
@@ -131,5 +131,5 @@ class LayerTerm(Term):
     def state(self):
         "As any term's; `layers` is None where the map is the default."
         own = super().state()
-        pairs = own.pop("pairs")
-        return {"layers": None if pairs == self.default else pairs, **own}
+        layers = own.pop("layer_map")
+        return {"layers": None if layers == self.default else layers, **own}
