@@ -133,8 +133,9 @@ def token_words(tokenizer, special=False)->list:
     start, left_out = "".join(common[:1]), set(tokenizer.all_special_tokens)
     if special: left_out = set()
     def word(t):
-        whole = t.startswith(start) and not t.startswith("##") and t not in left_out
-        return t[len(start):] or None if whole else None
+        if not t.startswith(start) or t.startswith("##") or t in left_out: return None
+        w = tokenizer.convert_tokens_to_string([t]).strip() if start else t
+        return w if w and not re.search(r"\s|\ufffd", w) else None # no broken bytes
     return [word(t) for t in tokens]
 
 def embedding_vectors(model, tokenizer)->WordVectors:
