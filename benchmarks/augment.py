@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertForMaskedLM
 import common
 from distill_nb.words import augmenter as augment_page
-from distill_nb.words.augmenter import Augmenter, draw, may_go, split_words
+from distill_nb.words.augmenter import Augmenter, draw, replaceable, split_words
 from distill_nb.data.docstrings import docstrings
 from distill_nb.measure.report import machine
 from distill_nb.kit.cpu import packed
@@ -32,7 +32,7 @@ def plain(augmenter, texts):
         words = [w for w, _, _ in split_words(text)]
         found.append({})
         for i, w in enumerate(words):
-            if not may_go(w) or len(tok.tokenize(w)) != 1: continue
+            if not replaceable(w) or len(tok.tokenize(w)) != 1: continue
             batch = tok(" ".join([*words[:i], tok.mask_token, *words[i+1:]]), " ".join(words), return_tensors="pt")
             at = int((batch["input_ids"][0] == tok.mask_token_id).nonzero()[0])
             z = augmenter.model(**batch.to(augmenter.model.device)).logits[0, at]

@@ -11,7 +11,7 @@ import torch
 from transformers import BertConfig, BertForMaskedLM, BertTokenizer
 import common
 from distill_nb.kit.models import note
-from distill_nb.words.augmenter import Augmenter, draw, may_go, split_words
+from distill_nb.words.augmenter import Augmenter, draw, replaceable, split_words
 from distill_nb.data.load import load_task
 from distill_nb.measure.report import machine
 from distill_nb.words.head import fit_head, load_masked_lm
@@ -28,7 +28,7 @@ def alike(word, others, letters=4):
 def compare(o):
     "Counts and neighbours of both kinds of vectors over the words of a task."
     task, tok, lm = load_task(o.task), load_tokenizer(), load_masked_lm()
-    words = {w.lower() for t in task["train"]["text"][:o.texts] for w, _, _ in split_words(t) if may_go(w)}
+    words = {w.lower() for t in task["train"]["text"][:o.texts] for w, _, _ in split_words(t) if replaceable(w)}
     long = {w for w in words if len(w) >= 4}
     pieces = {w for w in words if len(tok.tokenize(w)) > 1}
     glove, own = read_vectors(o.glove), embedding_vectors(lm, tok)

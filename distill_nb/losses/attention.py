@@ -15,7 +15,7 @@ from ..kit.errors import expect
 from .layermap import LayerTerm
 from .logits import kl_divergence
 from .objective import (
-    check_mask, check_number, check_shapes, mean_square, unit_mask, widen)
+    check_mask, check_number, check_shapes, mean_square, unit_mask, to_float32)
 
 # %% ../../nbs/losses/05_attention.ipynb #115207aa
 HEADS = "Are the heads and the length the same? Relations(...) takes any heads"
@@ -48,7 +48,7 @@ def attention_mse(
 ):
     "Mean squared difference of scores over heads and real pairs (TinyBERT, eq. 7)."
     check_shapes(a_s, a_t, "attention scores", HEADS)
-    wide = widen(a_s), widen(a_t.detach())
+    wide = to_float32(a_s), to_float32(a_t.detach())
     if reference: return F.mse_loss(*(torch.where(a <= -1e2, 0, a) for a in wide))
     if nothing_masked(a_s, a_t, mask): return mean_square(wide[0] - wide[1])
     real = real_pairs(a_s, a_t, mask) # before widening: every dtype has its own lowest

@@ -14,7 +14,7 @@ from torch import nn
 from ..kit.errors import expect
 from .layermap import LayerTerm
 from .objective import (Term, check_flag, check_shapes, mean_square,
-                                  select_rows, unit_mask, widen)
+                                  select_rows, unit_mask, to_float32)
 from ..kit.models import depth
 
 # %% ../../nbs/losses/04_hidden.ipynb #a464920d
@@ -28,7 +28,7 @@ def cosine_distance(
     "Mean of 1 - cos between hidden states, from 0 to 2 (DistilBERT, section 2)."
     check_shapes(h_s, h_t, "hidden states", WIDTHS)
     h_s, h_t = select_rows(mask, h_s, h_t.detach())
-    return (1 - F.cosine_similarity(widen(h_s), widen(h_t), dim=-1)).mean()
+    return (1 - F.cosine_similarity(to_float32(h_s), to_float32(h_t), dim=-1)).mean()
 
 # %% ../../nbs/losses/04_hidden.ipynb #9c5e5c6d
 def hidden_mse(
@@ -43,7 +43,7 @@ def hidden_mse(
         h_s, h_t = select_rows(mask, h_s, h_t)
     if project is not None: h_s = project(h_s)
     check_shapes(h_s, h_t, "hidden states", WIDTHS)
-    return mean_square(widen(h_s) - widen(h_t.detach()))
+    return mean_square(to_float32(h_s) - to_float32(h_t.detach()))
 
 # %% ../../nbs/losses/04_hidden.ipynb #679603f2
 def cls_mse(
@@ -52,7 +52,7 @@ def cls_mse(
     reference:bool=False, # PKD's code: mean over dimensions too
 ):
     "Squared distance of the first token's normalised states, from 0 to 4 (PKD, 3.2)."
-    first = [widen(h[:, 0] if h.dim() == 3 else h) for h in (h_s, h_t.detach())]
+    first = [to_float32(h[:, 0] if h.dim() == 3 else h) for h in (h_s, h_t.detach())]
     check_shapes(*first, "hidden states", WIDTHS)
     squares = (F.normalize(first[0], dim=-1) - F.normalize(first[1], dim=-1)).square()
     return squares.mean() if reference else squares.sum(-1).mean()

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from ..kit.errors import expect
 from .objective import (Term, check_flag, check_number, 
-    check_shapes, check_unit, refuse_several, select_rows, unit_mask, widen)
+    check_shapes, check_unit, refuse_several, select_rows, unit_mask, to_float32)
 from .temperature import soften
 
 # %% ../../nbs/losses/02_logits.ipynb #25036101
@@ -31,7 +31,7 @@ def _log_softened(z_s, z_t, T, mask, power):
            "two or more: one class is certain whatever the logit",
            "Use LogitMSE() for regression")
     rows = select_rows(mask, z_s, z_t.detach())
-    return [F.log_softmax(widen(z) / T, -1) for z in rows]
+    return [F.log_softmax(to_float32(z) / T, -1) for z in rows]
 
 def _expected(log_p, x):
     "Sum of p times x; what has p = 0 counts nothing, even where x is infinite."
@@ -83,7 +83,7 @@ def logit_mse(
     "Mean squared difference over rows and classes (Tang et al. 2019, section 3.2)."
     check_shapes(z_s, z_t)
     z_s, z_t = select_rows(mask, z_s, z_t.detach())
-    return F.mse_loss(widen(z_s), widen(z_t))
+    return F.mse_loss(to_float32(z_s), to_float32(z_t))
 
 # %% ../../nbs/losses/02_logits.ipynb #de8292c6
 class LogitTerm(Term):

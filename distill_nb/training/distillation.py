@@ -12,7 +12,7 @@ from fastcore.basics import patch
 from torch import nn
 from ..inside.capture import trace
 from ..losses import HardTargets, known_labels
-from ..losses.objective import widen
+from ..losses.objective import to_float32
 
 # %% ../../nbs/training/03_distillation.ipynb #a900b558
 class Distillation(nn.Module):
@@ -58,7 +58,7 @@ def get_input_embeddings(self:Distillation):
 # %% ../../nbs/training/03_distillation.ipynb #19e00004
 def label_losses(z, y):
     "Per row, the sum of its labels' losses and the number of its labels: (bs, 2)."
-    known, z = known_labels(y), widen(z)
+    known, z = known_labels(y), to_float32(z)
     y = torch.where(known, y, 0)
     if z.shape[-1] == 1: each = (z.squeeze(-1) - y).square()
     else: each = F.cross_entropy(z.transpose(1, -1), y, reduction="none")

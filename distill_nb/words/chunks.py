@@ -19,7 +19,7 @@ from ..kit.errors import expect
 from ..kit.models import evaluating
 from ..losses.logits import _check_temperature
 from ..losses import Term, known_labels
-from ..losses.objective import check_unit, unit_mask, widen
+from ..losses.objective import check_unit, unit_mask, to_float32
 from ..kit.cpu import product_dtype
 
 # %% ../../nbs/words/01_chunks.ipynb #cd8bf8c1
@@ -203,7 +203,7 @@ class Sweep:
         bias = words.bias if words.bias is None else words.bias.clamp(min=-1e4)
         cast = [x if x is None else x.to(self.dtype) for x in
                 (words.states[rows], words.weight, bias)]
-        return widen(F.linear(*cast))
+        return to_float32(F.linear(*cast))
 
     def __call__(self, words, shares, need=(True, True, True)):
         "Losses (k,), and gradients at states, weight and bias where they are needed."

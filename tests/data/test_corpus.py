@@ -11,7 +11,7 @@ from builders import GOLDEN, recorded, WORDS
 from distill_nb.data import corpus as module
 from distill_nb.data.corpus import count_tokens, cut, hold_out, pack, read_corpus, sequences, useful
 from distill_nb.words.hiding import (
-    SHOWN, HideWords, choose_rare, choose_tokens, choose_words, hide, rare_weights, ways, word_batches)
+    SHOWN, HideWords, choose_rare, choose_tokens, choose_words, mask_tokens, rare_weights, ways, word_batches)
 from distill_nb.kit.errors import InputError
 from distill_nb.training.order import SeededRows
 
@@ -216,7 +216,7 @@ def test_a_tokenizer_that_cannot_hide_words(tok, what):
 def test_shares_of_what_a_hidden_word_becomes(tok):
     torch.manual_seed(0)
     ids = torch.full((300, 300), 7)
-    new, labels = hide(ids, torch.rand(300, 300) < .5, tok, *ways(torch.rand(300, 300, 2), len(tok)))
+    new, labels = mask_tokens(ids, torch.rand(300, 300) < .5, tok, *ways(torch.rand(300, 300, 2), len(tok)))
     hidden = labels != -100
     assert (new[~hidden] == 7).all() and (labels[hidden] == 7).all()
     got, n = Counter(new[hidden].tolist()), int(hidden.sum())
@@ -346,7 +346,7 @@ def test_the_recorded_draw():
     weights = rare_weights(get(i["counts"]), special.values(), i["mlm_smoothing"])
     torch.testing.assert_close(weights, get(case["out"]["token_probs"]).float(), rtol=0, atol=0)
     ids, n = get(i["token_ids"]).long(), get(i["lengths"])
-    class Tok: # what `hide` reads of a tokenizer
+    class Tok: # what `mask_tokens` reads of a tokenizer
         mask_token_id = special["mask_token"]
         def __len__(self): return i["vocab_size"]
     torch.manual_seed(0)
@@ -356,5 +356,5 @@ def test_the_recorded_draw():
     any_word = torch.randint_like(ids[mask], len(Tok()))
     way = torch.multinomial(torch.tensor(SHOWN), hidden, replacement=True)
     spread = lambda x: torch.zeros_like(ids).masked_scatter(mask, x)
-    new, labels = hide(ids, mask, Tok(), spread(way), spread(any_word))
+    new, labels = mask_tokens(ids, mask, Tok(), spread(way), spread(any_word))
     assert torch.equal(labels, get(case["out"]["seed0_labels"])) and torch.equal(new, get(case["out"]["seed0_token_ids"]))

@@ -11,7 +11,7 @@ from distill_nb.words.head import knows_words, check_head, fit_head, load_masked
 from distill_nb.kit.models import note
 from distill_nb.words import augmenter as module
 from distill_nb.words.augmenter import (
-    Augmenter, augment, check_table, save_table, draw, match_case, may_go, new_texts, split_words, stretches,
+    Augmenter, augment, check_table, save_table, draw, match_case, replaceable, new_texts, split_words, windows,
     token_words)
 from distill_nb.data.tasks import make_task
 from distill_nb.data.tokens import tokenize
@@ -68,7 +68,7 @@ def plainly(aug, text):
     words, found = [w for w, _, _ in split_words(text)], {}
     for i, w in enumerate(words):
         pieces = aug.tokenizer.tokenize(w)
-        if not may_go(w) or len(pieces) != 1 or pieces == [aug.tokenizer.unk_token]: continue
+        if not replaceable(w) or len(pieces) != 1 or pieces == [aug.tokenizer.unk_token]: continue
         masked = [*words[:i], aug.tokenizer.mask_token, *words[i+1:]]
         batch = aug.tokenizer(" ".join(masked), " ".join(words), return_tensors="pt")
         at = (batch["input_ids"][0] == aug.tokenizer.mask_token_id).nonzero()[0].item()
@@ -140,7 +140,7 @@ def test_long_texts_are_asked_in_stretches(aug):
     found = aug.candidates([text])[0]
     assert len(found) == 2000
     assert all(len(g.ids) <= 40 for g in aug.gaps([text])[0])
-    assert stretches(["a"] * 5, [2] * 5, 4) == [(0, 2), (2, 4), (4, 5)] and stretches([], [], 4) == []
+    assert windows(["a"] * 5, [2] * 5, 4) == [(0, 2), (2, 4), (4, 5)] and windows([], [], 4) == []
 
 def test_chinese_by_characters(aug):
     text = "好电影 film"
