@@ -363,7 +363,15 @@ def prose_amount(page):
     if page.kind == "library" and total > 30 * len(page.code):
         yield f"{page.name}: {total} words of prose beside {len(page.code)} code cells, at most 30 a cell"
 
+def glossary_links(pages):
+    "A link to a term leads to a term that the glossary has."
+    ids = {i for p in pages if p.name == "glossary.ipynb" for c in p.prose for i in re.findall(r'<span id="([^"]+)">', c.source)}
+    for page in pages:
+        for cell in page.prose:
+            for term in re.findall(r"\]\([./]*glossary\.ipynb#([^)]*)\)", cell.source):
+                if term not in ids: yield cell.says(f"no term {term!r} in the glossary", cell.source)
+
 PAGE_RULES = [valid_notebook, unique_ids, title_cell, library_order, lonely_headings, full_sections,
               separate_imports, no_prints, line_widths, small_cells, small_functions, stored_outputs,
               clean_outputs, alt_texts, yaml_options, visible_names, exercises, glossary, prose_amount]
-PROJECT_RULES = [function_sizes, shown_working, enough_checks, few_hidden]
+PROJECT_RULES = [function_sizes, shown_working, enough_checks, few_hidden, glossary_links]

@@ -134,6 +134,7 @@ PROJECT_FAULTS = {
     "shown in secret": (lint.shown_working, instead(code("#| hide\nhalf(4)"), 7)),
     "too few checks": (lint.enough_checks, instead(code("half(4)"), 7)),
     "checks in secret": (lint.enough_checks, instead(code("#| hide\nassert half(4) == 2\nassert half(2) == 1"), 7)),
+    "a term that is not there": (lint.glossary_links, with_cell(markdown("A [logit](../glossary.ipynb#logit)."))),
     "hidden cells": (lint.few_hidden, GOOD[:-1] + [code("#| hide\nx = 1")]),
 }
 
