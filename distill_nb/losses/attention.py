@@ -15,7 +15,7 @@ from ..kit.errors import expect
 from .layermap import LayerTerm
 from .logits import kl_divergence
 from .objective import (
-    check_mask, check_number, check_shapes, mean_square, unit_mask, to_float32)
+    at_hand, check_mask, check_number, check_shapes, mean_square, to_float32, unit_mask)
 
 # %% ../../nbs/losses/05_attention.ipynb #115207aa
 HEADS = "Are the heads and the length the same? Relations(...) takes any heads"
@@ -25,7 +25,8 @@ def lowest(a):
     return torch.finfo(a.dtype).min / 2
 
 def nothing_masked(a_s, a_t, mask=None):
-    "Does every entry count? Cheaper to ask than to list them."
+    "Does surely every entry count? On a CPU that is cheaper to ask than to list them."
+    if not at_hand(a_s): return False # asking would cost more than it saves
     if mask is not None:
         check_mask(mask, (len(a_s), a_s.shape[-1], 1))
         if not mask.all(): return False

@@ -13,8 +13,9 @@ from fastcore.basics import patch
 from torch import nn
 from ..kit.errors import expect
 from .layermap import LayerTerm
-from .objective import (Term, check_flag, check_shapes, mean_square,
-                                  select_rows, unit_mask, to_float32)
+from distill_nb.losses.objective import (
+    Term, check_flag, check_shapes, counted_rows, mean_square, mean_where, to_float32,
+    unit_mask)
 from ..kit.models import depth
 
 # %% ../../nbs/losses/04_hidden.ipynb #a464920d
@@ -27,8 +28,9 @@ def cosine_distance(
 ):
     "Mean of 1 - cos between hidden states, from 0 to 2 (DistilBERT, section 2)."
     check_shapes(h_s, h_t, "hidden states", WIDTHS)
-    h_s, h_t = select_rows(mask, h_s, h_t.detach())
-    return (1 - F.cosine_similarity(to_float32(h_s), to_float32(h_t), dim=-1)).mean()
+    left, h_s, h_t = counted_rows(mask, h_s, h_t.detach())
+    likeness = F.cosine_similarity(to_float32(h_s), to_float32(h_t), dim=-1)
+    return mean_where(1 - likeness, left)
 
 # %% ../../nbs/losses/04_hidden.ipynb #9c5e5c6d
 def hidden_mse(
@@ -39,11 +41,13 @@ def hidden_mse(
     reference:bool=False, # TinyBERT's code: padding counts
 ):
     "Mean squared difference over tokens and dimensions (TinyBERT, equations 8 and 9)."
-    if mask is not None and not reference:
-        h_s, h_t = select_rows(mask, h_s, h_t)
+    left, h_s, h_t = counted_rows(None if reference else mask, h_s, h_t.detach())
     if project is not None: h_s = project(h_s)
     check_shapes(h_s, h_t, "hidden states", WIDTHS)
-    return mean_square(to_float32(h_s) - to_float32(h_t.detach()))
+    gap = to_float32(h_s) - to_float32(h_t)
+    if left is None: return mean_square(gap)
+    n = left.sum().clamp(min=1) * gap.shape[-1]
+    return mean_square(torch.where(left[..., None], gap, 0), n)
 
 # %% ../../nbs/losses/04_hidden.ipynb #679603f2
 def cls_mse(

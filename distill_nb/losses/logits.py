@@ -11,8 +11,9 @@ from numbers import Real
 import torch
 import torch.nn.functional as F
 from ..kit.errors import expect
-from .objective import (Term, check_flag, check_number, 
-    check_shapes, check_unit, refuse_several, select_rows, unit_mask, to_float32)
+from .objective import (
+    Term, check_flag, check_number, check_shapes, check_unit, counted_rows, cuts_out,
+    mean_where, refuse_several, to_float32, unit_mask)
 from .temperature import soften
 
 # %% ../../nbs/losses/02_logits.ipynb #25036101
@@ -23,15 +24,15 @@ def _check_temperature(T):
            "a finite temperature above 0", "Common are 1 to 8")
 
 def _log_softened(z_s, z_t, T, mask, power):
-    "log-softmax at temperature T of the rows that count; no gradient to the teacher."
+    "What `counted_rows` gives, as log-softmax at T; no gradient to the teacher."
     _check_temperature(T)
     check_number(power, f"power={power!r:.40}")
     check_shapes(z_s, z_t)
     expect(z_s.shape[-1] > 1, f"{z_s.shape[-1]} class",
            "two or more: one class is certain whatever the logit",
            "Use LogitMSE() for regression")
-    rows = select_rows(mask, z_s, z_t.detach())
-    return [F.log_softmax(to_float32(z) / T, -1) for z in rows]
+    left, *rows = counted_rows(mask, z_s, z_t.detach())
+    return left, *[F.log_softmax(to_float32(z) / T, -1) for z in rows]
 
 def _expected(log_p, x):
     "Sum of p times x; what has p = 0 counts nothing, even where x is infinite."
@@ -50,8 +51,8 @@ def soft_cross_entropy(
     """Cross entropy with the teacher's softened distribution in nats, mean over rows.
 
     Hinton et al. 2015, section 2; TinyBERT (Jiao et al. 2020), equation 10."""
-    log_q, log_p = _log_softened(z_s, z_t, T, mask, power)
-    loss = -_expected(log_p, log_q).mean()
+    left, log_q, log_p = _log_softened(z_s, z_t, T, mask, power)
+    loss = -mean_where(_expected(log_p, log_q), left)
     return loss / z_s.shape[-1] if reference else T**power * loss
 
 # %% ../../nbs/losses/02_logits.ipynb #92abcd9f
@@ -65,8 +66,8 @@ def kl_divergence(
     """KL(teacher || student) of the softened distributions in nats, mean over rows.
 
     DistilBERT (Sanh et al. 2019), section 2; Hinton et al. 2015, section 2."""
-    log_q, log_p = _log_softened(z_s, z_t, T, mask, power)
-    return T**power * _expected(log_p, log_p - log_q).mean()
+    left, log_q, log_p = _log_softened(z_s, z_t, T, mask, power)
+    return T**power * mean_where(_expected(log_p, log_p - log_q), left)
 
 # %% ../../nbs/losses/02_logits.ipynb #0972cfa8
 def logit_gradient(loss, z_s, *args, **kwargs):
@@ -82,8 +83,8 @@ def logit_mse(
 ):
     "Mean squared difference over rows and classes (Tang et al. 2019, section 3.2)."
     check_shapes(z_s, z_t)
-    z_s, z_t = select_rows(mask, z_s, z_t.detach())
-    return F.mse_loss(to_float32(z_s), to_float32(z_t))
+    left, z_s, z_t = counted_rows(mask, z_s, z_t.detach())
+    return mean_where((to_float32(z_s) - to_float32(z_t)).square().mean(-1), left)
 
 # %% ../../nbs/losses/02_logits.ipynb #de8292c6
 class LogitTerm(Term):
@@ -97,7 +98,8 @@ class LogitTerm(Term):
         expect(len(shape) < 3 or not per_text, f"logits {shape} with unit='examples'",
                "one answer per text", "Say unit='tokens', or 'labels' for masked ones")
         mask = unit_mask(batch, self.unit)
-        if mask is not None and not mask.any(): return s.logits[:0].sum() # none: 0
+        empty = mask is not None and cuts_out(mask, s.logits) and not mask.any()
+        if empty: return s.logits[:0].sum() # 0
         return self.loss(s.logits, t.logits, mask)
 
 # %% ../../nbs/losses/02_logits.ipynb #3f9d2132
