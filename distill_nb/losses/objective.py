@@ -58,7 +58,7 @@ def mean_square(gap, n=None):
     return torch.linalg.vector_norm(gap).square() / (gap.numel() if n is None else n)
 
 # %% ../../nbs/losses/01_objective.ipynb #d2baaf7c
-WIDE = 4096 # columns from which rows are cut out, whatever a GPU has to say for it
+WIDE = 4096 # rows of more columns are cut out on a GPU too: it is cheaper there
 
 def cuts_out(mask, x) -> bool:
     "Are the rows that count cut out of `x`? On a GPU only wide ones are."
