@@ -107,16 +107,17 @@ def arrow(ax, a, b, text="", color=palette.ink, side=.14, bend=0.):
 
 # %% ../../nbs/kit/01_figures.ipynb #dr00000a
 def stack(
-    ax, x, n, # middle of the pile, and how many blocks
+    ax, x, # middle of the pile, in inches
+    blocks, # how many, or their labels from the lowest up
     role="", # fill of the palette
     y=.3, # middle of the lowest block
-    pale=(), # blocks to show with a light fill
-    name="block {}", # label, with the block's number
+    pale=(), # places in the pile that get a light fill
     w=1.2, h=.36, # inches, of each block
 ):
     "The blocks of a model as boxes, block 0 at the bottom; returned in this order."
-    return [box(ax, x, y + 1.2*h*i, name.format(i), role, w, h, i in pale)
-            for i in range(n)]
+    if isinstance(blocks, int): blocks = [f"block {i}" for i in range(blocks)]
+    return [box(ax, x, y + 1.2*h*i, label, role, w, h, i in pale)
+            for i, label in enumerate(blocks)]
 
 def cells(
     ax, x, y, # centre, in inches
