@@ -62,6 +62,7 @@ def figure(
     with house():
         fig = Figure((w, h), dpi=100, layout="constrained")
         ax = fig.subplots(rows, cols, **kwargs)
+    for a in fig.axes: a.legend = partial(a.legend, frameon=False)
     fig.savefig = partial(fig.savefig, dpi=200) # sharp files; shown at half that
     fig._repr_png_ = partial(_png, fig)
     return fig, ax
