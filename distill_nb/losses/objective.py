@@ -136,6 +136,7 @@ class Term(nn.Module):
     unless `needs_teacher` is False."""
     needs, unit, needs_teacher = frozenset({"logits"}), "examples", True
     first_only = False # of hidden states: is the first token's all it reads?
+    waits = False # does it read a number from a GPU, such as how many rows count?
     shown = frozenset() # arguments that are written at their default, too
     bound = () # names of what `bind` makes: no part of a description
 
