@@ -71,7 +71,7 @@ def counted_rows(mask, *tensors):
     return mask.bool(), *tensors
 
 def mean_where(x, mask=None):
-    "Mean of x (rows..., ...) where mask (rows...) is true; 0 for no row; None: all are."
+    "Mean of x (rows..., ...) where mask (rows...) is true; 0 for none; None: all are."
     if mask is None: return x.mean()
     mask = mask.reshape(*mask.shape, *[1] * (x.dim() - mask.dim())).expand_as(x)
     return torch.where(mask, x, 0).sum() / mask.sum().clamp(min=1)
