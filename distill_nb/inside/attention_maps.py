@@ -58,7 +58,7 @@ def plot(self:AttentionPair, block:int=0, head:int=0):
     fewest = min(len(maps) for *_, maps in sides)
     expect(0 <= head < fewest, f"head {head}", f"0 to {fewest - 1}")
     n = len(self.tokens)
-    fig, axes = figure(1.6 + .36 * n, 1.3 + .17 * n, cols=2, sharey=True)
+    fig, axes = figure(1.4 + .29 * n, 1.2 + .14 * n, cols=2, sharey=True)
     for ax, (who, i, maps) in zip(axes, sides):
         ax.imshow(maps[head], cmap=_colours(palette[who]), vmin=0, vmax=1)
         ax.set_xticks(range(n), self.tokens, rotation=90)
@@ -104,12 +104,12 @@ def head_losses(student, teacher, batch, layers="uniform", loss=attention_mse):
 def plot_head_losses(losses, pairs:LayerMap, top:float=None):
     "A heat map of `head_losses` with its numbers; colours go with the root to `top`."
     top = float(losses.max()) if top is None else top
-    fig, ax = figure(7, .9 + .36 * len(losses))
-    ax.imshow(losses.sqrt(), cmap=_colours(palette.accent), vmin=0, vmax=top**.5,
+    fig, ax = figure(6.2, .9 + .36 * len(losses))
+    ax.imshow(losses.sqrt(), cmap=_colours(palette.ink), vmin=0, vmax=top**.5,
               aspect="auto")
     for i, row in enumerate(losses.tolist()):
         for j, value in enumerate(row):
-            ink = "white" if value > .4 * top else palette.ink
+            ink = "white" if value > .3 * top else palette.ink
             said = f"{value:.0f}" if value >= 10 else f"{value:.2g}"
             ax.text(j, i, said, ha="center", va="center", color=ink)
     ax.set_xticks(range(losses.shape[1]))
