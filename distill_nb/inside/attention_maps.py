@@ -24,7 +24,7 @@ def _colours(colour):
 
 @dataclass(repr=False)
 class AttentionPair:
-    "Attention of a student and its teacher for one text; what is looked at, by head."
+    "The attention of a student and its teacher for one text, by block and head."
     tokens:list # the seq tokens of the text
     map:LayerMap
     student:dict # block -> (heads, seq, seq) probabilities
@@ -34,7 +34,7 @@ class AttentionPair:
         return f"{len(self.tokens)} tokens, student's <- teacher's {self.map.blocks}"
 
 def attention_pair(student, teacher, tokenizer, text, layers="uniform"):
-    "Run both models, in eval mode, on a text; keep the attention of the mapped blocks."
+    "Run both models on a text in eval mode; keep the attention of the mapped blocks."
     expect(isinstance(text, str) and text.strip(), f"text={text!r:.40}", "words in it")
     batch = tokenizer(text, return_tensors="pt", truncation=True)
     pairs = LayerMap(depth(teacher), depth(student), layers)
@@ -85,9 +85,9 @@ def attention_widget(pair:AttentionPair, block:int=0, head:int=0):
 
 # %% ../../nbs/inside/04_attention_maps.ipynb #9fac8f08
 def head_losses(student, teacher, batch, layers="uniform", loss=attention_mse):
-    """Loss of every mapped block and head, (blocks, heads); their order is the map's.
+    """Loss of every mapped block and head, (blocks, heads), in the map's order.
 
-    Both models are asked in eval mode, wherever they are; the result is on the CPU."""
+    Both models run in eval mode, each on its device; the result is on the CPU."""
     pairs = LayerMap(depth(teacher), depth(student), layers).blocks
     def scores(model, blocks):
         here = {k: v.to(model.device) for k, v in batch.items() if torch.is_tensor(v)}
@@ -102,7 +102,7 @@ def head_losses(student, teacher, batch, layers="uniform", loss=attention_mse):
 
 # %% ../../nbs/inside/04_attention_maps.ipynb #cd9a6c1e
 def plot_head_losses(losses, pairs:LayerMap, top:float=None):
-    "A heat map of `head_losses` with its numbers; colours go with the root to `top`."
+    "A heat map of `head_losses` with its numbers; greys follow the root, up to `top`."
     top = float(losses.max()) if top is None else top
     fig, ax = figure(6.2, .9 + .36 * len(losses))
     ax.imshow(losses.sqrt(), cmap=_colours(palette.ink), vmin=0, vmax=top**.5,

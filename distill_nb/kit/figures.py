@@ -39,7 +39,7 @@ HOUSE = {
 # %% ../../nbs/kit/01_figures.ipynb #0dc65aa8
 @contextmanager
 def house():
-    "The house style inside a `with` block, for what draws by itself (pandas, pyplot)."
+    "The house style inside a `with` block, for plots of pandas and pyplot."
     from matplotlib import cycler, rc_context
     colours = cycler(color=[c for role, c in palette.items() if role != "ink"])
     with rc_context({**HOUSE, "axes.prop_cycle": colours}): yield
@@ -84,7 +84,7 @@ def box(
     w=1.2, h=.45, # inches
     pale=False, # a light fill, for what is left out
 ):
-    "A box with a label in it; what it returns is where an `arrow` starts or ends."
+    "A box with a label; the box that it returns is where an `arrow` starts or ends."
     from matplotlib.patches import FancyBboxPatch
     fill = palette[role] if role else "white"
     white = role and not pale

@@ -69,7 +69,7 @@ def _short(out):
 # %% ../../nbs/kit/02_files.ipynb #5c59105e
 @contextmanager
 def atomic_file(out):
-    "Yield a temporary name; the file under it becomes `out`, unless an error comes."
+    "Yield a temporary name; its file becomes `out`, unless there is an error."
     out = real_path(out)
     _clean(out)
     tmp = out.with_name(f".distill_nb-{secrets.token_hex(4)}-{_short(out)}")
@@ -178,7 +178,7 @@ def _group():
 INSIDE = [] # one entry while this process is inside of `once`
 
 def once(write):
-    """What `write()` returns: the main process runs it, all others wait for it.
+    """The result of `write()`: the main process runs it, and all others wait for it.
 
     The result is sent to all, so it should be small. An error is raised in all."""
     rank, many = world()
@@ -197,7 +197,7 @@ def once(write):
 
 # %% ../../nbs/kit/02_files.ipynb #462ee1b9
 def in_turn(parts:list) -> list:
-    "The parts in this process's order: its own first, then what others have left."
+    "The parts in this process's order: its own first, then those of the others."
     rank, many = world()
     own = parts[rank::many]
     return own + [p for i, p in enumerate(parts) if i % many != rank]
