@@ -79,7 +79,7 @@ class Recorder:
         self.calls, self.grad = 0, torch.is_grad_enabled()
 
     def add(self, query, key, value, scaling, mask, bias, dropout=0.):
-        "Record a call; returns its output if that is cheaper from the scores, else None."
+        "Record a call; return its output if the scores make it cheaper, else None."
         groups = query.shape[1] // key.shape[1] # queries that share a key
         if groups > 1:
             key, value = [x.repeat_interleave(groups, 1) for x in (key, value)]
