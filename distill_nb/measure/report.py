@@ -170,7 +170,7 @@ def __repr__(self:Report):
 def _colour(name):
     "The palette's colour for a row of a report."
     role = ("student" if "distilled" in name else
-            "teacher" if "teacher" in name else "baseline")
+            "teacher" if name.startswith("teacher") else "baseline")
     return palette[role]
 
 def _label(text):

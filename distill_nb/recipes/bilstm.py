@@ -12,7 +12,7 @@ from ..inside.capture import Outputs
 from ..data.tasks import Task
 from ..kit.errors import expect
 from ..losses import HardTargets, LogitMSE, SoftTargets, as_objective
-from .base import Distilled, set_up
+from .base import DISTILLED, Distilled, set_up
 
 # %% ../../nbs/recipes/03_bilstm.ipynb #a191ec30
 def answer_terms(
@@ -62,7 +62,6 @@ def distil_bilstm(
     fresh() # what cannot be built is refused here, not after an hour
     at.tune_teacher(**dict(seed=seed) | (teacher_settings or {}))
     plan = {**STUDENT, **settings}
-    run = at.fit("student, distilled", fresh(), teacher=at.teacher, objective=learns,
-                 **plan)
-    if baseline: at.fit_baseline(fresh(), run.state.global_step, **plan)
+    run = at.fit(DISTILLED, fresh(), teacher=at.teacher, objective=learns, **plan)
+    if baseline and at.has_labels: at.fit_baseline(fresh(), run.state.global_step, **plan)
     return at.done(run.student, run.history(), learns)

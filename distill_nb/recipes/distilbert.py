@@ -19,6 +19,7 @@ from ..data.corpus import count_tokens, hold_out, read_corpus, sequences
 from ..words.hiding import HideWords, rare_weights, word_batches
 from ..students.distilbert import to_distilbert
 from ..kit.errors import expect
+from .base import equal_steps
 from ..measure.report import Report
 from ..kit.folders import working_folder
 from ..losses import (CosineHidden, HardTargets, SoftTargets,
@@ -216,7 +217,7 @@ def distil_words(
     teacher=None, # folder or Hub name of a masked LM; None: the default teacher
     layers=None, # how many blocks the student keeps (None: half), or which
     objective=None, # terms; None: `triple_loss`
-    baseline=True, # also train a student that never meets the teacher?
+    baseline=True, # also train the same student on hidden words alone?
     batch=None, # sequences a step, accumulated; the paper's is `PAPER_BATCH`
     folder=None, # for checkpoints; a run that was cut off goes on
     held_out=.02, # share of the texts that are measured on
@@ -244,5 +245,6 @@ def distil_words(
     if baseline: _fit_and_score("words alone", new(), data, report, folder, **settings)
     run = _fit_and_score("distilled", new(), data, report, folder, objective=objective,
                          teacher=big, **settings)
+    report.note += equal_steps(report.rows)
     return DistilledWords(run.student, big, tok, report, run.history(), objective,
                           str(teacher or DEFAULT_TEACHER))

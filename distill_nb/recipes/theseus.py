@@ -10,7 +10,7 @@ import time
 import pandas as pd
 from ..data.tasks import Task
 from ..students.layers import choose_layers, some_batches
-from .base import Distilled, set_up
+from .base import DISTILLED, KEPT, Distilled, set_up
 from ..training.run import fit, freeze_embeddings
 from ..students.copied import init_student
 from ..students.slots import LinearSchedule, Replacing, successor, theseus
@@ -41,7 +41,7 @@ def distil_theseus(
     choice="first", # which, where `layers` is a number; see `choose_layers`
     schedule=None, # of the replacing rate; None: linear from .3 to 1
     frozen=True, # while replacing, train the successors alone?
-    baseline=True, # also fine-tune the same layers directly?
+    baseline=True, # also train the same student on labels alone?
     max_length=128, # tokens
     freeze=False, # never train the input embeddings?
     teacher_settings=None, # TrainingArguments of the teacher's fine-tuning
@@ -72,7 +72,7 @@ def _direct_row(at, small, plan, post):
     first = fit(small, at.rows, at.tokenizer, name="directly", **how)
     run = fit(small, at.rows, at.tokenizer, name="directly, on", **_plain(post))
     steps = first.state.global_step + run.state.global_step
-    at.score("student, labels alone", small, time.time() - start, steps)
+    at.score(KEPT, small, time.time() - start, steps)
 
 def _replaced_rows(at, keep, plan, post, schedule, frozen):
     "A row after each phase; the small model, and what was logged."
@@ -81,7 +81,7 @@ def _replaced_rows(at, keep, plan, post, schedule, frozen):
                                 frozen, **plan)
     steps = run.state.global_step
     at.score("distilled, after replacing", small, time.time() - start, steps)
-    more = at.fit("distilled, after post-training", small, **post)
+    more = at.fit(DISTILLED, small, **post)
     at.report.rows[-1]["steps"] += steps
     logged = {"replacing": run.history(), "post-training": more.history()}
     return small, pd.concat(logged)

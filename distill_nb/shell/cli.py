@@ -36,8 +36,9 @@ def add_options(parser, options:dict, required=()):
     "Add `--name` for each of name -> (default, help)."
     for name, (default, text, *_) in options.items():
         flag = f"--{name.replace('_', '-')}"
-        if default is False:
-            parser.add_argument(flag, action="store_true", help=text)
+        if isinstance(default, bool):
+            switch = argparse.BooleanOptionalAction if default else "store_true"
+            parser.add_argument(flag, action=switch, default=default, help=text)
             continue
         kind = type(default) if default is not None else str
         note = f" (default: {default})" if default is not None else ""
@@ -58,10 +59,11 @@ def quiet_libraries():
 def run_demo(o):
     "`distill_nb demo`."
     with output_folder(o.out, o.overwrite):
-        from distill_nb.recipes.demo import demo
+        from distill_nb.recipes.demo import demo, gains
         quiet_libraries()
         done = demo(o.out, o.seed, overwrite=o.overwrite, say=say)
-    say(f"\n{done.report}\n\nStudent: {o.out} (an ordinary Hugging Face model)\n"
+    brought = ", ".join(f"{k} {v:+.1f}" for k, v in gains(done.report).items())
+    say(f"\n{done.report}\n\nPoints of accuracy: {brought}\nStudent: {o.out} (an ordinary Hugging Face model)\n"
           f"Plots:   {o.out}/scores.png, {o.out}/training.png\n"
           "This was one seed; the results page has the spread over several.")
 

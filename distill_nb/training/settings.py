@@ -30,7 +30,7 @@ DEFAULTS = dict(
     learning_rate=1e-4, warmup_steps=.1, weight_decay=.01, optim="adamw_torch_fused",
     train_sampling_strategy="group_by_length", remove_unused_columns=False,
     eval_strategy="epoch", save_strategy="no", report_to="none", logging_steps=50,
-    logging_first_step=True, disable_tqdm=False)
+    logging_first_step=True, logging_nan_inf_filter=False, disable_tqdm=False)
 
 def training_args(out, **settings) -> TrainingArguments:
     "TrainingArguments with this project's defaults; any of them can be set."
