@@ -72,7 +72,7 @@ def measured(o, way, name, batch, seq):
     if o.device == "cuda": torch.cuda.reset_peak_memory_stats()
     with TemporaryDirectory() as tmp:
         args = training_args(tmp, max_steps=o.steps, per_device_train_batch_size=batch, train_sampling_strategy="sequential", eval_strategy="no",
-                             logging_steps=10**6, logging_first_step=False, disable_tqdm=True, dataloader_num_workers=0, use_cpu=o.device == "cpu")
+                             logging_steps=10**6, logging_first_step=False, disable_tqdm=True, dataloader_num_workers=o.workers, use_cpu=o.device == "cpu")
         run = WAYS[way](student, teacher, objective_of(name, teacher, student), args, train_dataset=rows, data_collator=Plain(), callbacks=[clock])
         run.show_bar(way).train()
     gaps = [(b - a) / o.window for a, b in zip(clock.at, clock.at[1:])]
@@ -119,6 +119,7 @@ if __name__ == "__main__":
     p.add_argument("--shapes", nargs="+", default=["32x128", "128x128"], help="batch x length")
     p.add_argument("--steps", type=int, default=60)
     p.add_argument("--window", type=int, default=10)
+    p.add_argument("--workers", type=int, default=2, help="processes that make batches")
     p.add_argument("--rehearse", action="store_true")
     o = p.parse_args()
     o.device = "cpu" if o.rehearse else "cuda"
@@ -126,6 +127,7 @@ if __name__ == "__main__":
     o.narrow = dict(num_hidden_layers=4, hidden_size=312, intermediate_size=1200)
     if o.rehearse:
         o.big = dict(vocab_size=99, num_hidden_layers=4, hidden_size=24, intermediate_size=32, num_attention_heads=12)
-        o.narrow, o.steps, o.window, o.shapes = dict(num_hidden_layers=2, hidden_size=12, intermediate_size=16), 4, 1, ["2x8"]
+        o.narrow, o.steps, o.window = dict(num_hidden_layers=2, hidden_size=12, intermediate_size=16), 4, 1
+        o.shapes, o.workers = ["2x8"], 0
     o.shapes = [tuple(map(int, s.split("x"))) for s in o.shapes]
     common.study(o, "steps-gpu.json" if o.device == "cuda" else "steps-rehearsal.json", rows(o), settings=common.settings(o, "shapes"))
