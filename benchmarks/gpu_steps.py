@@ -40,6 +40,7 @@ class Clock(TrainerCallback):
 
 class Before(Distiller):
     graphs = False
+    def few_shapes(self): pass
     def use_gpu(self):
         super().use_gpu()
         self.asked_teacher = self.teacher
@@ -103,9 +104,9 @@ def row(o, teacher, student, way, name, batch, seq, seconds, ready, gaps):
                 memory_mb=common.memory(o.device), ready_s=ready, windows_ms=[round(1e3 * g, 2) for g in gaps])
 
 def rows(o):
-    for batch, seq in o.shapes:
-        for name in o.objectives:
-            for way in o.ways:
+    for way in o.ways: # the most telling ones first
+        for batch, seq in o.shapes:
+            for name in o.objectives:
                 gc.collect()
                 if o.device == "cuda": torch.cuda.empty_cache()
                 try: yield bare(o, name, batch, seq) if way == "bare" else measured(o, way, name, batch, seq)
@@ -114,7 +115,7 @@ def rows(o):
 if __name__ == "__main__":
     p = common.parser(__doc__)
     common.options(p)
-    p.add_argument("--ways", nargs="+", default=["bare", *WAYS], choices=["bare", *WAYS])
+    p.add_argument("--ways", nargs="+", default=["graph", "before", "bare", "compiled", "teacher"], choices=["bare", *WAYS])
     p.add_argument("--objectives", nargs="+", default=["logits", "triple", "tinybert", "minilm"])
     p.add_argument("--shapes", nargs="+", default=["32x128", "128x128"], help="batch x length")
     p.add_argument("--steps", type=int, default=60)

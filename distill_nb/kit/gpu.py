@@ -106,6 +106,11 @@ def record(self:Graphs, batch):
     with generator_kept(), torch.cuda.graph(graph, **alone): out = self.work(static)
     return graph, static, out
 
+@patch(as_prop=True)
+def told(self:Graphs) -> dict:
+    "What a log says of the recordings."
+    return {"recorded_shapes": len(self.made)}
+
 @patch
 def give_up(self:Graphs, why):
     "No recordings from here on."
