@@ -98,12 +98,22 @@ def box(
     return ax.add_patch(patch)
 
 # %% ../../nbs/kit/01_figures.ipynb #dr000005
+def _ends(a, b):
+    "Where an arrow leaves box `a` and meets box `b`: at their sides, or centre to centre."
+    def side(box, right): return box.get_x() + right * box.get_width(), box.centre[1]
+    for right in True, False:
+        ends = side(a, right), side(b, not right)
+        if (ends[0][0] < ends[1][0]) == right: return ends
+    return a.centre, b.centre
+
 def arrow(ax, a, b, text="", color=palette.ink, side=.14, bend=0.):
     "An arrow from box `a` to box `b`; its words stand `side` inches above its middle."
-    ax.annotate("", b.centre, a.centre, arrowprops=dict(
-        arrowstyle="-|>", color=color, lw=1.4, patchA=a, patchB=b, shrinkA=2, shrinkB=2,
-        connectionstyle=f"arc3,rad={bend}"))
-    x, y = [(p + q) / 2 for p, q in zip(a.centre, b.centre)]
+    start, end = (a.centre, b.centre) if bend else _ends(a, b)
+    within = dict(patchA=a, patchB=b) if start == a.centre else {}
+    ax.annotate("", end, start, arrowprops=dict(
+        arrowstyle="-|>", color=color, lw=1.4, shrinkA=2, shrinkB=2,
+        connectionstyle=f"arc3,rad={bend}", **within))
+    x, y = [(p + q) / 2 for p, q in zip(start, end)]
     ax.text(x, y + side, text, ha="center", va="center", fontsize=9.5, color=color)
 
 # %% ../../nbs/kit/01_figures.ipynb #dr00000a

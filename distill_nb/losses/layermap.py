@@ -95,7 +95,7 @@ def plot(self:LayerMap):
              ("student", self.n_student, 2, self.states))
     for who, n, x, used in sides:
         for state in range(n + 1):
-            shade = dict(facecolor=palette[who], alpha=1. if state in used else .25)
+            shade = dict(fc=palette[who], lw=0, alpha=1. if state in used else .22)
             name = f"block {state - 1}" if state else "embeddings"
             ax.text(x, state, f"{name} → state {state}", ha="center", va="center",
                     fontsize=8, color="white" if state in used else palette.ink,
