@@ -139,6 +139,7 @@ def plain(self:Graphs, batch):
 
 @patch
 def replay(self:Graphs, graph, static, out, batch):
+    "Run the recording on this batch; returns copies of its outputs."
     for k, x in batch.items(): static[k].copy_(x, non_blocking=True)
     self.hold_gradients()
     graph.replay()

@@ -203,7 +203,7 @@ def theseus(
 # %% ../../nbs/students/07_slots.ipynb #70ccc415
 @dataclass(frozen=True)
 class LinearSchedule:
-    "min(1, k * step + b); without `k` it grows to 1 over the whole training."
+    "The rate min(1, k·step + b); without `k` it grows to 1 over the whole training."
     b:float=.3
     k:float|None=None
 
