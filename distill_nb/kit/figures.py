@@ -99,7 +99,7 @@ def box(
 
 # %% ../../nbs/kit/01_figures.ipynb #dr000005
 def _ends(a, b):
-    "Where an arrow leaves box `a` and meets box `b`: at their sides, or centre to centre."
+    "Where an arrow from box `a` to box `b` starts and ends: their sides, or centres."
     def side(box, right): return box.get_x() + right * box.get_width(), box.centre[1]
     for right in True, False:
         ends = side(a, right), side(b, not right)

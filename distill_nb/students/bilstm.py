@@ -39,7 +39,7 @@ def lstm_states(lstm, x):
     return lstm(x, (zero, zero))[0]
 
 class BothWays(nn.Module):
-    "An LSTM that reads texts forwards and one that reads them backwards: (bs, seq, 2h)."
+    "One LSTM that reads texts forwards and one that reads backwards: (bs, seq, 2h)."
     def __init__(self, d, h):
         super().__init__()
         self.forth = nn.LSTM(d, h, batch_first=True)
