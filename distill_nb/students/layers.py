@@ -115,7 +115,7 @@ def plot(self:Influence, n_student:int=None):
     "A bar for each block; the blocks of `keep(n_student)` are coloured."
     kept = self.keep(n_student) if n_student else range(len(self.change))
     fig, ax = figure(5.5, 2.4)
-    colors = [palette.teacher if i in kept else palette.baseline
+    colors = [(palette.teacher, 1 if i in kept else .25)
               for i in range(len(self.change))]
     ax.bar(range(len(self.change)), self.change, color=colors)
     ax.set(xlabel="block", ylabel="1 - cosine(in, out)", xticks=range(len(self.change)))
