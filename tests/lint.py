@@ -203,8 +203,8 @@ def small_functions(page):
             if length(cell, node) > 35: yield cell.says(f"{node.name} has {length(cell, node)} lines, at most 35")
 
 def stored_outputs(page):
-    "The page was run: it has outputs."
-    if not any(c.outputs for c in page.code): yield f"{page.name}: no stored outputs; run make pages"
+    "The page was run: it has outputs, unless it is prose alone."
+    if page.code and not any(c.outputs for c in page.code): yield f"{page.name}: no stored outputs; run make pages"
 
 def clean_outputs(page):
     "No stderr, errors, widgets, machine paths, progress bars or dumps."
@@ -325,13 +325,53 @@ def few_hidden(pages):
         yield f"{len(hidden)} of {len(code)} code cells are hidden, at most 8 %"
         yield from (c.says("hidden", (c.lines or [""])[0]) for c in hidden if not c.footer)
 
+def exercises(page):
+    "A chapter's face has exercises. Where there are any: three to five, each with a folded answer, one a trap; code is folded."
+    heads = [c for c in page.cells if c.kind == "markdown" and re.match(r"#+ Exercises\s*$", c.source)]
+    if not heads and page.kind == "library" and page.name.endswith("/index.ipynb"): yield f"{page.name}: no exercises"
+    for head in heads if page.kind != "tutorials" else ():
+        after = page.cells[head.number + 1:]
+        section = [c for c in after if not any(h.number <= c.number for h in after if h.source.startswith("#") and h.kind == "markdown")]
+        text = "\n".join(c.source for c in section if c.kind == "markdown")
+        folds = re.findall(r"<details><summary>Answers?</summary>\n\n(\S.*?)\n\n</details>", text, re.S)
+        asked = re.findall(r"^\d\. ", re.sub(r"<details>.*?</details>", "", text, flags=re.S), re.M)
+        answers = sum(len(re.findall(r"^\d\. ", fold, re.M)) or 1 for fold in folds)
+        if not 3 <= len(asked) <= 5: yield head.says(f"{len(asked)} exercises, expected three to five")
+        if (traps := text.count("*A trap.*")) != 1: yield head.says(f"{traps} of them marked '*A trap.*', expected one")
+        if answers != len(asked): yield head.says(f"{answers} folded answers to {len(asked)} exercises")
+        for cell in section:
+            if cell.is_code and not (cell.imports_only or cell.footer or "code-fold" in cell.flags):
+                yield cell.says("an answer that is not folded: #| code-fold: true", (cell.lines or [""])[0])
+
+def glossary(page):
+    "The glossary's terms are in order, each under an address of its own, with its Chinese name and a page's link."
+    if page.name != "glossary.ipynb": return
+    entries = [(cell, line) for cell in page.prose for line in cell.source.splitlines() if line.startswith("<span")]
+    form = re.compile(r'<span id="([a-z0-9-]+)">\*\*(.+?)\*\*</span> \([^:]*[\u4e00-\u9fff][^:]*\): .+ See \[.+\]\(\S+\.ipynb\)\.')
+    found = [(cell, line, form.fullmatch(line)) for cell, line in entries]
+    for cell, line, match in found:
+        if not match: yield cell.says("expected an id, the term, its Chinese name, a sentence and a link", line)
+    terms = [match[2].lower() for *_, match in found if match]
+    ids = [match[1] for *_, match in found if match]
+    if terms != sorted(terms): yield f"{page.name}: terms out of order"
+    if len({*ids}) < len(ids): yield f"{page.name}: an address that two terms share"
+    if not entries: yield f"{page.name}: no terms"
+
 def prose_amount(page):
     "A chapter's page has at most 30 words of prose per code cell; tutorials and results have as many as they need."
     total = sum(words(c.source) for c in page.prose)
     if page.kind == "library" and total > 30 * len(page.code):
         yield f"{page.name}: {total} words of prose beside {len(page.code)} code cells, at most 30 a cell"
 
+def glossary_links(pages):
+    "A link to a term leads to a term that the glossary has."
+    ids = {i for p in pages if p.name == "glossary.ipynb" for c in p.prose for i in re.findall(r'<span id="([^"]+)">', c.source)}
+    for page in pages:
+        for cell in page.prose:
+            for term in re.findall(r"\]\([./]*glossary\.ipynb#([^)]*)\)", cell.source):
+                if term not in ids: yield cell.says(f"no term {term!r} in the glossary", cell.source)
+
 PAGE_RULES = [valid_notebook, unique_ids, title_cell, library_order, lonely_headings, full_sections,
               separate_imports, no_prints, line_widths, small_cells, small_functions, stored_outputs,
-              clean_outputs, alt_texts, yaml_options, visible_names, prose_amount]
-PROJECT_RULES = [function_sizes, shown_working, enough_checks, few_hidden]
+              clean_outputs, alt_texts, yaml_options, visible_names, exercises, glossary, prose_amount]
+PROJECT_RULES = [function_sizes, shown_working, enough_checks, few_hidden, glossary_links]

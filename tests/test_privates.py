@@ -14,7 +14,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 LIB = Path(__file__).resolve().parent.parent/"distill_nb"
-TREES = {f.stem: ast.parse(f.read_text(encoding="utf-8")) for f in LIB.glob("*.py") if f.stem != "_modidx"}
+TREES = {str(f.relative_to(LIB)): ast.parse(f.read_text(encoding="utf-8")) for f in LIB.rglob("*.py") if f.stem != "_modidx"}
 VERSIONS = f"torch {torch.__version__}, transformers {transformers.__version__}, datasets {datasets.__version__}"
 
 def hold(what, why, found):
@@ -35,6 +35,8 @@ READ = {
     "_name_or_path": (lambda: tiny_model().config, "a model card names the teacher by it"),
     "_indices": (picked_rows, "cached rows are flattened where rows were picked out of order"),
     "_modules": (nn.ModuleList, "slots are replaced in a module list without becoming part of the student"),
+    "_foreach_zero_": (lambda: torch, "gradients that stay for a CUDA graph are set to zero with one launch"),
+    "_compiled_call_impl": (lambda: nn.Linear(1, 1), "a block that was compiled for a training is plain again after it"),
     "_linear_pointwise": (lambda: torch.ops.mkldnn, "a packed layer multiplies with it on a CPU"),
     "_reorder_linear_weight": (lambda: torch.ops.mkldnn, "a layer's weights are packed with it on a CPU"),
 }
@@ -56,6 +58,8 @@ def private_reads():
             name = str(getattr(node.args[1], "value", ""))
         else: continue
         if name.startswith("_") and not name.startswith("__"): yield name
+
+def test_every_module_is_read(): assert len(TREES) > 50 and "training/distiller.py" in TREES
 
 TRAINER = inspect.getsource(Trainer) + inspect.getsource(transformers.TrainingArguments)
 
@@ -86,6 +90,13 @@ def test_attention_function():
     x = torch.randn(1, 2, 3, 4)
     hold("sdpa_attention_forward", "the first of what it gives is the attention's output, heads behind tokens",
          sdpa_attention_forward(nn.Module(), x, x, x, None, is_causal=False)[0].shape == (1, 3, 2, 4))
+
+def test_masks_ask_whether_they_are_traced():
+    "Older releases have no such name: there a compiled step may fall back to the plain way."
+    from transformers import masking_utils
+    found = "is_tracing(" in inspect.getsource(masking_utils.sdpa_mask) + inspect.getsource(masking_utils._ignore_bidirectional_mask_sdpa) \
+        if hasattr(masking_utils, "_ignore_bidirectional_mask_sdpa") and hasattr(masking_utils, "is_tracing") else not hasattr(masking_utils, "is_tracing")
+    hold("masking_utils.is_tracing", "a recorded step makes the masks that it made before it was recorded", found)
 
 def test_mask_function():
     "Registered beside our attention: without it a padded batch would have no mask."

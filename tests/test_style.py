@@ -46,6 +46,15 @@ def page(cells, name="losses/00_half.ipynb"):
 
 def with_cell(cell, at=7): return GOOD[:at] + [cell] + GOOD[at:]
 def instead(cell, at): return GOOD[:at] + [cell] + GOOD[at + 1:]
+def folded(question, answer="It is two."): return f"{question}\n\n<details><summary>Answer</summary>\n\n{answer}\n\n</details>\n"
+ASKED = [markdown("## Exercises"), markdown(folded("1. What is half of 4?") + folded("2. And of 3?")),
+         code("#| code-fold: true\nassert half(3) == 1.5", shows()), markdown(folded("3. *A trap.* And of nothing?")), markdown("Next: [a page](a.ipynb).")]
+def asking(old="", new=""):
+    "A good page with exercises, one text of theirs replaced."
+    cells = [dict(c, source=c["source"].replace(old, new) if old else c["source"]) for c in ASKED]
+    return GOOD[:-1] + cells + GOOD[-1:]
+WORD = '<span id="{0}">**{0}**</span> ({1}): A word. See [Halves](losses/00_half.ipynb).'
+def words(*lines): return [markdown("# Glossary\n\n> Words."), markdown("\n\n".join(lines))]
 def long_function(lines): return code("#| export\ndef f():\n" + "\n".join(f"    x = {i}" for i in range(lines - 1)))
 
 @pytest.mark.parametrize("rule", lint.PAGE_RULES, ids=lambda r: r.__name__)
@@ -95,14 +104,27 @@ PAGE_FAULTS = {
     "two captions": (lint.yaml_options, with_cell(code("#| fig-cap: One.\n#| fig-cap: Two.\nplot()"))),
     "misspelt directive": (lint.yaml_options, with_cell(code("#| exprt\nx = 1"))),
     "directive below code": (lint.yaml_options, with_cell(code("plot()\n#| fig-cap: Too late."))),
+    "face without exercises": (lint.exercises, (GOOD, "losses/index.ipynb")),
+    "no answer": (lint.exercises, asking(folded("2. And of 3?"), "2. And of 3?\n")),
+    "an empty answer": (lint.exercises, asking("It is two.", "")),
+    "no trap": (lint.exercises, asking("*A trap.* ")),
+    "two traps": (lint.exercises, asking("And of 3?", "*A trap.* And of 3?")),
+    "two exercises": (lint.exercises, asking(folded("2. And of 3?"), "")),
+    "an answer to be seen": (lint.exercises, asking("#| code-fold: true\n")),
+    "terms out of order": (lint.glossary, (words(WORD.format("b", "层"), WORD.format("a", "层")), "glossary.ipynb")),
+    "one address twice": (lint.glossary, (words(WORD.format("a", "层"), WORD.format("a", "层")), "glossary.ipynb")),
+    "no Chinese name": (lint.glossary, (words(WORD.format("a", "b")), "glossary.ipynb")),
+    "no page": (lint.glossary, (words(WORD.format("a", "层").replace(" See", "")[:-40]), "glossary.ipynb")),
+    "no terms": (lint.glossary, (words("Nothing."), "glossary.ipynb")),
     "all words": (lint.prose_amount, with_cell(markdown("word " * 200))),
 }
 
 @pytest.mark.parametrize("name", PAGE_FAULTS)
 def test_planted_fault_is_found(name):
     rule, cells = PAGE_FAULTS[name]
-    faults = list(rule(page(cells)))
-    assert faults and all("losses/00_half.ipynb" in fault for fault in faults)
+    cells, place = cells if isinstance(cells, tuple) else (cells, "losses/00_half.ipynb")
+    faults = list(rule(page(cells, place)))
+    assert faults and all(place in fault for fault in faults)
 
 PROJECT_FAULTS = {
     "median": (lint.function_sizes, [long_function(9)] * 2),
@@ -112,6 +134,7 @@ PROJECT_FAULTS = {
     "shown in secret": (lint.shown_working, instead(code("#| hide\nhalf(4)"), 7)),
     "too few checks": (lint.enough_checks, instead(code("half(4)"), 7)),
     "checks in secret": (lint.enough_checks, instead(code("#| hide\nassert half(4) == 2\nassert half(2) == 1"), 7)),
+    "a term that is not there": (lint.glossary_links, with_cell(markdown("A [logit](../glossary.ipynb#logit)."))),
     "hidden cells": (lint.few_hidden, GOOD[:-1] + [code("#| hide\nx = 1")]),
 }
 
@@ -119,6 +142,10 @@ PROJECT_FAULTS = {
 def test_planted_project_fault_is_found(name):
     rule, cells = PROJECT_FAULTS[name]
     assert list(rule([page(cells)]))
+
+def test_good_exercises_and_terms_pass():
+    assert list(lint.exercises(page(asking()))) == list(lint.exercises(page(asking(), "losses/index.ipynb"))) == []
+    assert list(lint.glossary(page(words(WORD.format("a", "层"), WORD.format("b", "层")), "glossary.ipynb"))) == []
 
 def test_options_that_are_yaml_pass():
     cell = code("#| echo: false\n#| fig-cap: \"Two axes: one of them logarithmic\"\n#| fig-alt: A line, twice.\nplot()")

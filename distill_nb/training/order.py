@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SEED', 'SKIPPED', 'row_seed', 'row_generators', 'Seeded', 'SeededRows', 'lengths_of', 'deal', 'Order', 'SeededStream',
-           'holds_nan', 'StopAtNaN', 'wants_seeds', 'OrderedTrainer']
+           'holds_nan', 'sent', 'StopAtNaN', 'wants_seeds', 'OrderedTrainer']
 
 # %% ../../nbs/training/00_order.ipynb #4a10c001
 import hashlib, warnings
@@ -150,12 +150,26 @@ def holds_nan(model) -> bool:
     "Is a weight of this model NaN or infinite?"
     return not all(p.isfinite().all() for p in model.parameters())
 
+def sent(flag):
+    "A call that gives a one-element tensor's truth, on its way from a GPU until then."
+    if not flag.is_cuda: return lambda: bool(flag)
+    here = torch.empty(flag.shape, dtype=flag.dtype, pin_memory=True)
+    here.copy_(flag, non_blocking=True)
+    (there := torch.cuda.Event()).record()
+    def read():
+        there.synchronize()
+        return bool(here)
+    return read
+
 class StopAtNaN(TrainerCallback):
     "A callback that lets the run check its loss before every optimizer step."
     def __init__(self, run): self.run = run
     def on_train_begin(self, args, state, control, **kwargs): self.run.begin()
     def on_pre_optimizer_step(self, args, state, control, **kwargs):
         self.run.check_loss()
+    def on_step_end(self, args, state, control, **kwargs):
+        if control.should_save or control.should_evaluate: self.run.settle()
+    def on_epoch_end(self, args, state, control, **kwargs): self.run.settle()
 
 # %% ../../nbs/training/00_order.ipynb #4a10c025
 def wants_seeds(collate) -> bool:
@@ -238,7 +252,7 @@ def _get_train_sampler(self:OrderedTrainer, train_dataset=None):
 @patch
 def begin(self:OrderedTrainer):
     "At the start of every training: what was summed up before is forgotten."
-    self.step_loss, self.misses = 0., 0
+    self.step_loss, self.misses, self.unread = 0., 0, None
 
 @patch
 def training_step(self:OrderedTrainer, *args, **kwargs):
@@ -248,13 +262,29 @@ def training_step(self:OrderedTrainer, *args, **kwargs):
 
 @patch
 def check_loss(self:OrderedTrainer):
-    "Stop, in all processes, before a step whose loss is NaN or infinite."
+    "Stop, in all processes, before a step whose loss is NaN; on a GPU one step later."
     bad, self.step_loss = ~torch.isfinite(self.step_loss), 0.
     if self.args.world_size > 1: bad = self.accelerator.reduce(bad.float(), "sum")
+    flag = sent(bad), self.state.global_step + 1
+    # on a GPU the flag is read when it is there, but the first one at once
+    if bad.is_cuda and self.state.global_step: flag, self.unread = self.unread, flag
+    self.judge(flag)
+
+@patch
+def settle(self:OrderedTrainer):
+    "Judge the last step before its weights are saved or evaluated."
+    flag, self.unread = self.unread, None
+    self.judge(flag)
+
+@patch
+def judge(self:OrderedTrainer, flag):
+    "Refuse a step whose loss was no number; in fp16 only many of them in a row."
+    if flag is None: return
+    bad, step = flag[0](), flag[1]
     self.misses = self.misses + 1 if bad else 0
     fine = self.misses < SKIPPED if self.args.fp16 else not bad
-    expect(fine, f"step {self.state.global_step + 1}: a loss that is NaN or infinite",
-           "a number", self.blame() if not fine else "")
+    expect(fine, f"step {step}: a loss that is NaN or infinite", "a number",
+           self.blame() if not fine else "")
 
 @patch
 def blame(self:OrderedTrainer) -> str:

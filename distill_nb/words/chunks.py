@@ -127,7 +127,7 @@ READERS["words"] = WordReader
 # %% ../../nbs/words/01_chunks.ipynb #8fbff398
 class WordTerm(Term):
     "A term on the vocabulary, taken `chunk` tokens at a time; a mean over `unit`."
-    needs = frozenset({"words"})
+    needs, waits = frozenset({"words"}), True
     def __init__(self, unit, chunk=None): # None: as many as make `CHUNK` logits
         super().__init__()
         self.unit = check_unit(unit, ("tokens", "labels"))

@@ -1,0 +1,185 @@
+"""Behind nbs/kit/06_gpu.ipynb: recorded steps give what plain steps give. Without a GPU a stand-in records nothing and does the work again at every replay, which is
+enough for all that is ours: which addresses are read and written, when a shape is recorded, and what is left when no recording can be made."""
+import copy, warnings
+from contextlib import contextmanager
+import pytest, torch
+from torch import nn
+from distill_nb.kit import gpu
+from distill_nb.kit.gpu import Bucketed, Graphs, bucket, half_copy, pad_tokens, shapes_of
+from distill_nb.losses import AttentionMSE, HardTargets, HiddenMSE, Relations, SoftTargets, CosineHidden, as_objective
+from distill_nb.training import Distiller, training_args
+from datasets import Dataset
+from transformers import BertConfig, BertForSequenceClassification
+
+CUDA = torch.cuda.is_available()
+DEVICE = "cuda" if CUDA else "cpu"
+
+class StandIn:
+    "A `torch.cuda.CUDAGraph` that does the work again."
+    current = None
+    def replay(self):
+        new = self.work(self.static)
+        for x, y in zip(self.out, new): x.copy_(y)
+
+@pytest.fixture
+def recorder(monkeypatch):
+    "Graphs record, on a GPU as they do, elsewhere with the stand-in; returns the list of recordings."
+    made, record = [], Graphs.record
+    def noted(self, batch):
+        made.append({k: tuple(x.shape) for k, x in batch.items()})
+        if CUDA: return record(self, batch)
+        graph, static = StandIn(), {k: x.clone() for k, x in batch.items()}
+        self.hold_gradients()
+        before = {p: p.grad.clone() for p in self.module.parameters() if p.grad is not None}
+        state = torch.get_rng_state()
+        out = [x.clone() for x in self.work(static)] # a capture runs nothing: undo it
+        torch.set_rng_state(state)
+        for p, g in before.items(): p.grad.copy_(g)
+        graph.work, graph.static, graph.out = self.work, static, out
+        return graph, static, out
+    monkeypatch.setattr(Graphs, "record", noted)
+    if not CUDA: monkeypatch.setattr(gpu, "shapes_of", lambda batch: tuple(sorted((k, *x.shape, x.dtype) for k, x in batch.items())))
+    return made
+
+def small_model(): return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2)).to(DEVICE)
+
+def run(model, work, batches, accumulate=1):
+    opt, losses = torch.optim.AdamW(model.parameters(), lr=.1), []
+    for i, x in enumerate(batches):
+        losses.append(work({"x": x})[0].clone())
+        if (i + 1) % accumulate == 0:
+            opt.step()
+            opt.zero_grad()
+    return losses
+
+@pytest.mark.parametrize("accumulate", [1, 2, 3])
+def test_recorded_steps_are_plain_steps(recorder, accumulate):
+    torch.manual_seed(0)
+    batches = [torch.randn(2 + i % 3, 4, device=DEVICE) for i in range(18)]
+    model = small_model()
+    other, unused = copy.deepcopy(model), nn.Linear(3, 3).to(DEVICE)
+    def work(m):
+        def one(batch):
+            loss = m(batch["x"]).square().mean() / accumulate
+            loss.backward()
+            return loss.detach(),
+        return one
+    plain = run(model, work(model), batches, accumulate)
+    graphs = Graphs(work(other), nn.ModuleList([other, unused]))
+    recorded = run(other, graphs, batches, accumulate)
+    assert len(recorder) == len(graphs.made) == 3 and len({tuple(r["x"]) for r in recorder}) == 3
+    torch.testing.assert_close(recorded, plain)
+    torch.testing.assert_close(list(other.parameters()), list(model.parameters()))
+    assert all(p.grad is None for p in unused.parameters()) # what gets no gradient has none: no decay
+
+def test_what_cannot_be_recorded_goes_on_in_the_plain_way(monkeypatch):
+    monkeypatch.setattr(gpu, "shapes_of", lambda batch: tuple((k, *x.shape) for k, x in batch.items()))
+    model, calls = small_model(), []
+    def work(batch):
+        calls.append(1)
+        loss = model(batch["x"]).square().mean()
+        loss.backward()
+        if CUDA: loss.item() # a wait
+        return loss.detach(),
+    def refuse(self, batch): raise RuntimeError("operation not permitted\nmore lines")
+    if not CUDA: monkeypatch.setattr(Graphs, "record", refuse)
+    graphs = Graphs(work, model)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        for _ in range(8): graphs({"x": torch.ones(2, 4, device=DEVICE)})
+    said = [str(w.message) for w in seen if "no CUDA graph" in str(w.message)]
+    assert len(said) == 1 and "\n" not in said[0] and not graphs.made and len(calls) >= 8
+    torch.rand(3, device=DEVICE) # the generator is whole
+
+def test_only_so_many_shapes(recorder):
+    model = small_model()
+    def work(batch):
+        loss = model(batch["x"]).sum()
+        loss.backward()
+        return loss.detach(),
+    graphs = Graphs(work, model, after=1, most=2)
+    for n in (1, 2, 3, 4) * 3: graphs({"x": torch.ones(n, 4, device=DEVICE)})
+    assert len(graphs.made) == 2
+
+def test_tensors_elsewhere_are_no_shape():
+    assert shapes_of({"x": torch.ones(2)}) is None and shapes_of({"x": "text"}) is None
+
+# In a Distiller
+
+def teacher_and_student(dropout=.1):
+    torch.manual_seed(0)
+    how = dict(vocab_size=50, hidden_size=32, num_attention_heads=4, intermediate_size=64, num_labels=3, hidden_dropout_prob=dropout)
+    return [BertForSequenceClassification(BertConfig(num_hidden_layers=n, **how)) for n in (4, 2)]
+
+def texts(n=70):
+    g = torch.Generator().manual_seed(0)
+    rows = [torch.randint(1, 50, (int(torch.randint(3, 30, (), generator=g)),), generator=g).tolist() for _ in range(n)]
+    return Dataset.from_dict(dict(input_ids=rows, attention_mask=[[1] * len(r) for r in rows], labels=[i % 3 if i % 5 else -100 for i in range(n)]))
+
+class Padding:
+    def __call__(self, rows):
+        long = max(len(r["input_ids"]) for r in rows)
+        pad = lambda k: torch.tensor([r[k] + [0] * (long - len(r[k])) for r in rows])
+        return dict(input_ids=pad("input_ids"), attention_mask=pad("attention_mask"), labels=torch.tensor([r["labels"] for r in rows]))
+
+OBJECTIVES = {"distilbert": lambda: 5*SoftTargets(T=2) + 2*HardTargets() + CosineHidden(), "tinybert": lambda: AttentionMSE() + HiddenMSE(), "minilm": lambda: Relations("qkv"),
+              "labels": lambda: SoftTargets(unit="labels") + HardTargets()}
+
+def trained(tmp_path, graphs, objective, **settings):
+    teacher, student = teacher_and_student()
+    args = training_args(tmp_path, **dict(num_train_epochs=6, per_device_train_batch_size=8, eval_strategy="no", disable_tqdm=True, logging_steps=1, learning_rate=1e-3,
+                                          bf16=False, use_cpu=not CUDA) | settings)
+    run = Distiller(student, teacher, OBJECTIVES[objective](), args, train_dataset=texts(), data_collator=Bucketed(Padding()) if not CUDA else Padding())
+    run.graphs = graphs
+    if graphs and not CUDA: # as `use_gpu` does it
+        begin = run.begin
+        def also(): begin(); run.work = Graphs(run.one_step, run.model)
+        run.begin = also
+    run.show_bar("run").train()
+    return torch.nn.utils.parameters_to_vector(student.parameters()).detach().cpu(), run.history()["loss"]
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("settings", [{}, dict(gradient_accumulation_steps=3)], ids=["", "accumulation"])
+def test_a_distiller_learns_the_same_with_graphs(objective, settings, tmp_path, recorder):
+    plain, losses = trained(tmp_path/"a", False, objective, **settings)
+    assert not recorder
+    recorded, others = trained(tmp_path/"b", True, objective, **settings)
+    assert len(recorder) > 2
+    near = dict(rtol=1e-3, atol=1e-4) if CUDA else dict(rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(recorded, plain, **near)
+    torch.testing.assert_close(torch.tensor(others.tolist()), torch.tensor(losses.tolist()), **near)
+
+def test_a_bf16_teacher_answers_as_autocast_does():
+    teacher, _ = teacher_and_student()
+    x = dict(input_ids=torch.arange(1, 33).view(4, 8), attention_mask=torch.ones(4, 8).long())
+    with torch.no_grad():
+        with torch.autocast("cpu", torch.bfloat16): plain = teacher.eval()(**x).logits
+        half = half_copy(teacher)(**x).logits
+    assert half.dtype == torch.bfloat16 and next(teacher.parameters()).dtype == torch.float32
+    torch.testing.assert_close(half.float(), plain.float(), atol=.02, rtol=.05)
+
+# Shapes
+
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 63, 64, 65, 127, 128, 129, 511, 512, 513, 8192])
+def test_buckets(n):
+    b = bucket(n)
+    assert b >= n and b % 8 == 0 and bucket(b) == b and b - n <= max(7, n // 8 + 1)
+    assert bucket(n, longest=n) == n and bucket(n, longest=max(1, n - 1)) >= n
+
+def test_padding_changes_no_loss():
+    teacher, student = [m.eval() for m in teacher_and_student(0.)]
+    from distill_nb.inside.capture import trace
+    few = [texts()[i] for i in range(8)]
+    plain, wide = Padding()(few), Bucketed(Padding())(few)
+    assert wide["input_ids"].shape[1] % 8 == 0 and plain["input_ids"].shape[1] % 8
+    for make in OBJECTIVES.values():
+        objective = as_objective(make()).bind(student, teacher)
+        losses = [sum(objective(*[trace(m, b, objective.needs) for m in (student, teacher)], b).values()) for b in (plain, wide)]
+        torch.testing.assert_close(*losses)
+
+def test_only_tokens_are_padded():
+    x = torch.ones(3, 5)
+    assert pad_tokens(x, 2, -1).tolist()[0] == [1] * 5 + [-1] * 2
+    square = dict(input_ids=torch.ones(3, 5).long(), probabilities=torch.ones(3, 4), answers=torch.ones(3, 5, 7), names=["a", "b", "c"])
+    out = Bucketed(lambda rows: dict(square))(None)
+    assert out["probabilities"].shape == (3, 4) and out["answers"].shape == (3, 8, 7) and out["names"] == ["a", "b", "c"]
