@@ -101,12 +101,13 @@ def count(batch, unit:str):
     "How many of `UNITS` a batch holds, as a tensor."
     check_unit(unit)
     ids = batch["input_ids"]
-    if unit == "places": return ids.new_tensor(ids.numel())
-    if unit == "places squared": return ids.new_tensor(ids.numel() * ids.shape[-1])
+    there = lambda n: torch.full((), n, device=ids.device) # a copy would be waited for
+    if unit == "places": return there(ids.numel())
+    if unit == "places squared": return there(ids.numel() * ids.shape[-1])
     if unit == "pairs": return unit_mask(batch, unit).sum(-1).square().sum()
-    if unit == "labels" and batch.get("labels") is None: return ids.new_tensor(0)
+    if unit == "labels" and batch.get("labels") is None: return there(0)
     mask = unit_mask(batch, unit)
-    return ids.new_tensor(len(ids)) if mask is None else mask.sum()
+    return there(len(ids)) if mask is None else mask.sum()
 
 # %% ../../nbs/losses/01_objective.ipynb #b3a0c4d1
 def check_number(x, said:str, least=-math.inf, whole=False, do=""):

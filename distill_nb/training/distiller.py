@@ -259,7 +259,7 @@ def log(self:Distiller, logs, *args, **kwargs):
             share = part / total if total else 0. # a loss of 0 is ordinary
             logs |= {f"loss/{name}": part, f"share/{name}": share}
         self.running, self.steps = 0., 0
-        logs |= self.meter.rates()
+        logs |= self.meter.rates() | getattr(self.work, "told", {})
     Trainer.log(self, logs, *args, **kwargs)
 
 @patch

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['CHUNK', 'Words', 'head_only_at', 'masked_logits', 'decoder_aside', 'same_numbers', 'has_words', 'WordReader',
-           'WordTerm', 'HardWords', 'SoftWords', 'pull_of', 'Sweep', 'WordLosses', 'word_losses']
+           'WordTerm', 'HardWords', 'SoftWords', 'pull_of', 'Sweep', 'WordLosses', 'rows_of', 'word_losses']
 
 # %% ../../nbs/words/01_chunks.ipynb #db838fd4
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 import torch
 import torch.nn.functional as F
@@ -16,10 +16,11 @@ from fastcore.basics import patch
 from torch.autograd.function import once_differentiable
 from ..inside.capture import READERS
 from ..kit.errors import expect
+from ..kit.gpu import PLACES
 from ..kit.models import evaluating
 from ..losses.logits import _check_temperature
 from ..losses import Term, known_labels
-from ..losses.objective import check_unit, unit_mask, to_float32
+from ..losses.objective import check_unit, to_float32, unit_mask
 from ..kit.cpu import product_dtype
 
 # %% ../../nbs/words/01_chunks.ipynb #cd8bf8c1
@@ -30,6 +31,7 @@ class Words:
     weight:torch.Tensor # (V, d)
     bias:torch.Tensor|None=None # (V,)
     mask:torch.Tensor|None=None # (bs, seq) tokens whose states were kept; None: all
+    places:torch.Tensor|None=None # (n,) or places of the tokens, -1 where n is padded
 
     def at(self, mask):
         "The n states (n, d) where `mask` (bs, seq) is true, in reading order."
@@ -44,10 +46,12 @@ class Words:
 
 # %% ../../nbs/words/01_chunks.ipynb #779079f8
 @contextmanager
-def head_only_at(model, mask):
+def head_only_at(model, mask, places=None):
     "Inside, the head gets the n states where `mask` (bs, seq) is true: (1, n, V)."
     def pick(module, args, out):
-        out["last_hidden_state"] = out.last_hidden_state[mask][None]
+        states = out.last_hidden_state
+        picked = states[mask] if places is None else states.flatten(0, 1)[places.clamp(0)]
+        out["last_hidden_state"] = picked[None]
         return out
     hook = model.base_model.register_forward_hook(pick)
     try: yield
@@ -118,16 +122,19 @@ class WordReader:
     def reading(model, batch, wanted):
         decoder = model.get_output_embeddings()
         mask = known_labels(batch["labels"]) if wanted["words"] else None
-        picked = nullcontext() if mask is None else head_only_at(model, mask)
+        at = None if mask is None else batch.get(PLACES)
+        picked = nullcontext() if mask is None else head_only_at(model, mask, at)
         with picked, decoder_aside(decoder):
-            yield lambda out: Words(out.logits, decoder.weight, decoder.bias, mask)
+            yield lambda out: Words(out.logits, decoder.weight, decoder.bias, mask, at)
 
 READERS["words"] = WordReader
 
 # %% ../../nbs/words/01_chunks.ipynb #8fbff398
 class WordTerm(Term):
     "A term on the vocabulary, taken `chunk` tokens at a time; a mean over `unit`."
-    needs, waits = frozenset({"words"}), True
+    needs = frozenset({"words"})
+    @property
+    def waits(self): return self.unit != "labels" # whose places a GPU's batches have
     def __init__(self, unit, chunk=None): # None: as many as make `CHUNK` logits
         super().__init__()
         self.unit = check_unit(unit, ("tokens", "labels"))
@@ -174,15 +181,15 @@ class SoftWords(WordTerm):
         return f"T={self.T:g}" + ", unit='labels'" * (self.unit == "labels")
 
 # %% ../../nbs/words/01_chunks.ipynb #f8308a4a
-def pull_of(terms, shares, z_s, z_t, y):
-    "Weighted losses (k,) of a chunk's rows and their common gradient (n, V)."
+def pull_of(terms, shares, z_s, z_t, y, cut=True):
+    "Weighted losses (k,) of a chunk's rows and their gradient (n, V); `cut`: rows of 0."
     losses, pull, n = [], None, len(z_s)
     for term, share in zip(terms, shares):
-        at = share.nonzero().squeeze(-1)
+        at = share.nonzero().squeeze(-1) if cut else range(n)
         pick = lambda x: x if x is None or len(at) == n else x[at]
         loss, g = term.rows(pick(z_s), pick(z_t), pick(y), pick(share))
         losses.append(loss)
-        if pull is None and len(at) == n: pull = g
+        if len(at) == n: pull = g if pull is None else pull.add_(g)
         else:
             pull = torch.zeros_like(z_s) if pull is None else pull
             pull.index_add_(0, at, g)
@@ -207,11 +214,11 @@ class Sweep:
 
     def __call__(self, words, shares, need=(True, True, True)):
         "Losses (k,), and gradients at states, weight and bias where they are needed."
-        words = Words(words.states, words.weight.to(self.dtype), words.bias)
+        words = replace(words, weight=words.weight.to(self.dtype))
         parts = words.states, words.weight, words.bias
         total, top = shares.new_zeros(len(shares)), 1.
-        if self.dtype == torch.float16 and shares.any(): # it has no small numbers
-            top = shares.max()
+        if self.dtype == torch.float16: # it has no small numbers
+            top = torch.where(shares.any(), shares.max(), 1.)
         grads = [torch.zeros_like(x, dtype=shares.dtype) if n else None
                  for x, n in zip(parts, need)]
         for i in range(0, len(words.states), self.chunk):
@@ -220,7 +227,7 @@ class Sweep:
             total += losses * top
             if any(need): self.multiply(pull, words, rows, *grads)
             del pull # before the next one is made
-        if top != 1: grads = [x if x is None else x.mul_(top) for x in grads]
+        if torch.is_tensor(top): grads = [x if x is None else x.mul_(top) for x in grads]
         return total, grads
 
 # %% ../../nbs/words/01_chunks.ipynb #59843880
@@ -229,7 +236,8 @@ def pull(self:Sweep, words, rows, shares):
     "`pull_of` for some rows of both models."
     z_t = None if self.teacher is None else self.logits(self.teacher, rows)
     y = None if self.y is None else self.y[rows]
-    return pull_of(self.terms, shares, self.logits(words, rows), z_t, y)
+    cut = words.places is None # else every row has a label, and a share or none
+    return pull_of(self.terms, shares, self.logits(words, rows), z_t, y, cut)
 
 @patch
 def multiply(self:Sweep, pull, words, rows, d_states, d_weight, d_bias):
@@ -245,45 +253,61 @@ def multiply(self:Sweep, pull, words, rows, d_states, d_weight, d_bias):
 class WordLosses(torch.autograd.Function):
     "Losses (k,) whose gradients were computed with them."
     @staticmethod
-    def forward(ctx, states, weight, bias, shares, sweep):
+    def forward(ctx, states, weight, bias, shares, sweep, places):
         ctx.save_for_backward(states, weight, bias, shares)
-        ctx.sweep, ctx.need = sweep, ctx.needs_input_grad[:3]
-        losses, ctx.grads = sweep(Words(states, weight, bias), shares, ctx.need)
+        ctx.sweep, ctx.places, ctx.need = sweep, places, ctx.needs_input_grad[:3]
+        words = Words(states, weight, bias, places=places)
+        losses, ctx.grads = sweep(words, shares, ctx.need)
         return losses
 
     @staticmethod
     @once_differentiable
     def backward(ctx, g):
         grads, ctx.grads = ctx.grads, None # they are given away
-        if grads is None or not (g == g[0]).all():
+        if grads is not None and g.is_cuda and torch.cuda.is_current_stream_capturing():
+            # nothing can be asked in a recording; a Distiller weighs all terms alike
+            alike = torch.where((g == g[0]).all(), g[0], torch.nan)
+            grads = [x if x is None else x.mul_(alike) for x in grads]
+        elif grads is None or not (g == g[0]).all():
             *words, shares = ctx.saved_tensors
-            grads = ctx.sweep(Words(*words), shares * g[:, None], ctx.need)[1]
+            words = Words(*words, places=ctx.places)
+            grads = ctx.sweep(words, shares * g[:, None], ctx.need)[1]
         elif g[0] != 1: grads = [x if x is None else x.mul_(g[0]) for x in grads]
-        return *grads, None, None
+        return *grads, None, None, None
 
 # %% ../../nbs/words/01_chunks.ipynb #4a7fe56f
 CHUNK = 3 * 2**21 # logits at a time: 24 MB of them in float32
 
+def rows_of(terms, words, batch):
+    "States (n, d) of a side, whether they count for each term, labels (n,), and rows."
+    if words.places is not None: # n is padded, so no GPU is asked how many there are
+        real, at = words.places >= 0, words.places.clamp(0)
+        y = batch["labels"].flatten()[at].clamp(0)
+        return words.states[0], [real for _ in terms], y, lambda w: w.states[0]
+    masks = [unit_mask(batch, term.unit).bool() for term in terms]
+    some, y = torch.stack(masks).any(0), batch.get("labels")
+    return (words.at(some), [m[some] for m in masks], None if y is None else y[some],
+            lambda w: w.at(some))
+
 def word_losses(terms, scales, s, t, batch)->list:
     "Losses of terms on words times their scales, from one sweep over both models."
-    masks = [unit_mask(batch, term.unit).bool() for term in terms]
-    some, mine = torch.stack(masks).any(0), s.words
-    states = mine.at(some)
+    mine = s.words
+    states, counted, y, rows = rows_of(terms, mine, batch)
     wide = torch.promote_types(states.dtype, torch.float32)
-    shares = torch.stack([w * m[some].to(wide) / m.sum().clamp(1)
-                          for w, m in zip(scales, masks)])
+    shares = torch.stack([w * m.to(wide) / m.sum().clamp(1)
+                          for w, m in zip(scales, counted)])
     big = t.words if any(term.needs_teacher for term in terms) else None
     if big is not None:
         V = len(mine.weight), len(big.weight)
         expect(V[0] == V[1], f"student with {V[0]} words, teacher with {V[1]}",
                "one vocabulary", "Make the student with init_student")
         low = big.weight.detach().to(product_dtype(states)) # once, not per chunk
-        big = Words(big.at(some).detach(), low, big.bias)
-    y = batch["labels"][some] if batch.get("labels") is not None else None
+        big = Words(rows(big).detach(), low, big.bias)
     chunk = min((term.chunk for term in terms if term.chunk), default=None)
     sweep = Sweep(big, terms, y, chunk or max(1, CHUNK // len(mine.weight)),
                   product_dtype(states))
+    asked = states, mine.weight, mine.bias, shares, sweep, mine.places
     with torch.autocast(states.device.type, enabled=False):
-        return list(WordLosses.apply(states, mine.weight, mine.bias, shares, sweep))
+        return list(WordLosses.apply(*asked))
 
 WordTerm.together = staticmethod(word_losses)
