@@ -229,22 +229,22 @@ def distil_words(
     "Distil a masked language model on unlabelled text; report on held-out text."
     settings, seed = PAPER | settings, settings.get("seed", 0)
     settings |= accumulate(batch, settings.get("per_device_train_batch_size", 32))
-    small = dict(layers=layers) | (student or {})
-    _check_plan(teacher, small, (text or {}).get("max_length", 128))
+    small, text = dict(layers=layers) | (student or {}), text or {}
+    _check_plan(teacher, small, text.get("max_length", 128))
     texts = corpus if hasattr(corpus, "map") else read_corpus(corpus)
     sides = two_sides(texts, held_out, seed)
     some = [] if teacher else head_texts(sides, held_out)
     big, tok = word_teacher(teacher, some, seed=seed)
     big.to(training_args("", **settings).device)
-    data = word_data(sides, tok, seed=seed, **text or {})
+    data = word_data(sides, tok, seed=seed, **text)
     new = lambda: word_student(big, tok, **small)
     objective = objective or triple_loss(new(), big, **triple or {})
     report = Report(corpus_name(corpus), "accuracy", note=f"hidden words, seed {seed}")
-    for name, model in ("teacher", big), ("student, untrained", new()):
-        report.add(name, word_scores(model, data.batches), model)
+    for name, m in ("teacher", big), ("student, untrained", new()):
+        report.add(name, word_scores(m, data.batches), m)
     if baseline: _fit_and_score("words alone", new(), data, report, folder, **settings)
     run = _fit_and_score("distilled", new(), data, report, folder, objective=objective,
                          teacher=big, **settings)
     report.note += equal_steps(report.rows)
-    return DistilledWords(run.student, big, tok, report, run.history(), objective,
-                          str(teacher or DEFAULT_TEACHER))
+    source = str(teacher or DEFAULT_TEACHER)
+    return DistilledWords(run.student, big, tok, report, run.history(), objective, source)

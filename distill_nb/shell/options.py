@@ -98,9 +98,10 @@ def python_defaults(file:str, function:str) -> dict:
 # %% ../../nbs/shell/00_options.ipynb #5be11008
 LAYER_RECIPE = python_defaults("recipes/layers.py", "distil_layers")
 DEPTH = dict(
-    layers=(LAYER_RECIPE["layers"], "how many of the teacher's layers the student keeps, or which: 0,2,5"),
-    choice=(LAYER_RECIPE["choice"], "which, where --layers is a number: first, last, even, spread or"
-         " measured (on your texts)", ("first", "last", "even", "spread", "measured")))
+    layers=(LAYER_RECIPE["layers"], "how many of the teacher's layers the student"
+            " keeps, or which: 0,2,5"),
+    choice=(LAYER_RECIPE["choice"], "which, where --layers is a number: first, last,"
+         " even, spread or measured (on your texts)", ("first", "last", "even", "spread", "measured")))
 BASELINE = dict(
     baseline=(LAYER_RECIPE["baseline"], "also train the same student without the"
               " teacher, for as many steps"))
