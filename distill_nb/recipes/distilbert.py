@@ -203,6 +203,7 @@ def _fit_and_score(name, model, data, report, folder, **how):
     run = fit_words(model, data.rows, data.collate, folder=folder, name=name, **how)
     report.add(f"student, {name}", word_scores(model, data.batches), model,
                time.time() - start, run.state.global_step)
+    report.note += equal_steps(report.rows)
     return run
 
 def _check_plan(teacher, student, max_length):
@@ -245,6 +246,5 @@ def distil_words(
     if baseline: _fit_and_score("words alone", new(), data, report, folder, **settings)
     run = _fit_and_score("distilled", new(), data, report, folder, objective=objective,
                          teacher=big, **settings)
-    report.note += equal_steps(report.rows)
-    source = str(teacher or DEFAULT_TEACHER)
-    return DistilledWords(run.student, big, tok, report, run.history(), objective, source)
+    return DistilledWords(run.student, big, tok, report, run.history(), objective,
+                          str(teacher or DEFAULT_TEACHER))
