@@ -89,7 +89,7 @@ def plot_history(history, file=None):
 
 # %% ../../nbs/recipes/07_demo.ipynb #253a76ff
 def gains(report) -> dict:
-    """Points of the report's metric: what the teacher's layers brought, then its answers.
+    """Points that the teacher's layers brought, and those that its answers brought.
 
     Empty where a student is missing, as without a baseline."""
     scores = {row["model"]: 100 * row[report.metric] for row in report.rows}
