@@ -32,7 +32,7 @@ def note(model, **facts):
     return model
 
 def noted(model, fact:str, otherwise=None):
-    "A fact that `note` was told of this very object, else `otherwise`."
+    "A fact that `note` stored for this very object, else `otherwise`."
     return _facts.get(model, {}).get(fact, otherwise)
 
 # %% ../../nbs/kit/04_models.ipynb #4d0c1a02

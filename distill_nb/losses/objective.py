@@ -29,7 +29,7 @@ def check_shapes(a, b, what="logits",
            "equal shapes", do)
 
 def at_hand(x) -> bool:
-    "May Python look at values of `x`? A GPU would have to be waited for."
+    "May Python read values of `x`? For a tensor on a GPU it would have to wait."
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 def check_mask(mask, shape):
@@ -61,11 +61,11 @@ def mean_square(gap, n=None):
 WIDE = 4096 # rows of more columns are cut out on a GPU too: it is cheaper there
 
 def cuts_out(mask, x) -> bool:
-    "Are the rows that count cut out of `x`? On a GPU only wide ones are."
+    "Are the rows that count cut out of `x`? On a GPU only wide rows are."
     return mask is None or at_hand(mask) or x.shape[-1] > WIDE
 
 def counted_rows(mask, *tensors):
-    "The mask that is left to apply (None: none) and the tensors, cut where `cuts_out`."
+    "The mask that must still be applied, or None, and the tensors, perhaps cut."
     if cuts_out(mask, tensors[0]): return None, *select_rows(mask, *tensors)
     for x in tensors: check_mask(mask, x.shape)
     return mask.bool(), *tensors
@@ -78,7 +78,7 @@ def mean_where(x, mask=None):
 
 # %% ../../nbs/losses/01_objective.ipynb #e63c210e
 def known_labels(y):
-    "Which labels are there: not -100 among class ids, not NaN among scores."
+    "Which labels are known: class ids other than -100, scores other than NaN."
     return ~y.isnan() if y.is_floating_point() else y != -100
 
 UNITS = "examples", "tokens", "labels", "pairs", "places", "places squared"
@@ -90,7 +90,7 @@ def check_unit(unit:str, allowed=UNITS):
     return unit
 
 def unit_mask(batch, unit:str):
-    "Which rows count, as a mask; None where every example does."
+    "Which rows count, as a mask; None if every row does."
     if unit in ("examples", "places", "places squared"): return None
     key = "labels" if unit == "labels" else "attention_mask"
     expect(batch.get(key) is not None, f"a batch without {key}",
@@ -146,7 +146,7 @@ class Term(nn.Module):
         self.weight = 1.
 
     def bind(self, student, teacher):
-        """Refuse models that do not fit; make the parameters they ask for, anew.
+        """Refuse models that do not fit, and make new parameters for them.
 
         `teacher` may be None for a term that needs none."""
 
@@ -175,13 +175,13 @@ class Term(nn.Module):
 # %% ../../nbs/losses/01_objective.ipynb #b3a0c4d3
 @patch
 def state(self:Term) -> dict:
-    "All that this term was told, by the names of the constructor's arguments."
+    "The arguments of the constructor, by name."
     return {k: v for k, v in vars(self).items()
             if k[0] != "_" and k not in ("weight", "training")}
 
 @patch
 def settings(self:Term) -> str:
-    "The arguments as one would write them; what stands at its default is left out."
+    "The arguments as code, without those that have their default value."
     given, state = inspect.signature(type(self)).parameters, self.state()
     names = [k for k in given if k in state] + [k for k in state if k not in given]
     def left_out(k):
@@ -192,7 +192,7 @@ def settings(self:Term) -> str:
 
 @patch
 def key(self:Term) -> list:
-    "All that changes the term's numbers, to be hashed: class, weight, state, tensors."
+    "All that changes the term's numbers, for a hash: class, weight, state, tensors."
     kind, tensors = type(self), self.state_dict()
     return [f"{kind.__module__}.{kind.__qualname__}", self.unit, float(self.weight),
             self.state(), {k: v for k, v in tensors.items() if k.split(".")[0]
@@ -210,7 +210,7 @@ def refuse_several(model):
 class HardTargets(Term):
     """Cross entropy with the labels, or squared error with scores.
 
-    Mean over the labels that are known; 0 where there are none."""
+    Mean over the known labels; 0 if there are none."""
     unit, needs_teacher = "labels", False
     def bind(self, student, teacher): refuse_several(student)
 
@@ -285,7 +285,7 @@ Objective.__array_ufunc__ = None
 
 @patch
 def key(self:Objective) -> list:
-    "All that changes a number, to be hashed: the keys of its terms."
+    "All that changes the objective's numbers, for a hash: the keys of its terms."
     return [term.key() for term in self.terms]
 
 @patch
@@ -303,7 +303,7 @@ def _join(parts):
 
 @patch
 def reads(self:Objective, n_student:int, n_teacher:int) -> tuple:
-    "What to `trace` of student and teacher of these depths: part -> layers, None: all."
+    "What to `trace` of two models of these depths: part -> layers (None: all)."
     named = [(t.needs, t.layers(n_student, n_teacher)) for t in self.terms]
     both = [(part, layers.get(part, (None, None))) for needs, layers in named
             for part in needs]
@@ -313,8 +313,8 @@ def reads(self:Objective, n_student:int, n_teacher:int) -> tuple:
 def bind(self:Objective, student, teacher):
     """Let every term look at the models and make its parameters; returns the objective.
 
-    What was trained before is gone: bind a copy if the objective is used again.
-    Without a teacher (None) only terms that need none are asked."""
+    Earlier parameters are lost: bind a copy if you use the objective again. Without
+    a teacher (None) only the terms that need none are bound."""
     for term in self.terms:
         if teacher is not None or not term.needs_teacher: term.bind(student, teacher)
     return self
