@@ -40,6 +40,7 @@ class Clock(TrainerCallback):
 
 class Before(Distiller):
     graphs = False
+    def few_shapes(self): pass
     def use_gpu(self):
         super().use_gpu()
         self.asked_teacher = self.teacher
@@ -72,7 +73,7 @@ def measured(o, way, name, batch, seq):
     if o.device == "cuda": torch.cuda.reset_peak_memory_stats()
     with TemporaryDirectory() as tmp:
         args = training_args(tmp, max_steps=o.steps, per_device_train_batch_size=batch, train_sampling_strategy="sequential", eval_strategy="no",
-                             logging_steps=10**6, logging_first_step=False, disable_tqdm=True, dataloader_num_workers=0, use_cpu=o.device == "cpu")
+                             logging_steps=10**6, logging_first_step=False, disable_tqdm=True, dataloader_num_workers=o.workers, use_cpu=o.device == "cpu")
         run = WAYS[way](student, teacher, objective_of(name, teacher, student), args, train_dataset=rows, data_collator=Plain(), callbacks=[clock])
         run.show_bar(way).train()
     gaps = [(b - a) / o.window for a, b in zip(clock.at, clock.at[1:])]
@@ -103,9 +104,9 @@ def row(o, teacher, student, way, name, batch, seq, seconds, ready, gaps):
                 memory_mb=common.memory(o.device), ready_s=ready, windows_ms=[round(1e3 * g, 2) for g in gaps])
 
 def rows(o):
-    for batch, seq in o.shapes:
-        for name in o.objectives:
-            for way in o.ways:
+    for way in o.ways: # the most telling ones first
+        for batch, seq in o.shapes:
+            for name in o.objectives:
                 gc.collect()
                 if o.device == "cuda": torch.cuda.empty_cache()
                 try: yield bare(o, name, batch, seq) if way == "bare" else measured(o, way, name, batch, seq)
@@ -114,11 +115,12 @@ def rows(o):
 if __name__ == "__main__":
     p = common.parser(__doc__)
     common.options(p)
-    p.add_argument("--ways", nargs="+", default=["bare", *WAYS], choices=["bare", *WAYS])
+    p.add_argument("--ways", nargs="+", default=["graph", "before", "bare", "compiled", "teacher"], choices=["bare", *WAYS])
     p.add_argument("--objectives", nargs="+", default=["logits", "triple", "tinybert", "minilm"])
     p.add_argument("--shapes", nargs="+", default=["32x128", "128x128"], help="batch x length")
     p.add_argument("--steps", type=int, default=60)
     p.add_argument("--window", type=int, default=10)
+    p.add_argument("--workers", type=int, default=2, help="processes that make batches")
     p.add_argument("--rehearse", action="store_true")
     o = p.parse_args()
     o.device = "cpu" if o.rehearse else "cuda"
@@ -126,6 +128,7 @@ if __name__ == "__main__":
     o.narrow = dict(num_hidden_layers=4, hidden_size=312, intermediate_size=1200)
     if o.rehearse:
         o.big = dict(vocab_size=99, num_hidden_layers=4, hidden_size=24, intermediate_size=32, num_attention_heads=12)
-        o.narrow, o.steps, o.window, o.shapes = dict(num_hidden_layers=2, hidden_size=12, intermediate_size=16), 4, 1, ["2x8"]
+        o.narrow, o.steps, o.window = dict(num_hidden_layers=2, hidden_size=12, intermediate_size=16), 4, 1
+        o.shapes, o.workers = ["2x8"], 0
     o.shapes = [tuple(map(int, s.split("x"))) for s in o.shapes]
     common.study(o, "steps-gpu.json" if o.device == "cuda" else "steps-rehearsal.json", rows(o), settings=common.settings(o, "shapes"))

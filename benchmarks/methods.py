@@ -49,7 +49,7 @@ class Study:
         "A way: the rows that pass `test`; `control` names the way that its gain is taken over, seed by seed."
         acc = {r.get("seed"): r["accuracy"] for r in self.taken if test(r)}
         self.ways[name] = acc
-        row = dict(study=self.name, way=name, method=method, shape=SHAPES.get(shape), learns=learns, **about, seeds=len(acc), **spread(acc.values()))
+        row = dict(study=self.name, training=name, method=method, shape=SHAPES.get(shape), learns=learns, **about, seeds=len(acc), **spread(acc.values()))
         row["picture"] = PICTURE.get((self.name, name))
         if control: row |= dict(control=control, gain=spread([a - self.ways[control][seed] for seed, a in acc.items()]))
         return row

@@ -326,7 +326,7 @@ def few_hidden(pages):
         yield from (c.says("hidden", (c.lines or [""])[0]) for c in hidden if not c.footer)
 
 def exercises(page):
-    "A chapter's face has exercises. Where there are any: three to five, each with a folded answer, one a trap; code is folded."
+    "A chapter's face ends with three to five exercises, one of them a trap; here and elsewhere each has a folded answer, and code is folded."
     heads = [c for c in page.cells if c.kind == "markdown" and re.match(r"#+ Exercises\s*$", c.source)]
     if not heads and page.kind == "library" and page.name.endswith("/index.ipynb"): yield f"{page.name}: no exercises"
     for head in heads if page.kind != "tutorials" else ():
@@ -336,8 +336,9 @@ def exercises(page):
         folds = re.findall(r"<details><summary>Answers?</summary>\n\n(\S.*?)\n\n</details>", text, re.S)
         asked = re.findall(r"^\d\. ", re.sub(r"<details>.*?</details>", "", text, flags=re.S), re.M)
         answers = sum(len(re.findall(r"^\d\. ", fold, re.M)) or 1 for fold in folds)
-        if not 3 <= len(asked) <= 5: yield head.says(f"{len(asked)} exercises, expected three to five")
-        if (traps := text.count("*A trap.*")) != 1: yield head.says(f"{traps} of them marked '*A trap.*', expected one")
+        many = page.kind != "library" or page.name.endswith("/index.ipynb")
+        if not (3 if many else 1) <= len(asked) <= 5: yield head.says(f"{len(asked)} exercises, expected three to five")
+        if (traps := text.count("*A trap.*")) > 1 or traps < many: yield head.says(f"{traps} of them marked '*A trap.*', expected one")
         if answers != len(asked): yield head.says(f"{answers} folded answers to {len(asked)} exercises")
         for cell in section:
             if cell.is_code and not (cell.imports_only or cell.footer or "code-fold" in cell.flags):
@@ -364,12 +365,16 @@ def prose_amount(page):
         yield f"{page.name}: {total} words of prose beside {len(page.code)} code cells, at most 30 a cell"
 
 def glossary_links(pages):
-    "A link to a term leads to a term that the glossary has."
+    "A link to a term leads to a term that the glossary has, and the glossary calls pages by their titles."
     ids = {i for p in pages if p.name == "glossary.ipynb" for c in p.prose for i in re.findall(r'<span id="([^"]+)">', c.source)}
     for page in pages:
         for cell in page.prose:
             for term in re.findall(r"\]\([./]*glossary\.ipynb#([^)]*)\)", cell.source):
                 if term not in ids: yield cell.says(f"no term {term!r} in the glossary", cell.source)
+    titles = {p.name: p.prose[0].source.splitlines()[0][2:] for p in pages if p.prose}
+    for cell in (c for p in pages if p.name == "glossary.ipynb" for c in p.prose):
+        for title, name in re.findall(r"See \[([^]]+)\]\((\S+?)\)", cell.source):
+            if titles.get(name) != title: yield cell.says(f"{title!r} is {titles.get(name)!r}", name)
 
 PAGE_RULES = [valid_notebook, unique_ids, title_cell, library_order, lonely_headings, full_sections,
               separate_imports, no_prints, line_widths, small_cells, small_functions, stored_outputs,

@@ -107,9 +107,9 @@ PAGE_FAULTS = {
     "face without exercises": (lint.exercises, (GOOD, "losses/index.ipynb")),
     "no answer": (lint.exercises, asking(folded("2. And of 3?"), "2. And of 3?\n")),
     "an empty answer": (lint.exercises, asking("It is two.", "")),
-    "no trap": (lint.exercises, asking("*A trap.* ")),
+    "no trap": (lint.exercises, (asking("*A trap.* "), "losses/index.ipynb")),
     "two traps": (lint.exercises, asking("And of 3?", "*A trap.* And of 3?")),
-    "two exercises": (lint.exercises, asking(folded("2. And of 3?"), "")),
+    "two exercises": (lint.exercises, (asking(folded("2. And of 3?"), ""), "losses/index.ipynb")),
     "an answer to be seen": (lint.exercises, asking("#| code-fold: true\n")),
     "terms out of order": (lint.glossary, (words(WORD.format("b", "层"), WORD.format("a", "层")), "glossary.ipynb")),
     "one address twice": (lint.glossary, (words(WORD.format("a", "层"), WORD.format("a", "层")), "glossary.ipynb")),
@@ -146,6 +146,11 @@ def test_planted_project_fault_is_found(name):
 def test_good_exercises_and_terms_pass():
     assert list(lint.exercises(page(asking()))) == list(lint.exercises(page(asking(), "losses/index.ipynb"))) == []
     assert list(lint.glossary(page(words(WORD.format("a", "层"), WORD.format("b", "层")), "glossary.ipynb"))) == []
+
+def test_the_glossary_calls_pages_by_their_titles():
+    half, terms = page(GOOD), page(words(WORD.format("a", "层")), "glossary.ipynb")
+    assert list(lint.glossary_links([half, terms])) == []
+    assert list(lint.glossary_links([page(instead(markdown("# Thirds\n\n> Three."), 1)), terms])) and list(lint.glossary_links([terms]))
 
 def test_options_that_are_yaml_pass():
     cell = code("#| echo: false\n#| fig-cap: \"Two axes: one of them logarithmic\"\n#| fig-alt: A line, twice.\nplot()")

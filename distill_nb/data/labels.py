@@ -105,7 +105,7 @@ def decimal_points(names, where="") -> dict:
 
 # %% ../../nbs/data/01_labels.ipynb #6c24e464
 NO_NAME = {*"""nan <na> #n/a #na null nat \\n #ref! #value! #name? #div/0! #num!
-    #null!""".split()} # no one calls a class so: pandas, R, SQL and Excel do
+    #null!""".split()} # no class has such a name: pandas, R, SQL and Excel write them
 MISSING = NO_NAME | {"na", "n/a", "n.a.", "none", "-", "--", "?", ".", "missing"}
 def style(name:str) -> str:
     "How a name is written: 'A', 'Aa', 'a', or '' without a letter."

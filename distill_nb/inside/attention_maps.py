@@ -24,7 +24,7 @@ def _colours(colour):
 
 @dataclass(repr=False)
 class AttentionPair:
-    "Attention of a student and its teacher for one text; what is looked at, by head."
+    "The attention of a student and its teacher for one text, by block and head."
     tokens:list # the seq tokens of the text
     map:LayerMap
     student:dict # block -> (heads, seq, seq) probabilities
@@ -34,7 +34,7 @@ class AttentionPair:
         return f"{len(self.tokens)} tokens, student's <- teacher's {self.map.blocks}"
 
 def attention_pair(student, teacher, tokenizer, text, layers="uniform"):
-    "Run both models, in eval mode, on a text; keep the attention of the mapped blocks."
+    "Run both models on a text in eval mode; keep the attention of the mapped blocks."
     expect(isinstance(text, str) and text.strip(), f"text={text!r:.40}", "words in it")
     batch = tokenizer(text, return_tensors="pt", truncation=True)
     pairs = LayerMap(depth(teacher), depth(student), layers)
@@ -58,7 +58,7 @@ def plot(self:AttentionPair, block:int=0, head:int=0):
     fewest = min(len(maps) for *_, maps in sides)
     expect(0 <= head < fewest, f"head {head}", f"0 to {fewest - 1}")
     n = len(self.tokens)
-    fig, axes = figure(1.6 + .36 * n, 1.3 + .17 * n, cols=2, sharey=True)
+    fig, axes = figure(1.4 + .29 * n, 1.2 + .14 * n, cols=2, sharey=True)
     for ax, (who, i, maps) in zip(axes, sides):
         ax.imshow(maps[head], cmap=_colours(palette[who]), vmin=0, vmax=1)
         ax.set_xticks(range(n), self.tokens, rotation=90)
@@ -85,9 +85,9 @@ def attention_widget(pair:AttentionPair, block:int=0, head:int=0):
 
 # %% ../../nbs/inside/04_attention_maps.ipynb #9fac8f08
 def head_losses(student, teacher, batch, layers="uniform", loss=attention_mse):
-    """Loss of every mapped block and head, (blocks, heads); their order is the map's.
+    """Loss of every mapped block and head, (blocks, heads), in the map's order.
 
-    Both models are asked in eval mode, wherever they are; the result is on the CPU."""
+    Both models run in eval mode, each on its device; the result is on the CPU."""
     pairs = LayerMap(depth(teacher), depth(student), layers).blocks
     def scores(model, blocks):
         here = {k: v.to(model.device) for k, v in batch.items() if torch.is_tensor(v)}
@@ -102,14 +102,14 @@ def head_losses(student, teacher, batch, layers="uniform", loss=attention_mse):
 
 # %% ../../nbs/inside/04_attention_maps.ipynb #cd9a6c1e
 def plot_head_losses(losses, pairs:LayerMap, top:float=None):
-    "A heat map of `head_losses` with its numbers; colours go with the root to `top`."
+    "A heat map of `head_losses` with its numbers; greys follow the root, up to `top`."
     top = float(losses.max()) if top is None else top
-    fig, ax = figure(7, .9 + .36 * len(losses))
-    ax.imshow(losses.sqrt(), cmap=_colours(palette.accent), vmin=0, vmax=top**.5,
+    fig, ax = figure(6.2, .9 + .36 * len(losses))
+    ax.imshow(losses.sqrt(), cmap=_colours(palette.ink), vmin=0, vmax=top**.5,
               aspect="auto")
     for i, row in enumerate(losses.tolist()):
         for j, value in enumerate(row):
-            ink = "white" if value > .4 * top else palette.ink
+            ink = "white" if value > .3 * top else palette.ink
             said = f"{value:.0f}" if value >= 10 else f"{value:.2g}"
             ax.text(j, i, said, ha="center", va="center", color=ink)
     ax.set_xticks(range(losses.shape[1]))

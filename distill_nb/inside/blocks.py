@@ -74,7 +74,7 @@ def stored_block(run:int, n_stored:int, n_runs:int)->int:
 
 # %% ../../nbs/inside/01_blocks.ipynb #108a0105
 def _embeddings(model, path):
-    "The module beside the way to the blocks that holds the input table, or None."
+    "The module that holds the input table, in a branch without the blocks, or None."
     try: table = model.get_input_embeddings()
     except (AttributeError, NotImplementedError): return None
     name = next((n for n, m in model.named_modules() if m is table), "")
@@ -111,10 +111,10 @@ def _split(model):
 
 # %% ../../nbs/inside/01_blocks.ipynb #15c1d621
 def describe(model:nn.Module)->Facts:
-    """Class, blocks and their place, width, heads, vocabulary; where parameters sit.
+    """Class, stack, depth, width, heads, vocabulary, and where the parameters are.
 
     `embeddings`, `blocks` and `head` (the rest, e.g. a pooler) sum to `parameters`.
-    What the configuration does not say is None."""
+    A fact that the configuration does not state is None."""
     config, parts = getattr(model, "config", None), _split(model)
     said = dict(width="hidden_size", heads="num_attention_heads",
                 vocabulary="vocab_size")

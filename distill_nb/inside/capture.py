@@ -46,9 +46,9 @@ def attend(scores, value, dropout=0.):
 # %% ../../nbs/inside/03_capture.ipynb #cd7dc433
 @dataclass
 class Outputs:
-    """Parts of one forward pass; what nobody asked for is None.
+    """Parts of one forward pass; a part that was not asked for is None.
 
-    Parts by layer are tuples with None for the layers that nobody asked for."""
+    Parts by layer are tuples, with None for the layers that were not asked for."""
     logits:torch.Tensor|None = None # (bs, n_classes), or (bs, seq, V)
     hidden_states:tuple|None = None # n_layers + 1 of (bs, seq, d); [0]: embeddings
     scores:tuple|None = None # n_layers of (bs, heads, seq, seq), before the softmax
@@ -79,7 +79,7 @@ class Recorder:
         self.calls, self.grad = 0, torch.is_grad_enabled()
 
     def add(self, query, key, value, scaling, mask, bias, dropout=0.):
-        "Record a call; its output where the scores make it cheaper than SDPA, or None."
+        "Record a call; return its output if the scores make it cheaper, else None."
         groups = query.shape[1] // key.shape[1] # queries that share a key
         if groups > 1:
             key, value = [x.repeat_interleave(groups, 1) for x in (key, value)]
@@ -98,14 +98,14 @@ class Recorder:
         return attend(make["scores"](), value, dropout) if serve else None
 
     def attend(self, sdpa, *call):
-        "Attention's output for a call that is recorded; `sdpa` is the plain way to it."
+        "The output of a call that is recorded; `sdpa` computes it without the scores."
         out = self.add(*call)
         return sdpa() if out is None else out
 
 # %% ../../nbs/inside/03_capture.ipynb #69ef3a81
 @patch
 def later(self:Recorder, make):
-    "What makes a part: after the pass where gradients are needed, else at once."
+    "A function that makes a part; without gradients the part is made at once."
     if self.grad: return make
     part = make()
     return lambda: part
@@ -168,7 +168,7 @@ def check_parts(model, wanted:dict):
 _traced, _switch = {}, Lock() # id of a config -> traces in progress, its own setting
 
 def own_attention(model):
-    "The attention that a model has when nobody traces it; None: it has no choice."
+    "The attention that a model has outside of traces; None if it has no choice."
     own = getattr(model.config, "_attn_implementation", None)
     return _traced.get(id(model.config), (0, own))[1]
 
@@ -184,7 +184,7 @@ def _count_trace(model, more):
 
 @contextmanager
 def attended_by(model, recorder):
-    "Inside, `recorder.attend` answers this thread's attention calls of `model`."
+    "Inside, this thread's attention calls of `model` go to `recorder.attend`."
     AttentionInterface.register(NAME, recording_attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)
     _count_trace(model, 1)
@@ -196,13 +196,13 @@ def attended_by(model, recorder):
 
 # %% ../../nbs/inside/03_capture.ipynb #aba19ab3
 def recomputes(model)->bool:
-    "Does this pass run blocks again on its way back (gradient checkpointing)?"
+    "Will the backward pass run blocks again (gradient checkpointing)?"
     return torch.is_grad_enabled() and model.training and any(
         getattr(m, "gradient_checkpointing", False) for m in model.modules())
 
 @contextmanager
 def recording(model, wanted:dict):
-    "A `Recorder` for the attention of `model`, whose own setting comes back after it."
+    "A `Recorder` for the attention of `model`; its own setting is restored after it."
     again = recomputes(model)
     recorder = Recorder(wanted, again)
     if not recorder.wanted:
@@ -236,7 +236,7 @@ def trace(
     batch, # tensors by name; what the model does not read is left out
     needs=("logits",), # parts of Outputs, or part -> layers (None: all)
 ) -> Outputs:
-    """Run `model` on `batch`, keep the parts in `needs`; gradients and mode are yours.
+    """Run `model` on `batch` and return the parts in `needs`; its mode does not change.
 
     Attention is recorded under SDPA through transformers' AttentionInterface. Raises
     `InputError` for parts that are unknown, and for attention of a family without."""
@@ -257,13 +257,13 @@ def trace(
     return Outputs(**parts)
 
 def _part_of(out, part, name):
-    "Logits or hidden states of what a model gave back."
+    "Logits or hidden states of a model's output."
     found = getattr(out, part, None)
     expect(found is not None, f"{name} gives no {part}", "one that does",
            "A task head gives one answer per text or per token")
     return found
 
 def _only(hidden_states, layers, **_):
-    "The states of these layers, None in the place of others."
+    "The states of these layers, and None in place of the others."
     if layers is None: return tuple(hidden_states)
     return tuple(h if i in layers else None for i, h in enumerate(hidden_states))

@@ -27,7 +27,7 @@ def encoder_of(model):
 
 @cache
 def _accepts(cls) -> tuple:
-    "The tensors that the class's forward names, without labels; are others handed on?"
+    "The tensors that the class's forward names, without labels; are others passed on?"
     named = inspect.signature(cls.forward).parameters.values()
     passes = any(p.kind is p.VAR_KEYWORD for p in named)
     plain = (p.name for p in named if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL))

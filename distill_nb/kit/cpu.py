@@ -15,7 +15,7 @@ from torch import nn
 
 # %% ../../nbs/kit/05_cpu.ipynb #62179174
 def product_dtype(x):
-    "What products of `x` are computed in: autocast's dtype where that is on."
+    "The dtype in which products of `x` are computed: autocast's if that is on."
     on = torch.is_autocast_enabled(x.device.type)
     return torch.get_autocast_dtype(x.device.type) if on else x.dtype
 
@@ -66,9 +66,9 @@ def can_pack(dtype)->bool:
 # %% ../../nbs/kit/05_cpu.ipynb #3e91e686
 @contextmanager
 def packed(model):
-    """Inside, a model on a CPU uses packed weights wherever it needs no gradient.
+    """Inside, a model on a CPU uses packed weights where it needs no gradient.
 
-    Weights that change are packed anew. Elsewhere than on a CPU nothing happens."""
+    Weights that change are packed again. On other devices nothing happens."""
     inside = model.base_model.modules() if model.device.type == "cpu" else ()
     layers = [m for m in inside if type(m) is nn.Linear
               and "forward" not in vars(m)] # else packed already, or hooked

@@ -7,7 +7,7 @@ __all__ = ['InputError', 'expect', 'counted']
 
 # %% ../../nbs/kit/00_errors.ipynb #c3486a74
 class InputError(ValueError):
-    "A value from outside that cannot work; the message says what to do."
+    "A bad value from outside; the message says what to do."
 
 def expect(
     ok, # truth: the value is fine

@@ -97,7 +97,7 @@ def settle(out):
 CLAIMED = [] # output folders that are open
 
 def _claim(out, overwrite):
-    "Refuse a folder that holds anything but, with `overwrite`, files of ours."
+    "Refuse a folder that is not empty; with `overwrite` it may hold files of ours."
     settle(out)
     found = [p.name for p in out.iterdir() if p.name not in (MARK, "lost+found")]
     if not found: return
@@ -127,7 +127,7 @@ def output_folder(out, overwrite=False):
 # %% ../../nbs/kit/03_folders.ipynb #446b8f8a
 @contextmanager
 def whole_folder(out, overwrite=False):
-    "A new folder to write files to; in the end they stand in `out`, all or none."
+    "A new folder to write files to; at the end all of them move to `out`, or none."
     with output_folder(out, overwrite) as folder:
         new = folder/NEW
         new.mkdir()

@@ -14,18 +14,19 @@ import torch.nn.functional as F
 from ..kit.errors import expect
 from .layermap import LayerTerm
 from .logits import kl_divergence
-from .objective import (
-    at_hand, check_mask, check_number, check_shapes, mean_square, to_float32, unit_mask)
+from .objective import check_number, unit_mask
+from ..kit.masks import (
+    at_hand, check_mask, check_shapes, mean_square, to_float32)
 
 # %% ../../nbs/losses/05_attention.ipynb #115207aa
 HEADS = "Are the heads and the length the same? Relations(...) takes any heads"
 
 def lowest(a):
-    "Half of the lowest number that the scores' dtype has: what is below is masked."
+    "Half of the lowest number of the scores' dtype: entries below it are masked."
     return torch.finfo(a.dtype).min / 2
 
 def nothing_masked(a_s, a_t, mask=None):
-    "Does surely every entry count? On a CPU that is cheaper to ask than to list them."
+    "Is it certain that every entry counts? On a CPU, asking is cheaper than listing."
     if not at_hand(a_s): return False # asking would cost more than it saves
     if mask is not None:
         check_mask(mask, (len(a_s), a_s.shape[-1], 1))
@@ -111,7 +112,7 @@ def relation_kl(
 class AttentionMSE(LayerTerm):
     """`attention_mse` summed over mapped blocks, a mean over pairs of real tokens.
 
-    TinyBERT's attention term; with `reference` as its code counts: over all places."""
+    TinyBERT's attention term; with `reference` a mean over all places, as its code."""
     needs = frozenset({"scores"})
     def __init__(self, layers=None, reference=False):
         super().__init__(layers, reference)
@@ -124,7 +125,7 @@ class AttentionMSE(LayerTerm):
                    for i, j in blocks.items())
 
 class AttentionKL(LayerTerm):
-    """`attention_kl` summed over mapped blocks, by default MiniLM's: the last alone.
+    """`attention_kl` summed over mapped blocks; by default only the last, as MiniLM.
 
     A mean over tokens; with `reference` per text first, then over texts."""
     needs, default = frozenset({"scores"}), "last"

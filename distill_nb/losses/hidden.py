@@ -13,9 +13,9 @@ from fastcore.basics import patch
 from torch import nn
 from ..kit.errors import expect
 from .layermap import LayerTerm
-from distill_nb.losses.objective import (
-    Term, check_flag, check_shapes, counted_rows, mean_square, mean_where, to_float32,
-    unit_mask)
+from .objective import Term, check_flag, unit_mask
+from ..kit.masks import (
+    check_shapes, counted_rows, mean_square, mean_where, to_float32)
 from ..kit.models import depth
 
 # %% ../../nbs/losses/04_hidden.ipynb #a464920d
@@ -119,7 +119,7 @@ class HiddenMSE(StateTerm):
 # %% ../../nbs/losses/04_hidden.ipynb #287b5f41
 @patch
 def bind(self:HiddenMSE, student, teacher):
-    "Make the projections anew where the widths differ: no run begins with another's."
+    "Make new projections if the widths differ; no run starts with those of another."
     d_s, d_t = [m.config.hidden_size for m in (student, teacher)]
     many = len(self.pairs(depth(student), depth(teacher)))
     n = 0 if d_s == d_t else many if self.project == "each" else 1

@@ -27,7 +27,7 @@ def _index(i, n, whose):
     return i % n
 
 def check_pairs(pairs):
-    "Refuse what is neither a map's name nor a list nor pairs; returns one of these."
+    "Return a map's name, a list or pairs; refuse everything else."
     if isinstance(pairs, (str, Mapping, list, tuple)): return pairs
     expect(hasattr(pairs, "__len__") and hasattr(pairs, "__getitem__"),
            f"layers={pairs!r:.40}", f"one of {', '.join(MAPS)}, or a list",
@@ -52,7 +52,7 @@ class LayerMap:
 
     @property
     def states(self) -> dict:
-        "The same map between hidden states; 0 is what the embeddings make."
+        "The same map between hidden states; state 0 is the output of the embeddings."
         return {0: 0, **{i + 1: j + 1 for i, j in self.blocks.items()}}
 
     def _named(self):
@@ -95,7 +95,7 @@ def plot(self:LayerMap):
              ("student", self.n_student, 2, self.states))
     for who, n, x, used in sides:
         for state in range(n + 1):
-            shade = dict(facecolor=palette[who], alpha=1. if state in used else .25)
+            shade = dict(fc=palette[who], lw=0, alpha=1. if state in used else .22)
             name = f"block {state - 1}" if state else "embeddings"
             ax.text(x, state, f"{name} → state {state}", ha="center", va="center",
                     fontsize=8, color="white" if state in used else palette.ink,
@@ -111,7 +111,7 @@ def plot(self:LayerMap):
 class LayerTerm(Term):
     """A term between mapped layers; `layers` is `LayerMap`'s `pairs`.
 
-    With `reference` it counts as the paper's code does, else over real tokens."""
+    With `reference` it averages as the paper's code does, else over real tokens."""
     default = "uniform"
     def __init__(self, layers=None, reference=False):
         super().__init__()
@@ -129,7 +129,7 @@ class LayerTerm(Term):
         return {part: (tuple(blocks), tuple(blocks.values())) for part in self.needs}
 
     def state(self):
-        "As any term's; `layers` is None where the map is the default."
+        "The constructor's arguments; `layers` is None if the map is the default."
         own = super().state()
         layers = own.pop("layer_map")
         return {"layers": None if layers == self.default else layers, **own}

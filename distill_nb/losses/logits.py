@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from ..kit.errors import expect
 from .objective import (
-    Term, check_flag, check_number, check_shapes, check_unit, counted_rows, cuts_out,
-    mean_where, refuse_several, to_float32, unit_mask)
+    Term, check_flag, check_number, check_unit, refuse_several, unit_mask)
+from ..kit.masks import (
+    check_shapes, counted_rows, cuts_out, mean_where, to_float32)
 from .temperature import soften
 
 # %% ../../nbs/losses/02_logits.ipynb #25036101
@@ -24,7 +25,7 @@ def _check_temperature(T):
            "a finite temperature above 0", "Common are 1 to 8")
 
 def _log_softened(z_s, z_t, T, mask, power):
-    "What `counted_rows` gives, as log-softmax at T; no gradient to the teacher."
+    "The result of `counted_rows` as log-softmax at T; no gradient to the teacher."
     _check_temperature(T)
     check_number(power, f"power={power!r:.40}")
     check_shapes(z_s, z_t)
@@ -35,7 +36,7 @@ def _log_softened(z_s, z_t, T, mask, power):
     return left, *[F.log_softmax(to_float32(z) / T, -1) for z in rows]
 
 def _expected(log_p, x):
-    "Sum of p times x; what has p = 0 counts nothing, even where x is infinite."
+    "Sum of p times x; where p is 0 the product is 0, even if x is infinite."
     p = log_p.exp()
     return torch.where(p == 0, 0, p * x).sum(-1) # where p is NaN, the sum is too
 
@@ -106,7 +107,7 @@ class LogitTerm(Term):
 class SoftTargets(LogitTerm):
     """`kl_divergence` with the teacher's softened distribution, mean over `unit`.
 
-    With `reference` TinyBERT's `soft_cross_entropy` as its code computes it."""
+    With `reference` it is the cross entropy as TinyBERT's code computes it."""
     def __init__(self, T=1., power=2, unit="examples", reference=False):
         super().__init__(unit)
         _check_temperature(T)

@@ -97,7 +97,7 @@ def plot_softening(
     "The same prediction at several temperatures, classes in one order: a figure."
     z = _prediction(z, labels)
     order = z.argsort()
-    fig, axes = figure(7.5, .9 + .22*len(z), 1, len(Ts), sharex=True, sharey=True)
+    fig, axes = figure(6.2, .9 + .22*len(z), 1, len(Ts), sharex=True, sharey=True)
     for ax, T in zip(np.atleast_1d(axes), Ts):
         p = soften(z[order], T)
         ax.barh([labels[i] for i in order], p.tolist(), color=palette.teacher)

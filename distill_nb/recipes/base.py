@@ -15,7 +15,6 @@ import torch
 from ..data.tasks import Task
 from ..data.tokens import tokenize
 from ..kit.models import check_tokenizer_fits
-from ..losses.objective import known_labels
 from ..measure.report import Report
 from ..measure.scores import metrics, predict
 from ..teachers.load import (
@@ -95,12 +94,6 @@ class Setup:
     rows:dict # tokenised splits
     report:Report
     source:str # where the teacher came from
-
-    @property
-    def has_labels(self):
-        "Does a training row have a label? Without one nothing learns from labels alone."
-        rows = self.rows["train"].with_format("torch")
-        return bool(known_labels(rows["labels"][:]).any())
 
     def fit(self, name, model, **how):
         "`fit_and_report` on the rows."

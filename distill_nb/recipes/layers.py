@@ -47,7 +47,6 @@ def distil_layers(
     objective = objective or default_objective(at.task)
     run = at.fit(DISTILLED, copied(), teacher=big, objective=objective, **plan)
     steps = run.state.global_step
-    baseline = baseline and at.has_labels
     if baseline and untuned: at.fit_baseline(untuned, steps, **plan)
     if baseline: at.fit_baseline(copied(), steps, KEPT, **plan)
     return at.done(run.student, run.history(), objective)

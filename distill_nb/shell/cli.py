@@ -63,7 +63,8 @@ def run_demo(o):
         quiet_libraries()
         done = demo(o.out, o.seed, overwrite=o.overwrite, say=say)
     brought = ", ".join(f"{k} {v:+.1f}" for k, v in gains(done.report).items())
-    say(f"\n{done.report}\n\nPoints of accuracy: {brought}\nStudent: {o.out} (an ordinary Hugging Face model)\n"
+    say(f"\n{done.report}\n\nPoints of accuracy: {brought}\n"
+          f"Student: {o.out} (an ordinary Hugging Face model)\n"
           f"Plots:   {o.out}/scores.png, {o.out}/training.png\n"
           "This was one seed; the results page has the spread over several.")
 

@@ -39,7 +39,7 @@ def lstm_states(lstm, x):
     return lstm(x, (zero, zero))[0]
 
 class BothWays(nn.Module):
-    "An LSTM that reads each text forth and one that reads it back: (bs, seq, 2*h)."
+    "One LSTM that reads texts forwards and one that reads backwards: (bs, seq, 2h)."
     def __init__(self, d, h):
         super().__init__()
         self.forth = nn.LSTM(d, h, batch_first=True)
@@ -50,7 +50,7 @@ class BothWays(nn.Module):
         return torch.cat([lstm_states(self.forth, x), turn(back, lengths)], -1)
 
 def ends(states, lengths):
-    "What each reader knows when it has read all: (bs, 2*h), zeros for an empty text."
+    "The last states of both readers: (bs, 2h), zeros for an empty text."
     forth, back = states.chunk(2, -1)
     last = (lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, forth.shape[-1])
     h = torch.cat([forth.gather(1, last)[:, 0], back[:, 0]], -1)
@@ -113,7 +113,7 @@ class Reader(nn.Module):
         self.dropout = nn.Dropout(c.dropout)
 
     def forward(self, ids, keep):
-        "What the readers know of the kept tokens at the end: (bs, 2*h)."
+        "The last states of both readers for the kept tokens: (bs, 2h)."
         ids, lengths = gathered(ids, keep)
         if not (torch.jit.is_tracing() or torch.compiler.is_compiling()):
             ids = ids[:, :max(1, int(lengths.max()))] # faster, and the same

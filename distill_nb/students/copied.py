@@ -20,7 +20,7 @@ from ..inside.blocks import (
 
 # %% ../../nbs/students/01_copied.ipynb #7b381f06
 def source_name(name:str, lists:list, layers:list) -> str:
-    "Teacher's name of a student's tensor: the block's number changes, all else stays."
+    "The teacher's name of a student's tensor: only the block's number changes."
     path, number, rest = split_name(name, lists)
     return name if path is None else f"{path}.{layers[number]}.{rest}"
 
@@ -72,7 +72,7 @@ def kept_lists(teacher, layers):
     return []
 
 def check_blocks(teacher, student, lists, layers):
-    "Refuse blocks that hold other tensors than the student's block in their place."
+    "Refuse a block whose tensors differ from those of its place in the student."
     def tensors(model):
         found = defaultdict(set)
         for name, t in model.state_dict().items():
@@ -94,7 +94,7 @@ def _is_quantised(model):
     return packed or not whole or getattr(model, "hf_quantizer", None) is not None
 
 def check_encoder(model):
-    "Refuse what no student can be made of: no encoder, quantised, or without weights."
+    "Refuse a model that is no encoder, is quantised, or has no weights."
     encoder_blocks(model) # refuses what has none
     name = type(model).__name__
     expect(isinstance(model, PreTrainedModel), name, "a Hugging Face model")
@@ -108,11 +108,11 @@ def check_encoder(model):
            "Load it without quantisation, and quantise the student")
     expect(not any(p.is_meta for p in model.parameters()),
            f"{name} on the meta device", "a model with weights",
-           "Load it with from_pretrained; on paper student_config is enough")
+           "Load it with from_pretrained; for sizes alone student_config is enough")
 
 # %% ../../nbs/students/01_copied.ipynb #747f930e
 def trained_dtype(teacher)->torch.dtype:
-    "What a teacher's student has for weights: float32, unless it is made in float64."
+    "The dtype of a student's weights: float32, or float64 like its teacher's."
     return torch.promote_types(teacher.dtype, torch.float32)
 
 def init_student(
@@ -121,10 +121,10 @@ def init_student(
 ):
     """A model of the teacher's class: these blocks, and all that is not a block.
 
-    It has the teacher's device and mode, memory of its own, and float32 weights also
-    where the teacher's are half of that, for it will be trained.
-    Raises `InputError` for layers that the teacher does not have, for what is no
-    encoder, is quantised or has no weights, and for a family that cannot be cut."""
+    It has the teacher's device and mode, and its own memory. Its weights are float32
+    even if the teacher's are not, because it will be trained.
+    Raises `InputError` for layers that the teacher does not have, for a model that is
+    no encoder, is quantised or has no weights, and for a family that cannot be cut."""
     check_encoder(teacher)
     layers = check_layers(n_blocks(teacher), layers)
     lists = kept_lists(teacher, layers)

@@ -20,7 +20,7 @@ from ..inside.blocks import n_blocks
 
 # %% ../../nbs/students/00_layers.ipynb #74529cdc
 def spread(n_teacher:int, n_student:int) -> list:
-    "Both ends and evenly between, rounded: DistilBERT's choice for 12 and 6."
+    "Both ends, and the rest evenly between them: DistilBERT's choice for 12 and 6."
     if n_student == 1: return [0]
     step = (n_teacher - 1) / (n_student - 1)
     return [round(i * step) for i in range(n_student)]
@@ -31,7 +31,7 @@ def even(n_teacher:int, n_student:int) -> list:
 
 # %% ../../nbs/students/00_layers.ipynb #18759b68
 def check_layers(n_teacher:int, layers) -> list:
-    "The indices as a list; refuses none, one outside, a repeated or an unsorted one."
+    "The indices as a list; refuses none, and those outside, repeated or unsorted."
     try: layers = list(layers)
     except TypeError: expect(False, f"layers={layers!r}", "a list of indices, [0, 2]",
                              "For a number of layers take pick_layers")
@@ -112,10 +112,10 @@ def block_influence(
 # %% ../../nbs/students/00_layers.ipynb #a08bde77
 @patch
 def plot(self:Influence, n_student:int=None):
-    "A bar per block; those that `keep(n_student)` names are coloured."
+    "A bar for each block; the blocks of `keep(n_student)` are coloured."
     kept = self.keep(n_student) if n_student else range(len(self.change))
     fig, ax = figure(5.5, 2.4)
-    colors = [palette.teacher if i in kept else palette.baseline
+    colors = [(palette.teacher, 1 if i in kept else .25)
               for i in range(len(self.change))]
     ax.bar(range(len(self.change)), self.change, color=colors)
     ax.set(xlabel="block", ylabel="1 - cosine(in, out)", xticks=range(len(self.change)))

@@ -37,7 +37,7 @@ def narrow_config(
     num_attention_heads:int=12,
     intermediate_size:int=1200,
 ):
-    "The teacher's configuration with these blocks and widths; nothing may grow."
+    "The teacher's configuration with these blocks and widths; none may be larger."
     config = student_config(teacher, layers)
     new = hidden_size, num_attention_heads, intermediate_size
     expect(all(isinstance(n, Integral) and n > 0 for n in new), f"widths {new}",
@@ -162,7 +162,7 @@ def by_svd(teacher, s, block_weights):
 NARROW = dict(slice=by_slice, heads=by_heads, svd=by_svd)
 
 def said(kinds:list, start:str)->str:
-    "What became of a tensor with axes of these kinds, in words."
+    "How a tensor with axes of these kinds was made smaller, in words."
     if {*"qkvo"} & {*kinds} and start != "slice":
         return "heads averaged" if start == "heads" else "SVD"
     return "PCA" if start == "svd" and "d" in kinds else "sliced"

@@ -203,7 +203,7 @@ def theseus(
 # %% ../../nbs/students/07_slots.ipynb #70ccc415
 @dataclass(frozen=True)
 class LinearSchedule:
-    "min(1, k * step + b); without `k` it grows to 1 over the whole training."
+    "The rate min(1, k·step + b); without `k` it grows to 1 over the whole training."
     b:float=.3
     k:float|None=None
 
@@ -250,7 +250,7 @@ class Replacing(TrainerCallback):
 def plot_passes(draws:list, n_teacher:int):
     "Passes as columns: predecessors block by block, a successor over its group."
     own = groups(n_teacher, len(draws[0]))
-    fig, ax = figure(min(7.5, 2 + .17 * len(draws)), .8 + .17 * n_teacher)
+    fig, ax = figure(min(6.2, 2 + .17 * len(draws)), .8 + .17 * n_teacher)
     for kind, color in (("predecessor", "teacher"), ("successor", "student")):
         for x, which in enumerate(draws):
             slots = [g for new, g in zip(which, own) if new == (kind == "successor")]

@@ -60,7 +60,7 @@ def find_sources(teacher, student) -> dict:
 # %% ../../nbs/students/02_transfer.ipynb #a947c280
 @dataclass(repr=False)
 class TransferReport:
-    "Where each tensor of a student came from; shows itself summed up by part."
+    "Where each tensor of a student came from; shows itself as a table of parts."
     rows:pd.DataFrame # student, source (None: new), how, part, from_part, parameters
     teacher_parameters:int
 
@@ -79,7 +79,7 @@ def _part(name, lists):
 def transfer_report(teacher, student) -> TransferReport:
     """Compare tensors by content: what was copied, from where, and what is new.
 
-    What `narrow_student` made smaller is listed as it says."""
+    Tensors that `narrow_student` made smaller are listed as it noted them."""
     lists_t, lists_s = block_lists(teacher), block_lists(student)
     sizes = {n: t.numel() for n, t in student.state_dict().items()}
     narrowed, rows = noted(student, "narrowed", {}), []

@@ -35,7 +35,7 @@ def gpu_report() -> CardReport:
                   precision=dtype if dtype == "bf16" else "fp16, with a scaled loss",
                   peak=f"{top / 1e12:.0f} TFLOP/s" if top else "not in PEAKS")
 
-# %% ../../nbs/training/09_gpu.ipynb #de1d8e2c
+# %% ../../nbs/training/09_gpu.ipynb #74df7532
 def compile_blocks(*models):
     "Let torch's compiler join the small operations of every block; None is left out."
     for model in models:
@@ -48,6 +48,7 @@ def plain_blocks(*models):
         for block in encoder_blocks(model) if model is not None else ():
             block._compiled_call_impl = None
 
+# %% ../../nbs/training/09_gpu.ipynb #f311192d
 def meter_of(run, dtype):
     "A `Meter` that knows the models and the card, where their sizes are known."
     asked = None if run.teacher is None or run.cached else run.teacher.config
@@ -56,6 +57,7 @@ def meter_of(run, dtype):
     top = peak(torch.cuda.get_device_name(), dtype)
     return Meter(asked, run.student.config, top)
 
+# %% ../../nbs/training/09_gpu.ipynb #e0e3645f
 @patch
 def use_gpu(self:Distiller):
     "From here on: few launches, and a teacher in bf16, where that is possible."
@@ -65,7 +67,8 @@ def use_gpu(self:Distiller):
     words = head() is not None # then rows are cut out of logits
     waits = [t for t in self.objective.terms if t.waits
              or words and isinstance(t, LogitTerm) and t.unit != "examples"]
-    self.meter = meter_of(self, "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32")
+    dtype = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
+    self.meter = meter_of(self, dtype)
     alone = args.world_size == 1 and not args.gradient_checkpointing
     if self.graphs and alone and not waits and not args.torch_compile:
         self.work = Graphs(self.one_step, self.model)

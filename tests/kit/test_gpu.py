@@ -183,3 +183,35 @@ def test_only_tokens_are_padded():
     square = dict(input_ids=torch.ones(3, 5).long(), probabilities=torch.ones(3, 4), answers=torch.ones(3, 5, 7), names=["a", "b", "c"])
     out = Bucketed(lambda rows: dict(square))(None)
     assert out["probabilities"].shape == (3, 4) and out["answers"].shape == (3, 8, 7) and out["names"] == ["a", "b", "c"]
+
+# Words: where the labels are is said by the collator
+
+def word_models():
+    from transformers import BertForMaskedLM
+    torch.manual_seed(0)
+    how = dict(vocab_size=60, hidden_size=32, num_attention_heads=4, intermediate_size=64, hidden_dropout_prob=0., attention_probs_dropout_prob=0.)
+    return [BertForMaskedLM(BertConfig(num_hidden_layers=n, **how)) for n in (3, 2)]
+
+def word_batch(share=.2):
+    g = torch.Generator().manual_seed(1)
+    ids = torch.randint(1, 60, (4, 11), generator=g)
+    labels = torch.where(torch.rand(4, 11, generator=g) < share, ids, -100)
+    return dict(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels)
+
+@pytest.mark.parametrize("share", [0., .2, 1.])
+@pytest.mark.parametrize("scale", [1., 3.])
+def test_places_of_the_labels_change_no_number(share, scale):
+    from distill_nb.inside.capture import trace
+    from distill_nb.words import HardWords, SoftWords
+    found = []
+    for gpu_like in (False, True):
+        teacher, student = word_models()
+        objective = as_objective(5*SoftWords(T=2, unit="labels") + 2*HardWords() + CosineHidden()).bind(student, teacher)
+        assert not any(t.waits for t in objective.terms) and SoftWords().waits
+        batch = word_batch(share)
+        if gpu_like: batch = Bucketed(lambda rows: dict(batch), size=lambda n, longest=None: n + 0 if n == 11 else bucket(n))(None)
+        with torch.no_grad(): t = trace(teacher.eval(), batch, objective.reads(2, 3)[1])
+        parts = objective(trace(student, batch, objective.reads(2, 3)[0]), t, batch)
+        (scale * sum(parts.values())).backward()
+        found.append([torch.stack(list(parts.values())).detach(), *[p.grad for p in student.parameters() if p.grad is not None]])
+    torch.testing.assert_close(*found)

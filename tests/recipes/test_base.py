@@ -1,9 +1,12 @@
 "A recipe's report is fair: the baseline takes the steps of the distilled student, however few rows have a label."
+import inspect
 import pandas as pd
 import pytest
 from builders import WORDS
 from distill_nb.data.tasks import make_task
+from distill_nb import recipes
 from distill_nb.recipes.layers import distil_layers
+from distill_nb.shell.options import RECIPES
 
 @pytest.mark.parametrize("labelled", [200, 40, 20])
 def test_baseline_and_student_take_equal_steps(headless, labelled):
@@ -11,7 +14,14 @@ def test_baseline_and_student_take_equal_steps(headless, labelled):
     df = pd.DataFrame(dict(text=texts, label=[["a", "b"][i % 2] if i < labelled else "" for i in range(200)]))
     got = distil_layers(make_task("some", dict(train=df)), str(headless), layers=2, num_train_epochs=2, disable_tqdm=True, use_cpu=True, bf16=False)
     table = got.report.table()
-    assert list(table.index) == ["teacher", "student, labels alone", "student, distilled"]
+    students = ["student, labels alone", "student, teacher's layers", "student, distilled"]
+    assert list(table.index) == ["teacher", *students]
     n = len(got.task["train"])
-    assert table.steps["student, distilled"] == table.steps["student, labels alone"] == 2 * -(-n // 32)
+    assert set(table.steps[students]) == {2 * -(-n // 32)} and f"{2 * -(-n // 32)} steps for every student" in got.report.note
     assert (table.ms > 0).all() and "by turns" in got.report.timed
+
+def test_the_baseline_has_one_default():
+    "The same in every recipe, in Python and on the command line."
+    functions = [getattr(recipes, name) for name in dir(recipes) if name.startswith("distil_") and inspect.isfunction(getattr(recipes, name))]
+    assert len(functions) == len(RECIPES) == 5
+    assert {inspect.signature(f).parameters["baseline"].default for f in functions} == {True} == {options["baseline"][0] for _, _, options, _ in RECIPES.values()}

@@ -3,8 +3,10 @@ import pandas as pd
 import pytest
 from distill_nb.data.tasks import make_task
 from distill_nb.data.load import load_task
-from distill_nb.recipes.demo import BUDGET, SETTINGS, bag_of_words, demo, hide_labels
+from distill_nb.recipes.demo import BUDGET, SETTINGS, bag_of_words, demo, gains, hide_labels
 from distill_nb.kit.errors import InputError
+from distill_nb.measure.report import Report
+from distill_nb.recipes.base import DISTILLED, KEPT, LABELS
 from distill_nb.recipes.layers import distil_layers
 
 def toy(n=40):
@@ -32,13 +34,13 @@ def test_the_budget_gives_both_students_the_same_steps():
 def test_a_run_from_end_to_end(headless, tmp_path):
     heard, quick = [], dict(layers=2, labelled=40, total=80, max_steps=2, disable_tqdm=True, teacher_settings={})
     got = demo(tmp_path/"out", teacher=headless, say=heard.append, **quick)
-    assert list(got.report.table().index) == ["bag of words", "teacher", "student, labels alone", "student, distilled"]
+    assert list(got.report.table().index) == ["bag of words", "teacher", "student, labels alone", "student, teacher's layers", "student, distilled"]
     assert {"model.safetensors", "scores.png", "training.png", "report.json", "README.md"} <= {p.name for p in (tmp_path/"out").iterdir()}
     assert "80 texts, 40 of them with a label" in heard[1]
     with pytest.raises(InputError, match="is not empty"): demo(tmp_path/"out", teacher=headless, say=heard.append, **quick)
 
-def test_the_baseline_never_meets_the_teacher(headless, monkeypatch):
-    "It starts from the layers before the fine-tuning, and its objective asks no teacher."
+def test_each_student_differs_in_one_thing(headless, monkeypatch):
+    "The first one starts from the layers before the fine-tuning, the others from those after it; only the last one has a teacher."
     import distill_nb.recipes.base as recipes
     calls, fit = {}, recipes.fit
     def spy(*args, name="model", **kwargs):
@@ -51,4 +53,12 @@ def test_the_baseline_never_meets_the_teacher(headless, monkeypatch):
     start = {name: weights[key] for name, (weights, _) in calls.items()}
     assert (start["student, labels alone"] == start["teacher"]).all()
     assert not (start["student, distilled"] == start["teacher"]).all()
-    assert calls["student, labels alone"][1] is None and calls["student, distilled"][1] is not None
+    assert (start["student, distilled"] == start["student, teacher's layers"]).all()
+    assert [name for name, (_, teacher) in calls.items() if teacher is not None] == ["student, distilled"]
+
+def test_the_gain_is_split_between_layers_and_answers():
+    report = Report("some", "accuracy")
+    for name, score in zip(("teacher", LABELS, KEPT, DISTILLED), (.9, .7, .76, .78)): report.add(name, dict(accuracy=score))
+    assert gains(report) == pytest.approx({"the teacher's layers": 6, "the teacher's answers": 2})
+    report.rows.pop(2)
+    assert gains(report) == {}

@@ -22,8 +22,9 @@ def two(): return [Stage("1-inside", AttentionMSE() + HiddenMSE(), QUICK), Stage
 @pytest.mark.parametrize("task", [toy, scores, pairs])
 def test_every_kind_of_task(task, headless, tmp_path):
     done = distil_tinybert(task(), headless, tmp_path/"s", student=SMALL, **QUICK)
-    assert list(done.report.table().index) == ["teacher", "student"]
-    assert sorted(p.name for p in (tmp_path/"s").iterdir()) == ["1-inside", "2-answers", "teacher"]
+    assert list(done.report.table().index) == ["teacher", "student, teacher's layers", "student, distilled"]
+    assert sorted(p.name for p in (tmp_path/"s").iterdir()) == ["1-inside", "2-answers", "labels", "teacher"]
+    assert done.report.rows[1]["steps"] == done.report.rows[2]["steps"] == 2 * QUICK["max_steps"]
     assert "LogitMSE" in done.objective if task is scores else "SoftTargets" in done.objective
     assert done.student.config.hidden_size == 8 and done.student.config.num_hidden_layers == 2
 
@@ -38,7 +39,7 @@ def test_a_killed_run_goes_on_at_its_stage(headless, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt): distil_tinybert(toy(), headless, tmp_path/"b", student=SMALL, stages=two(), **QUICK)
     assert ran == ["1-inside", "2-answers"] and not (tmp_path/"b"/"2-answers").exists()
     done = distil_tinybert(toy(), headless, tmp_path/"b", student=SMALL, stages=two(), **QUICK)
-    assert ran == ["1-inside", "2-answers", "2-answers"]
+    assert ran == ["1-inside", "2-answers", "2-answers", "labels"]
     for name, w in done.student.state_dict().items(): torch.testing.assert_close(w, whole.student.state_dict()[name])
 
 def test_other_settings_are_refused(headless, tmp_path):
@@ -160,7 +161,7 @@ def test_from_the_shell(tuned, tmp_path, capsys):
     assert main([str(w) for w in words]) == 0
     assert (tmp_path/"s"/"model.safetensors").is_file() and (tmp_path/"s-stages"/"2-answers"/"stage.json").is_file()
     assert main([str(w) for w in [*words, "--recipe", "magic"]]) == 2 and "--recipe magic" in capsys.readouterr().err
-    for extra in (["--temperature", "4"], ["--choice", "last"], ["--baseline"]):  # nothing that is asked for is ignored
+    for extra in (["--temperature", "4"], ["--choice", "last"]):  # nothing that is asked for is ignored
         with pytest.raises(SystemExit): main([str(w) for w in [*words[:8], tmp_path/"z", "--recipe", "tinybert", *extra]])
         assert f"unrecognized arguments: {' '.join(extra)}" in capsys.readouterr().err
 
@@ -178,7 +179,8 @@ def test_new_texts_and_epochs_from_the_shell(tuned, tmp_path, monkeypatch):
         words = ["train", "--recipe", "tinybert", "--task", tmp_path/"t.csv", "--teacher", tuned, "--out", tmp_path/name, "--layers", 2,
                  "--width", 8, "--inner", 16, "--inside-epochs", 1, *extra]
         assert main([str(w) for w in words]) == 0
-    assert seen[1][0] > seen[0][0] and [e for _, e in seen] == [[1, 3]] * 2
+    distilled = [(n, epochs) for n, epochs in seen if len(epochs) == 2]  # the others are the labels' own stage
+    assert distilled[1][0] > distilled[0][0] and [e for _, e in distilled] == [[1, 3]] * 2 and len(seen) == 4
 
 def test_augment_from_the_shell(tuned, tmp_path, capsys):
     from transformers import BertForMaskedLM

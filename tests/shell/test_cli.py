@@ -20,7 +20,7 @@ def csv(tmp_path):
     return tmp_path/"reviews.csv"
 
 COLUMNS = ["--text", "review", "--label", "mood"]
-QUICK = ["--layers", "2", "--epochs", "1", "--batch-size", "8"]
+QUICK = ["--layers", "2", "--epochs", "1", "--batch-size", "8", "--no-baseline"]
 
 @pytest.fixture
 def shell(capsys):
@@ -75,7 +75,7 @@ def test_a_head_of_other_classes_is_refused(shell, tuned, tmp_path):
 
 @pytest.mark.parametrize("recipe, options, rows", [
     ("bilstm", ["--units", "4", "--width", "6", "--start", "random", "--loss", "kl"], ["student, labels alone", "student, distilled"]),
-    ("theseus", ["--layers", "2", "--rate", ".5", "--constant"], ["labels alone", "after replacing", "after post-training"])])
+    ("theseus", ["--layers", "2", "--rate", ".5", "--constant"], ["student, teacher's layers", "distilled, after replacing", "student, distilled"])])
 def test_other_recipes_train_and_are_evaluated(shell, csv, tuned, tmp_path, recipe, options, rows):
     out = tmp_path/"student"
     code, text, err = shell("train", "--recipe", recipe, "--task", csv, *COLUMNS, "--epochs", "1", "--batch-size", "8", *options,

@@ -401,7 +401,7 @@ def pairs(): return make_task("toy", dict(train=frame(pair=[f"dull book {i}" for
 @pytest.mark.filterwarnings("ignore")
 def test_recipe_for_every_kind_of_task(task, headless, tmp_path):
     done = distil_theseus(task(), headless, layers=3, **QUICK)
-    assert list(done.report.table().index) == ["teacher", "student, labels alone", "distilled, after replacing", "distilled, after post-training"]
+    assert list(done.report.table().index) == ["teacher", "student, teacher's layers", "distilled, after replacing", "student, distilled"]
     out = done.save(tmp_path/"student")
     assert AutoModelForSequenceClassification.from_pretrained(out).config.num_hidden_layers == 3
     assert "LinearSchedule" in (out/"README.md").read_text() and AutoTokenizer.from_pretrained(out)("good").input_ids

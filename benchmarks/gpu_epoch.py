@@ -1,0 +1,74 @@
+"""Real tokens a second on real lengths: `python benchmarks/gpu_epoch.py --sst2 FOLDER`, with GLUE's SST-2 in the folder.
+
+BERT-base teaches 6 of its layers (random weights: speed does not depend on them), bf16. Steps of the training set as a Distiller takes them,
+grouped by length, teacher in the loop or its answers cached, at several batch sizes; `before` launches every operation and asks the
+teacher under autocast, `padded` also pads every text to 64 as the reference code does. The log's own `tokens_per_second` is what is
+read: real tokens, padding not counted, dataloader and optimizer included; the median of the logs after the first third of the steps.
+
+Writes nbs/results/epoch-gpu.json after every row. `--rehearse`: toy sizes on a CPU and made-up texts.
+"""
+import gc, statistics, time
+from tempfile import TemporaryDirectory
+import torch
+from transformers import AutoModelForSequenceClassification, BertConfig, BertTokenizerFast, DataCollatorWithPadding
+import common
+from gpu_steps import Before
+from distill_nb.data.load import load_task
+from distill_nb.data.tokens import tokenize
+from distill_nb.losses import SoftTargets
+from distill_nb.students.copied import init_student
+from distill_nb.teachers.cache import cache_teacher
+from distill_nb.teachers.load import load_tokenizer
+from distill_nb.training import Distiller, training_args
+
+def padded(tok): return DataCollatorWithPadding(tok, padding="max_length", max_length=64)
+
+def row(o, way, batch, teacher, rows, tok):
+    kind = Distiller if way in ("graph", "cached") else Before
+    student = init_student(teacher, range(0, o.layers, 2))
+    if o.device == "cuda": torch.cuda.reset_peak_memory_stats()
+    with TemporaryDirectory() as tmp:
+        args = training_args(tmp, max_steps=o.steps, per_device_train_batch_size=batch, eval_strategy="no", logging_steps=max(1, o.steps // 12),
+                             logging_first_step=False, disable_tqdm=True, dataloader_num_workers=o.workers, use_cpu=o.device == "cpu",
+                             **dict(train_sampling_strategy="random") if way == "padded" else {})
+        run = kind(student, None if way == "cached" else teacher, SoftTargets(T=2), args, train_dataset=rows, processing_class=tok,
+                   **dict(data_collator=padded(tok)) if way == "padded" else {})
+        begin = time.perf_counter()
+        run.show_bar(way).train()
+    logs = [l for l in run.state.log_history if "tokens_per_second" in l]
+    late = logs[len(logs) // 3:]
+    return dict(way=way, batch=batch, tokens_per_second=statistics.median(l["tokens_per_second"] for l in late),
+                mfu=statistics.median(l["mfu"] for l in late) if "mfu" in late[0] else None, all=[round(l["tokens_per_second"]) for l in logs],
+                steps=o.steps, seconds=time.perf_counter() - begin, shapes=logs[-1].get("recorded_shapes"), memory_mb=common.memory(o.device))
+
+def rows(o):
+    tok = BertTokenizerFast.from_pretrained(o.tokenizer) if o.tokenizer else load_tokenizer()
+    task = load_task(o.sst2) if o.sst2 else load_task("libraries")
+    texts = tokenize(task, tok, max_length=64)["train"]
+    torch.manual_seed(0)
+    sizes = dict(num_hidden_layers=o.layers) if o.device == "cuda" else dict(num_hidden_layers=o.layers, hidden_size=24, num_attention_heads=2, intermediate_size=32)
+    teacher = AutoModelForSequenceClassification.from_config(BertConfig(vocab_size=len(tok), num_labels=len(task.labels), **sizes)).eval().to(o.device)
+    with TemporaryDirectory() as home:
+        for way in o.ways:
+            for batch in o.batches[::-1]:
+                gc.collect()
+                if o.device == "cuda": torch.cuda.empty_cache()
+                try:
+                    held = cache_teacher(teacher, texts, tok, folder=home, bf16=o.device == "cuda") if way == "cached" else texts
+                    yield row(o, way, batch, teacher, held, tok) | dict(mean_length=statistics.mean(texts["length"][:]))
+                except Exception as e: yield dict(way=way, batch=batch, failed=f"{type(e).__name__}: {str(e)[:300]}")
+
+if __name__ == "__main__":
+    p = common.parser(__doc__)
+    common.options(p)
+    p.add_argument("--sst2", help="folder of GLUE's SST-2")
+    p.add_argument("--tokenizer", help="folder with a BERT vocabulary (default: the default teacher's)")
+    p.add_argument("--ways", nargs="+", default=["graph", "before", "cached", "padded"])
+    p.add_argument("--batches", type=int, nargs="+", default=[32, 256, 1024])
+    p.add_argument("--steps", type=int, default=120)
+    p.add_argument("--workers", type=int, default=4)
+    p.add_argument("--rehearse", action="store_true")
+    o = p.parse_args()
+    o.device, o.layers = ("cpu", 2) if o.rehearse else ("cuda", 12)
+    if o.rehearse: o.batches, o.steps, o.workers = [8], 12, 0
+    common.study(o, "epoch-rehearsal.json" if o.rehearse else "epoch-gpu.json", rows(o), settings=common.settings(o, "sst2", "tokenizer"))

@@ -1,0 +1,59 @@
+"""One command for a GPU session: `python benchmarks/on_gpu.py --minutes 8 --sst2 FOLDER`.
+
+Every check and every benchmark of a GPU, in order of worth, each in a process of its own with a time limit; what one writes, it writes after each
+of its rows, into nbs/results/*-gpu.json. A part that fails or runs out of time does not stop the others. At the end a summary, which is also written to
+nbs/results/on-gpu.json. It needs the installed package, this folder and, for real lengths, GLUE's SST-2; `--rehearse` does everything at toy size on a CPU.
+"""
+import argparse, json, os, subprocess, sys, time
+from pathlib import Path
+import common
+
+HERE = Path(__file__).resolve().parent
+
+def parts(o):
+    "Name -> (share of the time, command); the first ones are worth the most."
+    py, toy = [sys.executable], ["--rehearse"] if o.rehearse else []
+    script = lambda name, *args: [*py, str(HERE/f"{name}.py"), *toy, "--results", str(o.results), *args]
+    tests = HERE.parent/"tests"
+    sst2 = ["--sst2", str(o.sst2)] * bool(o.sst2) + ["--tokenizer", str(o.tokenizer)] * bool(o.tokenizer)
+    return dict(
+        checks=(.12, [*py, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests/"kit"/"test_gpu.py")] if tests.is_dir() else None),
+        steps=(.5, script("gpu_steps", "--steps", "40", "--window", "5") if not o.rehearse else script("gpu_steps")),
+        epoch=(.32, script("gpu_epoch", *sst2)),
+        augment=(.15, None if o.rehearse else [*py, str(HERE/"augment.py"), "--results", str(o.results), "--sentences", "48", "--repeats", "1"]),
+        devices=(.1, None if o.rehearse or not tests.is_dir() else [*py, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests/"on_device.py")]),
+        words=(.2, None if o.rehearse else [*py, str(HERE/"words_step.py"), "--results", str(o.results), "--batch", "32", "--repeats", "5"]),
+        peers=(.2, None if o.rehearse else [*py, str(HERE/"steps.py"), "--results", str(o.results), "--only", "options", "--batch", "32", "--seq", "128"]))
+
+def run(o, name, share, command, left):
+    "One part, stopped when its time is over."
+    begin, seconds = time.perf_counter(), min(left, max(30, 60 * o.minutes * share))
+    if seconds < 10: return dict(part=name, ended="no time left")
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1",
+           "PYTHONPATH": os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])}
+    if "--results" in command: command = [*command, *([] if "--seconds" in command else ["--seconds", str(seconds - 8)])]
+    log = o.results/f"on-gpu-{name}.txt"
+    with open(log, "w", encoding="utf-8") as out:
+        try: code = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, timeout=seconds, env=env).returncode
+        except subprocess.TimeoutExpired: code = "out of time"
+    said = [l for l in log.read_text(errors="replace").splitlines() if l.strip()]
+    log.unlink()
+    return dict(part=name, ended=code, seconds=round(time.perf_counter() - begin), last=said[-1][-300:] if said else "", tail=said[-12:] if code not in (0, "out of time") else [])
+
+if __name__ == "__main__":
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--minutes", type=float, default=8)
+    p.add_argument("--only", nargs="+", help="names of parts")
+    p.add_argument("--sst2", type=Path, help="folder of GLUE's SST-2")
+    p.add_argument("--tokenizer", type=Path, help="folder with a BERT vocabulary")
+    p.add_argument("--results", type=Path, default=HERE.parent/"nbs"/"results")
+    p.add_argument("--rehearse", action="store_true", help="everything at toy size on the CPU")
+    o = p.parse_args()
+    o.results.mkdir(parents=True, exist_ok=True)
+    begin, done = time.perf_counter(), []
+    for name, (share, command) in parts(o).items():
+        if command is None or o.only and name not in o.only: continue
+        done.append(run(o, name, share, command, 60 * o.minutes - (time.perf_counter() - begin)))
+        print(json.dumps(done[-1], ensure_ascii=False), flush=True)
+        common.write(o.results/("on-gpu-rehearsal.json" if o.rehearse else "on-gpu.json"), machine=common.machine(), minutes=o.minutes, parts=done)
+    sys.exit(any(d["ended"] not in (0, "out of time") for d in done))
