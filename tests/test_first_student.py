@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT/"nbs/tutorials/first_student.json"
 DATA = json.loads(FILE.read_text(encoding="utf-8"))
 spec = importlib.util.spec_from_file_location("first_student", ROOT/"tools/first_student.py")
