@@ -58,3 +58,12 @@ def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
     common.write(tmp_path/"x.json", results=[1])
     with pytest.raises(TypeError): common.write(tmp_path/"x.json", results=[object()])
     assert json.loads((tmp_path/"x.json").read_text()) == dict(results=[1])
+
+def test_the_rows_of_all_methods_are_those_of_the_studies(monkeypatch):
+    "methods.json is derived: what its script makes of the other files now is what it holds."
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import methods
+    results = BENCHMARKS.parent/"nbs"/"results"
+    held = json.loads((results/"methods.json").read_text(encoding="utf-8"))
+    assert held["rows"] == json.loads(json.dumps([*methods.rows(argparse.Namespace(results=results))]))
+    assert {r["shape"] for r in held["rows"]} - {None} == set(held["speed"]["shapes"])
