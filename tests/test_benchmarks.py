@@ -83,3 +83,12 @@ def test_every_part_of_a_gpu_session_can_be_started(tmp_path, monkeypatch):
         parts = module.parts(argparse.Namespace(rehearse=rehearse, results=tmp_path, sst2=None, tokenizer=None))
         for share, command in parts.values():
             assert 0 < share < 1 and (command is None or Path(next(w for w in command if w.endswith(".py"))).exists())
+def test_the_rows_of_all_methods_are_those_of_the_studies(monkeypatch):
+    "methods.json is derived: what its script makes of the other files now is what it holds."
+    monkeypatch.setitem(sys.modules, "common", common)
+    there = importlib.util.spec_from_file_location("methods", BENCHMARKS/"methods.py")
+    there.loader.exec_module(methods := importlib.util.module_from_spec(there))
+    results = BENCHMARKS.parent/"nbs"/"results"
+    held = json.loads((results/"methods.json").read_text(encoding="utf-8"))
+    assert held["rows"] == json.loads(json.dumps([*methods.rows(argparse.Namespace(results=results))]))
+    assert {r["shape"] for r in held["rows"]} - {None} == set(held["speed"]["shapes"])
