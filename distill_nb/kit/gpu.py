@@ -84,6 +84,20 @@ def pays(self:Graphs, key) -> bool:
     self.seen[key] += 1
     return self.seen[key] > self.after and len(self.made) < self.most
 
+@patch(as_prop=True)
+def told(self:Graphs) -> dict:
+    "What a log says of the recordings."
+    return {"recorded_shapes": len(self.made)}
+
+@patch
+def give_up(self:Graphs, why):
+    "No recordings from here on."
+    self.most, said = 0, f"{type(why).__name__}: {why}".strip().split("\n")[0][:160]
+    self.made.clear() # they draw from the generator that was left
+    warnings.warn("from now on steps are launched operation by operation, which is "
+                  f"slower: no CUDA graph could be made ({said})")
+
+# %% ../../nbs/kit/06_gpu.ipynb #ef04a2b8
 @contextmanager
 def generator_kept():
     "If a recording fails inside, the GPU's random numbers go on as if it had not begun."
@@ -106,19 +120,7 @@ def record(self:Graphs, batch):
     with generator_kept(), torch.cuda.graph(graph, **alone): out = self.work(static)
     return graph, static, out
 
-@patch(as_prop=True)
-def told(self:Graphs) -> dict:
-    "What a log says of the recordings."
-    return {"recorded_shapes": len(self.made)}
-
-@patch
-def give_up(self:Graphs, why):
-    "No recordings from here on."
-    self.most, said = 0, f"{type(why).__name__}: {why}".strip().split("\n")[0][:160]
-    self.made.clear() # they draw from the generator that was left
-    warnings.warn("from now on steps are launched operation by operation, which is "
-                  f"slower: no CUDA graph could be made ({said})")
-
+# %% ../../nbs/kit/06_gpu.ipynb #1d48a032
 @contextmanager
 def masks_of_a_recording():
     "Inside, transformers makes every mask, as in a recording, and compiles with it."

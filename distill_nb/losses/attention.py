@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from ..kit.errors import expect
 from .layermap import LayerTerm
 from .logits import kl_divergence
-from .objective import (
-    at_hand, check_mask, check_number, check_shapes, mean_square, to_float32, unit_mask)
+from .objective import check_number, unit_mask
+from ..kit.masks import (
+    at_hand, check_mask, check_shapes, mean_square, to_float32)
 
 # %% ../../nbs/losses/05_attention.ipynb #115207aa
 HEADS = "Are the heads and the length the same? Relations(...) takes any heads"

@@ -13,9 +13,9 @@ from fastcore.basics import patch
 from torch import nn
 from ..kit.errors import expect
 from .layermap import LayerTerm
-from distill_nb.losses.objective import (
-    Term, check_flag, check_shapes, counted_rows, mean_square, mean_where, to_float32,
-    unit_mask)
+from .objective import Term, check_flag, unit_mask
+from ..kit.masks import (
+    check_shapes, counted_rows, mean_square, mean_where, to_float32)
 from ..kit.models import depth
 
 # %% ../../nbs/losses/04_hidden.ipynb #a464920d

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from ..kit.errors import expect
 from .objective import (
-    Term, check_flag, check_number, check_shapes, check_unit, counted_rows, cuts_out,
-    mean_where, refuse_several, to_float32, unit_mask)
+    Term, check_flag, check_number, check_unit, refuse_several, unit_mask)
+from ..kit.masks import (
+    check_shapes, counted_rows, cuts_out, mean_where, to_float32)
 from .temperature import soften
 
 # %% ../../nbs/losses/02_logits.ipynb #25036101

@@ -12,7 +12,8 @@ from .scale import GPUS, step_flops
 
 # %% ../../nbs/measure/04_speed.ipynb #00e4fc9e
 PEAKS = GPUS | {"H200": GPUS["H100"], "L4": dict(bf16=121, fp16=121, fp32=30.3),
-                "T4": dict(fp16=65, fp32=8.1), "A10": dict(bf16=125, fp16=125, fp32=31.2),
+                "T4": dict(fp16=65, fp32=8.1),
+                "A10": dict(bf16=125, fp16=125, fp32=31.2),
                 "RTX 4090": dict(bf16=165, fp16=165, fp32=82.6),
                 "RTX 3090": dict(bf16=71, fp16=71, fp32=35.6)} # TFLOP/s, data sheets
 
@@ -20,7 +21,8 @@ def peak(card:str, dtype="bf16") -> float|None:
     "FLOPs per second of a card by its name; None where it is not in `PEAKS`."
     words = card.replace("-", " ").split()
     fits = [k for k in PEAKS if all(w in words for w in k.split())]
-    best = PEAKS[max(fits, key=len)].get(dtype) if fits and "PCIe" not in words else None
+    if not fits or "PCIe" in words: return None # those cards are slower
+    best = PEAKS[max(fits, key=len)].get(dtype)
     return best and best * 1e12
 
 # %% ../../nbs/measure/04_speed.ipynb #d27e55c3

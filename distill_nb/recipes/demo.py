@@ -6,6 +6,7 @@
 __all__ = ['BUDGET', 'SETTINGS', 'hide_labels', 'bag_of_words', 'demo', 'plot_history', 'gains']
 
 # %% ../../nbs/recipes/07_demo.ipynb #acc4e622
+from itertools import cycle
 from pathlib import Path
 from datasets import DatasetDict
 from sklearn.feature_extraction.text import CountVectorizer
@@ -17,7 +18,7 @@ from ..measure.scores import class_metrics
 from ..losses import SoftTargets
 from .base import DISTILLED, KEPT, LABELS
 from .layers import distil_layers
-from ..kit.figures import figure, palette
+from ..kit.figures import NEUTRAL, figure
 from ..kit.folders import output_folder
 
 # %% ../../nbs/recipes/07_demo.ipynb #92fbbec6
@@ -79,9 +80,9 @@ def plot_history(history, file=None):
     "The objective's terms over the steps; saved to `file` where one is named."
     fig, ax = figure(6, 2.4)
     losses = history.filter(regex="^loss/")
-    for name, role in zip(losses, ("student", "teacher", "accent", "good")):
+    for name, colour in zip(losses, cycle(NEUTRAL)):
         label = name.removeprefix("loss/")
-        ax.plot(losses.index, losses[name], color=palette[role], label=label)
+        ax.plot(losses.index, losses[name], color=colour, label=label)
     ax.set(xlabel="step", ylabel="weighted loss", ylim=(0, None))
     ax.legend(frameon=False, fontsize=9)
     if file: fig.savefig(file)

@@ -22,6 +22,6 @@ from .settings import fast_bf16, training_args
 
 # %% ../../nbs/training/index.ipynb #801c7105
 _all_ = ["check_finite", "check_pair", "Distiller", "fast_bf16", "fit",
-         "freeze_embeddings", "gpu_report", "label_losses", "last_checkpoint", "last_whole",
-         "model_card", "OrderedTrainer", "row_generators", "save_result",
+         "freeze_embeddings", "gpu_report", "label_losses", "last_checkpoint",
+         "last_whole", "model_card", "OrderedTrainer", "row_generators", "save_result",
          "save_student", "training_args"]

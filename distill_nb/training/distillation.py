@@ -12,7 +12,7 @@ from fastcore.basics import patch
 from torch import nn
 from ..inside.capture import trace
 from ..losses import HardTargets, known_labels
-from ..losses.objective import to_float32
+from ..kit.masks import to_float32
 
 # %% ../../nbs/training/03_distillation.ipynb #a900b558
 class Distillation(nn.Module):

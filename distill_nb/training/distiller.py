@@ -58,7 +58,7 @@ class Distiller(OrderedTrainer):
         if self.cached and teacher: check_answers(self)
         elif teacher: place(teacher, self.args.device)
         self.work, self.asked_teacher, self.meter = self.one_step, teacher, Meter()
-        if self.args.device.type == "cuda": self.few_shapes()
+        if self.args.device.type == "cuda": self.few_shapes() # a page below
 
 # %% ../../nbs/training/04_distiller.ipynb #19e0001b
 @patch
@@ -164,7 +164,7 @@ def compute_loss(
     share = inputs.pop(SHARE, None)
     if share is None: share = self.window_share(inputs)
     terms = model(self.ask_teacher(inputs), share, **inputs)
-    parts = torch.stack(list(terms.values()))
+    parts = torch.stack([*terms.values()])
     self.parts = parts.detach()
     return (parts.sum(), terms) if return_outputs else parts.sum()
 
@@ -282,7 +282,6 @@ class LossBar(ProgressCallback):
     def __init__(self, name):
         super().__init__()
         self.name = name
-
     def on_train_begin(self, args, state, control, **kwargs):
         super().on_train_begin(args, state, control, **kwargs)
         if self.training_bar is not None: self.training_bar.set_description(self.name)

@@ -67,7 +67,8 @@ def use_gpu(self:Distiller):
     words = head() is not None # then rows are cut out of logits
     waits = [t for t in self.objective.terms if t.waits
              or words and isinstance(t, LogitTerm) and t.unit != "examples"]
-    self.meter = meter_of(self, "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32")
+    dtype = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
+    self.meter = meter_of(self, dtype)
     alone = args.world_size == 1 and not args.gradient_checkpointing
     if self.graphs and alone and not waits and not args.torch_compile:
         self.work = Graphs(self.one_step, self.model)

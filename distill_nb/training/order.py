@@ -270,6 +270,7 @@ def check_loss(self:OrderedTrainer):
     if bad.is_cuda and self.state.global_step: flag, self.unread = self.unread, flag
     self.judge(flag)
 
+# %% ../../nbs/training/00_order.ipynb #2b72b78b
 @patch
 def settle(self:OrderedTrainer):
     "Judge the last step before its weights are saved or evaluated."

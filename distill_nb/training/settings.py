@@ -11,7 +11,6 @@ from transformers import TrainingArguments
 from ..inside.inputs import unwrap
 from ..kit.errors import expect
 from ..kit.gpu import half_copy
-from ..kit.gpu import half_copy
 from ..kit.models import evaluating
 from ..teachers.load import few_tokens
 

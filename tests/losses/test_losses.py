@@ -8,7 +8,8 @@ from torch import nn
 from distill_nb.kit.errors import InputError
 from distill_nb.losses import (CosineHidden, HardTargets, LogitMSE, Objective, SoftTargets, Term, as_objective,
     cosine_distance, count, kl_divergence, known_labels, logit_gradient, logit_mse, soft_cross_entropy)
-from distill_nb.losses.objective import UNITS, select_rows
+from distill_nb.losses.objective import UNITS
+from distill_nb.kit.masks import select_rows
 
 SHAPES = [(1, 2), (4, 3), (2, 5, 7), (2, 3, 4, 6), (3, 1000)]
 TEMPERATURES = [.5, 1, 2, 8]

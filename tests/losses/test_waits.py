@@ -40,7 +40,7 @@ def value_and_gradients(term, shape, rows, device="cpu"):
 @pytest.fixture
 def elsewhere(monkeypatch):
     "Values are not at hand, as on a GPU."
-    for module in ("objective", "attention"): monkeypatch.setattr(f"distill_nb.losses.{module}.at_hand", lambda x: False)
+    for module in ("kit.masks", "losses.attention"): monkeypatch.setattr(f"distill_nb.{module}.at_hand", lambda x: False)
 
 @pytest.mark.parametrize("term, shape, labels", CASES, ids=lambda x: repr(x) if not isinstance(x, (list, tuple)) else "")
 def test_no_loss_waits(term, shape, labels):
