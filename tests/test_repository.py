@@ -95,7 +95,7 @@ def test_quarto_link_is_relative():
 
 def test_quarto_says_what_settings_say():
     site = quarto()["website"]
-    assert quarto()["project"] == {"type": "website", "output-dir": SETTINGS["doc_path"]}
+    assert quarto()["project"] == {"type": "website", "output-dir": SETTINGS["doc_path"], "post-render": "../tools/local_only.py"}
     assert (site["title"], site["description"]) == (SETTINGS["title"], SETTINGS["description"])
     assert site["repo-url"] == SETTINGS["git_url"]
     assert site["site-url"] == SETTINGS["doc_host"] + SETTINGS["doc_baseurl"]
