@@ -50,12 +50,14 @@ test-floors: .venv-floors/.ready ## run pytest with the lowest versions that set
 	$(QUIET) $(FLOORS)/python -m pytest -q -n $(WORKERS) --dist loadfile tests $(SOURCE:%=--ignore=%)
 
 pages: $(READY) ## run the notebooks in place and store clean outputs (NB=nbs/losses/02_logits.ipynb for one)
+	$(BIN)/python tools/colab.py
 	$(BIN)/nbdev_export
 	$(BIN)/python tools/run_pages.py $(NB)
 	$(BIN)/nbdev_clean
 	$(BIN)/python tools/make_readme.py
 
 export: $(READY) ## write the package and README.md from the notebooks
+	$(BIN)/python tools/colab.py
 	$(BIN)/nbdev_export
 	$(BIN)/python tools/make_readme.py
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import common
 
 HERE = Path(__file__).resolve().parent
+LEAST = 10 # seconds, below which no part begins
 
 def parts(o):
     "Name -> (share of the time, command); the first ones are worth the most."
@@ -28,7 +29,7 @@ def parts(o):
 def run(o, name, share, command, left):
     "One part, stopped when its time is over."
     begin, seconds = time.perf_counter(), min(left, max(30, 60 * o.minutes * share))
-    if seconds < 10: return dict(part=name, ended="no time left")
+    if seconds < LEAST: return dict(part=name, ended="no time left")
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1",
            "PYTHONPATH": os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])}
     if "--results" in command: command = [*command, *([] if "--seconds" in command else ["--seconds", str(seconds - 8)])]

@@ -14,7 +14,7 @@ def asked(*line):
     common.options(p)
     return p.parse_args(line)
 
-MEASURING = sorted(f for f in BENCHMARKS.glob("*.py") if f.stem not in ("common", "reference"))
+MEASURING = sorted(f for f in BENCHMARKS.glob("*.py") if f.stem not in ("common", "reference", "on_gpu"))
 
 @pytest.mark.parametrize("file", MEASURING, ids=lambda f: f.stem)
 def test_every_benchmark_has_a_budget(file):
@@ -58,3 +58,37 @@ def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
     common.write(tmp_path/"x.json", results=[1])
     with pytest.raises(TypeError): common.write(tmp_path/"x.json", results=[object()])
     assert json.loads((tmp_path/"x.json").read_text()) == dict(results=[1])
+
+# One command for a GPU session
+
+def on_gpu(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    spec = importlib.util.spec_from_file_location("on_gpu", BENCHMARKS/"on_gpu.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "LEAST", 0)
+    return module
+
+@pytest.mark.parametrize("script, left, ended, last", [
+    ("print('done')", 60, 0, "done"), ("raise SystemExit('no GPU here')", 60, 1, "no GPU here"),
+    ("import time; print('begun', flush=True); time.sleep(60)", 3, "out of time", "begun"), ("", -1, "no time left", None)])
+def test_a_part_ends_in_time_and_says_how(script, left, ended, last, tmp_path, monkeypatch):
+    module = on_gpu(monkeypatch)
+    done = module.run(argparse.Namespace(minutes=1, results=tmp_path), "part", .1, [sys.executable, "-c", script], left)
+    assert done["ended"] == ended and done.get("last") == last and not [*tmp_path.iterdir()]
+
+def test_every_part_of_a_gpu_session_can_be_started(tmp_path, monkeypatch):
+    module = on_gpu(monkeypatch)
+    for rehearse in (False, True):
+        parts = module.parts(argparse.Namespace(rehearse=rehearse, results=tmp_path, sst2=None, tokenizer=None))
+        for share, command in parts.values():
+            assert 0 < share < 1 and (command is None or Path(next(w for w in command if w.endswith(".py"))).exists())
+def test_the_rows_of_all_methods_are_those_of_the_studies(monkeypatch):
+    "methods.json is derived: what its script makes of the other files now is what it holds."
+    monkeypatch.setitem(sys.modules, "common", common)
+    there = importlib.util.spec_from_file_location("methods", BENCHMARKS/"methods.py")
+    there.loader.exec_module(methods := importlib.util.module_from_spec(there))
+    results = BENCHMARKS.parent/"nbs"/"results"
+    held = json.loads((results/"methods.json").read_text(encoding="utf-8"))
+    assert held["rows"] == json.loads(json.dumps([*methods.rows(argparse.Namespace(results=results))]))
+    assert {r["shape"] for r in held["rows"]} - {None} == set(held["speed"]["shapes"])

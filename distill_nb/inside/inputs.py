@@ -16,7 +16,10 @@ from ..kit.errors import expect
 # %% ../../nbs/inside/02_inputs.ipynb #23963557
 def unwrap(model):
     "The model inside `torch.compile`, DDP and the like; PEFT's wrapper stays."
-    return extract_model_from_parallel(model, keep_torch_compile=False)
+    plain = isinstance(model, PreTrainedModel) and "_orig_mod" not in vars(model)
+    # accelerate looks at every module, which takes a large part of a small step
+    return model if plain else extract_model_from_parallel(
+        model, keep_torch_compile=False)
 
 def encoder_of(model):
     "The Hugging Face model inside any wrapper, PEFT's too."

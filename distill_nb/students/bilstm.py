@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SIZES', 'turn', 'lstm_states', 'BothWays', 'ends', 'sides', 'gathered', 'BiLstmConfig', 'check_sizes', 'Reader',
-           'BiLstmForSequenceClassification', 'principal', 'from_teacher', 'from_vectors', 'skipped_ids',
-           'check_boundary', 'check_vocabulary', 'config_for', 'start_vectors', 'lstm_student', 'to_onnx']
+           'BiLstmForSequenceClassification', 'principal_components', 'from_teacher', 'from_vectors', 'skipped_ids',
+           'check_boundary', 'check_same_tokenizer', 'config_for', 'start_vectors', 'lstm_student', 'to_onnx']
 
 # %% ../../nbs/students/06_bilstm.ipynb #8332d5f0
 import warnings
@@ -162,7 +162,7 @@ class BiLstmForSequenceClassification(PreTrainedModel):
         return SequenceClassifierOutput(loss=loss, logits=z)
 
 # %% ../../nbs/students/06_bilstm.ipynb #ccf3a596
-def principal(table, k):
+def principal_components(table, k):
     "Rows (V, d) of `table` in its `k` principal directions: (V, k), largest first."
     rows = table.detach().cpu().double() # not every device has float64
     centred = rows - rows.mean(0)
@@ -176,7 +176,7 @@ def from_teacher(teacher, width):
     V, d = table.shape
     expect(width <= min(V, d), f"embedding_size={width}", f"{min(V, d)} or less, the "
            "teacher's", "Or start='random'")
-    return principal(table, width)
+    return principal_components(table, width)
 
 def from_vectors(vectors:WordVectors, tokenizer, like):
     "A copy of `like` (V, width) with the vectors of the tokens that are words in it."
@@ -206,7 +206,7 @@ def check_boundary(tokenizer, config):
     expect([int(k.sum()) for k in kept] == [len(a) for a in alone],
            f"pairs of {type(tokenizer).__name__}", "a separator between the two texts")
 
-def check_vocabulary(tokenizer, teacher):
+def check_same_tokenizer(tokenizer, teacher):
     "Refuse a tokenizer that is plainly not the teacher's."
     check_tokenizer_fits(tokenizer, teacher)
     pads = tokenizer.pad_token_id, teacher.config.pad_token_id
@@ -216,7 +216,7 @@ def check_vocabulary(tokenizer, teacher):
 # %% ../../nbs/students/06_bilstm.ipynb #ab716b96
 def config_for(teacher, tokenizer, pairs=False, **sizes):
     "A `BiLstmConfig` with the teacher's classes and the tokenizer's special tokens."
-    check_vocabulary(tokenizer, teacher)
+    check_same_tokenizer(tokenizer, teacher)
     c, sep = teacher.config, tokenizer.sep_token_id
     words = teacher.get_input_embeddings().weight.shape[0]
     config = BiLstmConfig(

@@ -5,6 +5,9 @@ import pytest
 from builders import WORDS
 from distill_nb.data.tasks import make_task
 from distill_nb import recipes
+from distill_nb.kit.figures import palette
+from distill_nb.measure.report import _colour
+from distill_nb.recipes.base import DISTILLED, KEPT, LABELS
 from distill_nb.recipes.layers import distil_layers
 from distill_nb.shell.options import RECIPES
 
@@ -25,3 +28,7 @@ def test_the_baseline_has_one_default():
     functions = [getattr(recipes, name) for name in dir(recipes) if name.startswith("distil_") and inspect.isfunction(getattr(recipes, name))]
     assert len(functions) == len(RECIPES) == 5
     assert {inspect.signature(f).parameters["baseline"].default for f in functions} == {True} == {options["baseline"][0] for _, _, options, _ in RECIPES.values()}
+
+def test_a_report_colours_a_baseline_with_the_teachers_layers_as_a_baseline():
+    roles = {"teacher": "teacher", LABELS: "baseline", KEPT: "baseline", DISTILLED: "student", "bag of words": "baseline"}
+    assert {name: _colour(name) for name in roles} == {name: palette[role] for name, role in roles.items()}

@@ -9,7 +9,7 @@ from transformers import BertTokenizer, EarlyStoppingCallback, PreTrainedTokeniz
 from builders import WORDS, bert as small_bert
 from distill_nb.teachers.load import knows_task, load_teacher
 from distill_nb.students.bilstm import (
-    BiLstmConfig, BiLstmForSequenceClassification, BothWays, config_for, ends, lstm_student, principal, sides,
+    BiLstmConfig, BiLstmForSequenceClassification, BothWays, config_for, ends, lstm_student, principal_components, sides,
     to_onnx)
 from distill_nb.recipes.bilstm import answer_terms, distil_bilstm
 from distill_nb.inside.capture import trace
@@ -225,7 +225,7 @@ def test_principal_is_the_best_of_its_rank():
     for k in 1, 4, 9:
         best = torch.linalg.svd(centred, full_matrices=False)
         left = (best.S[k:]**2).sum()
-        short = principal(table, k)
+        short = principal_components(table, k)
         back = short @ torch.linalg.lstsq(short, centred).solution # what the k columns can say of the table
         torch.testing.assert_close((centred - back).square().sum(), left, atol=1e-3, rtol=1e-4)
         u, s, _ = torch.pca_lowrank(table, q=9, niter=20)

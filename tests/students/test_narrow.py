@@ -3,7 +3,7 @@ import pytest, torch
 from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoModelForTokenClassification
 from distill_nb.kit.errors import InputError
 from distill_nb.students.narrow import (
-    NARROW, averaged, by_product, narrow_config, narrow_student, per_head, principal, sliced)
+    NARROW, averaged, by_product, narrow_config, narrow_student, per_head, singular_directions, sliced)
 from distill_nb.students.copied import init_student
 from distill_nb.students.transfer import transfer_report
 from families import answers, build
@@ -76,7 +76,7 @@ def test_product_inside_heads_is_the_best_of_its_rank(rank):
         torch.testing.assert_close((d_a @ a)[rows[1]].T @ (d_b @ b)[rows[1]], best)
 
 def test_maps_go_down_and_up():
-    for down, up in (sliced(5, 3), per_head((4, 2), (6, 3)), averaged((4, 2), (6, 3)), principal(torch.randn(40, 8), 5)):
+    for down, up in (sliced(5, 3), per_head((4, 2), (6, 3)), averaged((4, 2), (6, 3)), singular_directions(torch.randn(40, 8), 5)):
         torch.testing.assert_close(down @ up, torch.eye(len(down), dtype=torch.float64))
 
 @pytest.mark.parametrize("sizes, message", [

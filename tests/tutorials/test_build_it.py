@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-PAGE = json.loads((Path(__file__).resolve().parents[1]/"nbs/tutorials/build_it.ipynb").read_text(encoding="utf-8"))
+PAGE = json.loads((Path(__file__).resolve().parents[2]/"nbs/tutorials/build_it.ipynb").read_text(encoding="utf-8"))
 CELLS = {c["id"]: "".join(c["source"]) for c in PAGE["cells"]}
 ANSWERS = dict(train="bi000013", soft="bi000017", hidden="bi000022", total="bi000027", student="bi000032", distil="bi000037")
 CHECKS = dict(train="bi000014", soft="bi000019", hidden="bi000024", total="bi000029", student="bi000033", distil="bi000038")
