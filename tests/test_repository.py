@@ -304,9 +304,9 @@ def test_a_face_calls_its_pages_by_their_titles(chapter):
         assert first.splitlines()[0] == f"# {title}", name
 
 def test_tests_mirror_the_chapters():
-    "A folder of tests is a chapter's, and no test imports another: what several need is in tests/builders.py."
+    "A folder of tests is a chapter's or the tutorials'; no test imports another: what several need is in tests/builders.py."
     folders = {f.name for f in (ROOT/"tests").iterdir() if f.is_dir() and not f.name.startswith(("_", "."))}
-    assert folders <= set(CHAPTERS)
+    assert folders <= {*CHAPTERS, "tutorials"}
     taken = [f"{f.name}: {line}" for f in (ROOT/"tests").rglob("*.py") for line in f.read_text(encoding="utf-8").splitlines()
              if re.match(r"\s*(from|import) test_", line)]
     assert taken == []

@@ -22,7 +22,7 @@ def bucket(n:int, longest:int=None) -> int:
 
 # %% ../../nbs/kit/06_gpu.ipynb #7b504c6b
 PADDING = dict(labels=-100, special_tokens_mask=1) # everything else is padded with 0
-PLACES = "label_places" # where the labels of a batch of words are, -1 where it is padded
+PLACES = "label_places" # where the labels of a batch of words are; -1 is padding
 
 class Bucketed:
     "A collator whose batches are padded to `bucket`, or to `size(n)`, tokens."
@@ -32,7 +32,8 @@ class Bucketed:
     def __call__(self, rows):
         batch = self.base(rows)
         n = batch["input_ids"].shape[1]
-        more, pads = self.size(n, self.longest) - n, PADDING | {"input_ids": self.pad_id}
+        more = self.size(n, self.longest) - n
+        pads = PADDING | {"input_ids": self.pad_id}
         for name, x in batch.items():
             by_token = more and torch.is_tensor(x) and x.dim() > 1 and x.shape[1] == n
             if by_token: batch[name] = pad_tokens(x, more, pads.get(name, 0))
@@ -100,7 +101,7 @@ def give_up(self:Graphs, why):
 # %% ../../nbs/kit/06_gpu.ipynb #ef04a2b8
 @contextmanager
 def generator_kept():
-    "If a recording fails inside, the GPU's random numbers go on as if it had not begun."
+    "If a recording fails inside, the GPU's random numbers go on as if it never began."
     generator = torch.cuda.default_generators[torch.cuda.current_device()]
     before = generator.clone_state()
     try: yield
