@@ -1,7 +1,7 @@
 """Quarto calls this after it has rendered: drop what makes a page ask a third party, and say what is left.
 
 Quarto adds scripts for widgets (require.js, jQuery) and for old browsers to every page; no page of ours uses them. Mathematics is MathML,
-which browsers draw by themselves, and the fonts of the themes come with Quarto.
+which browsers draw by themselves. Fonts that a style would fetch give way to those of the reader's machine.
 """
 import os, re
 from pathlib import Path
@@ -9,6 +9,7 @@ from pathlib import Path
 HOST = r"(?:https?:)?//(?!distill-nb\.github\.io)"
 TAG = re.compile(rf'<script\b[^>]*\bsrc="{HOST}[^"]*"[^>]*>\s*</script>\n?|<link\b(?=[^>]*\brel="(?:stylesheet|preconnect|preload)")[^>]*\bhref="{HOST}[^"]*"[^>]*>\n?')
 DEFINE = re.compile(r"<script type=\"application/javascript\">define\('jquery'.*?</script>\n?", re.S)
+IMPORT = re.compile(rf'@import (?:url\()?["\']?{HOST}[^;]*;\n?')
 LEFT = re.compile(rf'<(?:script|img|iframe)\b[^>]*\bsrc="({HOST}[^"]*)"')
 
 def local(page):
@@ -20,6 +21,9 @@ def left(page):
     return LEFT.findall(page)
 
 def main(folder):
+    for file in sorted(Path(folder).rglob("*.css")):
+        old = file.read_text(encoding="utf-8")
+        if (new := IMPORT.sub("", old)) != old: file.write_text(new, encoding="utf-8")
     for file in sorted(Path(folder).rglob("*.html")):
         old = file.read_text(encoding="utf-8")
         new = local(old)
