@@ -14,7 +14,7 @@ spec.loader.exec_module(script)
 def cells():
     "Source of the page's visible code, cell by cell."
     page = json.loads(FILE.with_suffix(".ipynb").read_text(encoding="utf-8"))
-    return ["".join(c["source"]) for c in page["cells"] if c["cell_type"] == "code"]
+    return ["".join(c["source"]) for c in page["cells"] if c["cell_type"] == "code" and not "".join(c["source"]).startswith("#| hide")]
 
 def test_the_file_is_small_and_whole():
     assert FILE.stat().st_size < 2e6
