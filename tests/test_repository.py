@@ -203,7 +203,8 @@ def test_what_is_imported_is_required(folder, keys):
 def test_wheel_and_sdist_are_clean(checkout):
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", "dist", cwd=checkout)
     wheel, sdist = next((checkout/"dist").glob("*.whl")), next((checkout/"dist").glob("*.tar.gz"))
-    with zipfile.ZipFile(wheel) as z: names = z.namelist()
+    with zipfile.ZipFile(wheel) as z: names, told = z.namelist(), z.read(f"distill_nb-{SETTINGS['version']}.dist-info/METADATA").decode()
+    assert "](nbs/" not in told and f"]({SETTINGS['git_url']}/blob/main/nbs/" in told  # a package index has no repository beside it
     info = f"distill_nb-{SETTINGS['version']}.dist-info"
     assert {n.split("/")[0] for n in names} == {"distill_nb", info}
     assert {n.split("/", 1)[1] for n in names if n.startswith("distill_nb/")} == GENERATED.keys()
