@@ -24,7 +24,6 @@ from ..losses.objective import check_unit, unit_mask
 from ..kit.masks import to_float32
 from ..kit.cpu import product_dtype
 
-
 # %% ../../nbs/words/01_chunks.ipynb #cd8bf8c1
 @dataclass
 class Words:
@@ -41,7 +40,6 @@ class Words:
         expect(not (mask & ~self.mask).any(), "tokens whose states were left out",
                "some of those that were kept", "Trace what `objective.reads` says")
         return self.states[0][mask[self.mask]]
-
     def logits(self, mask):
         "Logits (n, V) where `mask` is true, all at once."
         return F.linear(self.at(mask), self.weight, self.bias)
@@ -51,10 +49,8 @@ class Words:
 def head_only_at(model, mask, places=None):
     "Inside, the head gets the n states where `mask` (bs, seq) is true: (1, n, V)."
     def pick(module, args, out):
-        states = out.last_hidden_state
-        if places is None: picked = states[mask]
-        else: picked = states.flatten(0, 1)[places.clamp(0)]
-        out["last_hidden_state"] = picked[None]
+        h, at = out.last_hidden_state, mask if places is None else places.clamp(0)
+        out["last_hidden_state"] = (h if places is None else h.flatten(0, 1))[at][None]
         return out
     hook = model.base_model.register_forward_hook(pick)
     try: yield
@@ -207,9 +203,9 @@ class Sweep:
         "Losses (k,), and gradients at states, weight and bias where they are needed."
         words = replace(words, weight=words.weight.to(self.dtype))
         parts = words.states, words.weight, words.bias
-        total, top = shares.new_zeros(len(shares)), 1.
-        if self.dtype == torch.float16: # it has no small numbers
-            top = torch.where(shares.any(), shares.max(), 1.)
+        total, half = shares.new_zeros(len(shares)), self.dtype == torch.float16
+        # half precision has no small numbers
+        top = torch.where(shares.any(), shares.max(), 1.) if half else 1.
         grads = [torch.zeros_like(x, dtype=shares.dtype) if n else None
                  for x, n in zip(parts, need)]
         for i in range(0, len(words.states), self.chunk):
@@ -218,7 +214,7 @@ class Sweep:
             total += losses * top
             if any(need): self.multiply(pull, words, rows, *grads)
             del pull # before the next one is made
-        if torch.is_tensor(top): [x.mul_(top) for x in grads if x is not None]
+        if half: [x.mul_(top) for x in grads if x is not None]
         return total, grads
 
 # %% ../../nbs/words/01_chunks.ipynb #59843880
