@@ -306,6 +306,13 @@ def test_a_face_calls_its_pages_by_their_titles(chapter):
         first = next("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
         assert first.splitlines()[0] == f"# {title}", name
 
+def test_no_page_patches_a_method_over_another_pages():
+    "A second `@patch` of one name takes the first one's place without a word."
+    found = [(name, node.name) for name, tree in ((f.name, ast.parse(f.read_text(encoding="utf-8"))) for f in (ROOT/"distill_nb").rglob("*.py"))
+             for node in tree.body if isinstance(node, ast.FunctionDef) and node.args.args and node.args.args[0].arg == "self"
+             for name in [getattr(node.args.args[0].annotation, "id", "")]]
+    assert ("Distiller", "train") in found and {x for x in found if found.count(x) > 1} == set()
+
 def test_tests_mirror_the_chapters():
     "A folder of tests is a chapter's or the tutorials'; no test imports another: what several need is in tests/builders.py."
     folders = {f.name for f in (ROOT/"tests").iterdir() if f.is_dir() and not f.name.startswith(("_", "."))}

@@ -120,7 +120,8 @@ def train(self:Distiller, resume_from_checkpoint=None, **kwargs):
         step, most = read_state(asked).global_step, self.args.max_steps
         expect(not 0 < most < step, f"max_steps={most}, and {asked}", f"{step} or more")
         if step == most: return self.take_over(asked)
-    result = OrderedTrainer.train(self, asked or None, **kwargs)
+    try: result = OrderedTrainer.train(self, asked or None, **kwargs)
+    finally: self.leave_gpu() # a page below; on a CPU nothing was taken
     expect(not holds_nan(self.student), "a student whose weights are not all numbers",
            "numbers", "The run has diverged: lower learning_rate")
     return result

@@ -182,13 +182,6 @@ def training_step(self:Distiller, model, inputs, *args, **kwargs):
     self.step_loss = self.step_loss + loss
     return loss
 
-@patch
-def train(self:Distiller, *args, **kwargs):
-    try: return OrderedTrainer.train(self, *args, **kwargs)
-    finally: # recordings and a copy hold memory
-        self.work, self.asked_teacher = self.one_step, self.teacher
-
-
 # %% ../../nbs/training/04_distiller.ipynb #19e00016
 @patch
 def _set_signature_columns_if_needed(self:Distiller):

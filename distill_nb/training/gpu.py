@@ -70,9 +70,16 @@ def use_gpu(self:Distiller):
     dtype = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
     self.meter = meter_of(self, dtype)
     alone = args.world_size == 1 and not args.gradient_checkpointing
-    if self.graphs and alone and not waits and not args.torch_compile:
+    scaled = args.fp16 # by a number that Python changes
+    if self.graphs and alone and not (waits or scaled or args.torch_compile):
         self.work = Graphs(self.one_step, self.model)
     if self.compiles: compile_blocks(self.student, self.asked_teacher)
+
+@patch
+def leave_gpu(self:Distiller):
+    "After a training: recordings and the teacher's copy go, blocks are plain again."
+    if self.compiles: plain_blocks(self.student)
+    self.work, self.asked_teacher = self.one_step, self.teacher
 
 @patch
 def few_shapes(self:Distiller):
