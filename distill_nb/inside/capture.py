@@ -116,9 +116,7 @@ def parts(self:Recorder) -> dict:
     return {part: tuple(make and make() for make in kept)
             for part, kept in self.kept.items()}
 
-# %% ../../nbs/inside/03_capture.ipynb #20e06e73
-NAME = "distill_nb"
-_recorder = ContextVar("distill_nb_recorder", default=None)
+# %% ../../nbs/inside/03_capture.ipynb #9e505f66
 _packing = ContextVar("distill_nb_packing", default=None) # see `padding_free`, below
 
 @contextmanager
@@ -132,12 +130,16 @@ def packed_again(out, packing):
     "What attention gives, without padding if its inputs had none."
     return out if packing is None else packing.pack(out)
 
-def padded(states, packing):
+def padded(states):
     "Hidden states of blocks as (bs, seq, d), also where they were packed."
+    packing = _packing.get()
     if packing is None: return states
     whole = packing.bs, packing.seq
     return tuple(h if h.shape[:2] == whole else packing.unpack(h) for h in states)
 
+# %% ../../nbs/inside/03_capture.ipynb #20e06e73
+NAME = "distill_nb"
+_recorder = ContextVar("distill_nb_recorder", default=None)
 
 @torch.compiler.disable # a graph break, and the right numbers
 def recording_attention(module, query, key, value, attention_mask, scaling=None,
@@ -275,9 +277,7 @@ def trace(
     parts = recorder.parts() | {part: get(out) for part, get in read.items()}
     for part in wanted.keys() & {"logits", "hidden_states"}:
         parts[part] = _part_of(out, part, name)
-    if hidden:
-        states = padded(parts["hidden_states"], _packing.get())
-        parts["hidden_states"] = _only(states, wanted["hidden_states"])
+    if hidden: parts["hidden_states"] = _only(parts["hidden_states"], wanted)
     return Outputs(**parts)
 
 def _part_of(out, part, name):
@@ -287,7 +287,8 @@ def _part_of(out, part, name):
            "A task head gives one answer per text or per token")
     return found
 
-def _only(hidden_states, layers):
-    "The states of these layers, and None in place of the others."
+def _only(hidden_states, wanted):
+    "The states of the layers that are wanted, and None in place of the others."
+    layers, hidden_states = wanted["hidden_states"], padded(hidden_states)
     if layers is None: return tuple(hidden_states)
     return tuple(h if i in layers else None for i, h in enumerate(hidden_states))

@@ -35,7 +35,7 @@ class Packing:
 RENAMED = dict(label="labels", label_ids="labels") # as transformers' collator does
 
 class QuickPadding:
-    "What a `DataCollatorWithPadding` gives for rows of lists, in a fraction of its time."
+    "What `DataCollatorWithPadding` gives for rows of lists, in a fraction of its time."
     def __init__(self, base): self.base, self.tokenizer = base, base.tokenizer
 
     def __call__(self, rows):
