@@ -208,7 +208,7 @@ def test_weights_that_did_not_arrive_are_refused(case, head, tmp_path):
 @pytest.mark.parametrize("family", EXTRA)
 @pytest.mark.filterwarnings("ignore")
 def test_a_head_may_be_new_in_every_family(family, tmp_path):
-    "Encoders, language models and taggers load as either; what is missing is the head's, and a strange prefix is noticed."
+    "Encoders and language models get a new head, taggers and classifiers keep theirs; what is missing is the head's, and a strange prefix is noticed."
     def made(head):
         try: return build(family, head)
         except ValueError: return None # no such class
