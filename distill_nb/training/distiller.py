@@ -9,6 +9,7 @@ __all__ = ['SHARE', 'Distiller', 'prediction_metrics', 'place', 'own_args', 'mov
 import copy, inspect, math
 from contextlib import nullcontext
 from dataclasses import fields
+from functools import partial
 from itertools import islice
 import pandas as pd
 import torch
@@ -18,11 +19,11 @@ from transformers import Trainer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import IntervalStrategy
 from ..inside.capture import Outputs, trace
-from ..inside.inputs import unwrap
+from ..inside.inputs import encoder_of, kind_of, unwrap
 from ..kit.errors import expect
 from ..kit.models import evaluating
 from ..losses import as_objective, count
-from ..measure.scores import metrics
+from ..measure.scores import SCORERS, metrics
 from ..measure.speed import Meter
 from distill_nb.teachers.columns import (
     COLUMNS, TOP_IDS, KeepAnswers, cached_outputs, teacher_classes, teacher_columns,
@@ -50,7 +51,7 @@ class Distiller(OrderedTrainer):
         self.args, tokenizer = own_args(args, kwargs), kwargs.get("processing_class")
         self.processing_class = tokenizer
         self.running, self.steps, self.weighed = 0., 0, []
-        kwargs.setdefault("compute_metrics", prediction_metrics)
+        kwargs.setdefault("compute_metrics", partial(prediction_metrics, run=self))
         new = kwargs.get("model_init")
         expect((student is None) != (new is None), "student and model_init", "one of "
                "them", "Give None for a student that model_init makes")
@@ -82,9 +83,11 @@ def call_model_init(self:Distiller, trial=None):
     return self.pair(OrderedTrainer.call_model_init(self, trial))
 
 # %% ../../nbs/training/04_distiller.ipynb #19e00017
-def prediction_metrics(p):
-    "`metrics` of Trainer's predictions."
-    return metrics(p.predictions, p.label_ids)
+def prediction_metrics(p, run=None):
+    "Metrics of Trainer's predictions, as the kind of the run's student is scored."
+    kind = kind_of(run.student) if run else None
+    if kind not in SCORERS: return metrics(p.predictions, p.label_ids)
+    return SCORERS[kind](p.predictions, run.evaluated, encoder_of(run.student).config)
 
 def place(teacher, device):
     "A teacher in eval mode on `device`; one that is quantised or spread stays put."
@@ -212,6 +215,8 @@ def prediction_step(self:Distiller, model, inputs, prediction_loss_only,
 def evaluation_loop(self:Distiller, *args, metric_key_prefix="eval", **kwargs):
     "Trainer's; its loss is the mean over all labels."
     self.weighed = []
+    loader = args[0] if args else kwargs["dataloader"]
+    self.evaluated = getattr(loader.dataset, "rows", loader.dataset)
     out = Trainer.evaluation_loop(self, *args, metric_key_prefix=metric_key_prefix,
                                   **kwargs)
     if self.weighed:
