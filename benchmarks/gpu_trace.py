@@ -53,7 +53,7 @@ def rows(o):
             run = WAYS[way](student, teacher, objective_of(name, teacher, student), args, train_dataset=data, data_collator=Plain(), callbacks=[watch])
             run.show_bar(way).train()
         events = list(watch.seen.events())
-        on_card = [e for e in events if e.device_type.name == "CUDA" and e.time_range.end > e.time_range.start]
+        on_card = [e for e in events if e.device_type.name == "CUDA" and e.time_range.end > e.time_range.start and "#" not in e.name]
         calls = [e for e in events if e.name.startswith(("cudaLaunch", "cuLaunch", "cudaGraphLaunch", "cudaMemcpyAsync", "cudaMemsetAsync"))]
         if o.device == "cpu": calls = [e for e in events if e.name.startswith("aten::") and e.cpu_parent is None]
         launches, kernels = spans(calls), spans(on_card)
