@@ -106,7 +106,8 @@ def run_evaluate(o):
 # %% ../../nbs/shell/01_cli.ipynb #5c37e932
 def run_augment(o):
     "`distill_nb augment`."
-    from distill_nb.words.augmenter import augment, check_table, save_table
+    from distill_nb.data.tables import check_table
+    from distill_nb.words.augmenter import augment, save_table
     quiet_libraries()
     out = check_table(o.out, o.overwrite, [o.task, o.vectors, o.masked_lm])
     task = read_task(o)
