@@ -137,7 +137,7 @@ def distil_answers(
     seed = settings.get("seed", 0)
     at = set_up(task, base or next(iter(teachers), None), max_length, seed)
     def start(): return new_student(at, student, seed, **shape or {})
-    untuned = None if knows_task(at.teacher) else start()
+    untuned = None if knows_task(at.teacher) and student != "bilstm" else start()
     at.report.note = f"seed {seed}, student of {_short(at.source)}"
     heard = hear(at, files, teachers, max_length,
                  {**settings, **(teacher_settings or {})}, weights, space)
@@ -145,6 +145,6 @@ def distil_answers(
     run = pupil.fit(DISTILLED, start(), objective=objective, **settings)
     steps, tuned = run.state.global_step, at.source in map(str, teachers)
     if baseline and untuned: at.fit_baseline(untuned, steps, **settings)
-    if baseline and (tuned or not untuned):
+    if baseline and student != "bilstm" and (tuned or not untuned):
         at.fit_baseline(start(), steps, KEPT, **settings)
     return pupil.done(run.student, run.history(), objective)

@@ -203,5 +203,5 @@ def mean_logits(z, w=None, space="probability", T=1.) -> np.ndarray:
     w = w[..., None]
     if space == "logit" or z.shape[-1] == 1: return (w * z).sum(0)
     level = logsumexp(z / T, axis=-1, keepdims=True)
-    mean = np.log((w * np.exp(z / T - level)).sum(0))
+    mean = np.log(np.maximum((w * np.exp(z / T - level)).sum(0), 1e-300))
     return T * (mean + (w * level).sum(0))
