@@ -128,6 +128,7 @@ def _class_numbers(df, found, labels, where):
 # %% ../../nbs/teachers/04_answers.ipynb #a0400010
 def _classes(df, names, labels, means, where):
     "Numbers (rows, classes) of the file, and what they are."
+    expect(means in (None, *MEANS), f"means={means!r}", f"one of {', '.join(MEANS)}")
     found = {} if names else class_columns(df.columns, labels)
     if found: x, kind = _class_numbers(df, found, labels, where), None
     else:
@@ -136,7 +137,7 @@ def _classes(df, names, labels, means, where):
         cells = df[names].values.tolist() if several else df[names[0]]
         x, kind = read_numbers(cells, labels, where)
     said = means or (USUAL.get(folded(names[0])) if names else None)
-    expect(said in (None, kind) or kind is None, f"{where}: {kind}", f"{said}")
+    expect(None in (said, kind) or said == kind, f"{where}: {kind}", f"{said}")
     try: return x, kind or said or meaning(x)
     except InputError as e: raise InputError(f"{where}: {e}") from e
 
@@ -178,9 +179,8 @@ def _merged(keys, z, duplicates, where) -> dict:
         out[key] = mean_logits(z[at][:, None])[0] if len(differ) else z[at[0]]
     return out
 
-def _in_order(answered, task) -> dict:
-    "Split -> answers in the order of its rows, NaN where a text has none."
-    n = len(next(iter(answered.values())))
+def _in_order(answered, task, n) -> dict:
+    "Split -> answers (rows, n) in the order of its rows, NaN where a text has none."
     def of(rows):
         keys = [text_key(*row) for row in zip(*(rows[c] for c in task.sides))]
         return np.array([answered.get(k, np.full(n, np.nan)) for k in keys])
@@ -226,11 +226,11 @@ def read_answers(
     if task.labels is None: z = _scores(rest, names, where)
     else:
         x, means = _classes(rest, names, task.labels, means, where)
-        _check_heard(x, means, task.labels, partial, where)
+        expect(not np.isnan(x).all(), f"{where}: no row with an answer", "some")
         z = as_logits(x, means, where)
+        _check_heard(x, means, task.labels, partial, where)
     answered = _merged(keys, z, duplicates, where)
-    expect(answered, f"{where}: no row with an answer", "some")
-    found = Answers(task.labels, _in_order(answered, task), where)
+    found = Answers(task.labels, _in_order(answered, task, z.shape[1]), where)
     _tell_cover(found, keys, task, where)
     return found
 
