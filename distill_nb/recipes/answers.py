@@ -22,7 +22,7 @@ from ..students.copied import init_student
 from ..students.layers import choose_layers, some_batches
 from ..teachers.answers import Answers, add_answers, read_answers
 from ..teachers.load import knows_task
-from ..teachers.several import ask_model, average
+from ..teachers.several import ask_model, average, check_weights
 
 # %% ../../nbs/recipes/06_answers.ipynb #a0600005
 def answers_objective(task:Task, T=2.):
@@ -134,6 +134,7 @@ def distil_answers(
     objective = per_text(objective or answers_objective(task))
     files, teachers = _read(answers, task, reading or {}), _listed(teacher)
     expect(files or teachers, "no answers and no teacher", "one of them or more")
+    check_weights(weights, len(files) + len(teachers))
     seed = settings.get("seed", 0)
     at = set_up(task, base or next(iter(teachers), None), max_length, seed)
     def start(): return new_student(at, student, seed, **shape or {})

@@ -132,10 +132,11 @@ def recipe_of(argv) -> str:
     peek.add_argument("--recipe", default="layers", nargs="?")
     recipe = peek.parse_known_args(argv)[0].recipe
     expect(recipe in RECIPES, f"--recipe {recipe}", f"one of {', '.join(RECIPES)}")
-    for flag in [a for a in argv if a.split("=")[0] in ("--answers", "--base")]: expect(
-        "answers" in RECIPES[recipe][2], f"{flag} with --recipe {recipe}",
-        ", ".join(name for name, r in RECIPES.items() if "answers" in r[2]),
-        "This recipe runs its teacher's blocks, which a file does not have")
+    flags = {word.partition("=")[0] for word in argv} & {"--answers", "--base"}
+    expect(not flags or "answers" in RECIPES[recipe][2],
+           f"{min(flags, default='')} with --recipe {recipe}",
+           ", ".join(name for name, r in RECIPES.items() if "answers" in r[2]),
+           "This recipe runs its teacher's blocks, which a file does not have")
     return recipe
 
 def parser(recipe="layers") -> argparse.ArgumentParser:
