@@ -88,7 +88,8 @@ def hear(at:Setup, files:list, teachers=(), max_length=128, how=None, weights=No
     for name, answers in zip(names, files): _add_row(at, name, answers)
     for source in teachers:
         own = _tuned(at, task, source, max_length, how or {})
-        if len(teachers) > 1: at.report.rows[-1]["model"] = f"teacher {_short(own.source)}"
+        name = f"teacher {_short(own.source)}"
+        if len(teachers) > 1: at.report.rows[-1]["model"] = name
         sources.append(ask_model(own.teacher, own.tokenizer, own.task, max_length,
                                  own.source))
     both = average(sources, weights, space).relabel(task.labels)
@@ -101,7 +102,7 @@ def _read(answers, task, reading):
             for a in _listed(answers)]
 
 def _pupil(at, heard, objective) -> Setup:
-    "The setup with the answers beside its training texts, without those that teach nothing."
+    "The setup with answers beside its training texts, less those that teach nothing."
     rows = add_answers(at.rows["train"], heard)
     if ANSWERED in rows.column_names:
         flat = rows.with_format("torch")
@@ -114,6 +115,7 @@ def _pupil(at, heard, objective) -> Setup:
     names = ", ".join(map(_short, heard.name.split(", ")))
     return replace(at, rows={**at.rows, "train": rows}, source=names)
 
+# %% ../../nbs/recipes/06_answers.ipynb #a0600x01
 def distil_answers(
     task:Task,
     answers=(), # a file, or what `read_answers` gave, or a list of them

@@ -17,6 +17,7 @@ import distill_nb
 from ..kit.errors import expect
 from ..kit.files import real_path
 from ..kit.folders import working_folder
+from ..kit.kinds import KINDS
 
 # %% ../../nbs/shell/00_options.ipynb #2197152a
 def layer_list(text:str):
@@ -64,8 +65,7 @@ TASK = dict(
     text=(None, "name of the text column (default: text)"),
     pair=(None, "name of the second text's column, for pairs"),
     label=(None, "name of the label column (default: label); rows may lack a label"),
-    kind=(None, "classification or regression (default: read off the labels)",
-          (None, "classification", "regression")),
+    kind=(None, f"{', '.join(KINDS)} (default: read off the labels)", (None, *KINDS)),
     max_length=(128, "longest text in tokens", COUNT))
 TRAIN = dict(
     teacher=(None, "folder or Hub name; fine-tuned first unless it has a trained head"
@@ -225,7 +225,8 @@ def _pupil(o, task) -> dict:
         return dict(
             objective=answer_terms(o.loss or "kl", o.temperature, o.label_weight),
             shape=dict(start=o.start, embedding_size=o.width, hidden_size=o.units),
-            teacher_settings=dict(num_train_epochs=o.teacher_epochs, learning_rate=1e-4))
+            teacher_settings=dict(num_train_epochs=o.teacher_epochs,
+                                  learning_rate=TRAIN["learning_rate"][0]))
     if o.recipe == "layers": return dict(
         shape=dict(layers=o.layers, choice=o.choice),
         objective=answers_objective(task, o.temperature))
@@ -234,6 +235,7 @@ def _pupil(o, task) -> dict:
     return dict(student="narrow", objective=answers_objective(task, 1.), shape=dict(
         n_layers=o.layers, hidden_size=o.width, intermediate_size=o.inner))
 
+# %% ../../nbs/shell/00_options.ipynb #5be11016
 def by_answers(o):
     "A student of files of answers, of several teachers, or of another base model."
     from distill_nb.recipes.answers import distil_answers

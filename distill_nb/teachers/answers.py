@@ -56,7 +56,7 @@ class Answers:
 # %% ../../nbs/teachers/04_answers.ipynb #a0400006
 @patch
 def score(self:Answers, task:Task, split="test") -> dict|None:
-    "Metrics of the answers on the labelled rows that they cover; None if there is none."
+    "Metrics of the answers on the labelled rows that they cover; None: on no row."
     if split not in self.splits: return None
     y, z = np.asarray(task[split]["label"]), self.relabel(task.labels).splits[split]
     labelled = ~np.isnan(y) if y.dtype.kind == "f" else y != UNLABELLED
@@ -167,7 +167,8 @@ def _merged(keys, z, duplicates, where) -> dict:
     expect(duplicates in ways, f"duplicates={duplicates!r}", "'refuse' or 'average'")
     places = {}
     for i, (key, row) in enumerate(zip(keys, z)):
-        if key is not None and not np.isnan(row).any(): places.setdefault(key, []).append(i)
+        said = key is not None and not np.isnan(row).any()
+        if said: places.setdefault(key, []).append(i)
     out = {}
     for key, at in places.items():
         p = z[at] if z.shape[1] == 1 else softmax(z[at], axis=1)
@@ -179,6 +180,7 @@ def _merged(keys, z, duplicates, where) -> dict:
         out[key] = mean_logits(z[at][:, None])[0] if len(differ) else z[at[0]]
     return out
 
+# %% ../../nbs/teachers/04_answers.ipynb #a0400x01
 def _in_order(answered, task, n) -> dict:
     "Split -> answers (rows, n) in the order of its rows, NaN where a text has none."
     def of(rows):
@@ -238,8 +240,8 @@ def read_answers(
 def add_answers(rows, answers:Answers, split="train") -> Dataset:
     "Tokenised rows of a split with the answers as the columns that a training reads."
     z, known = answers.splits[split], answers.known(split)
-    expect(len(z) == len(rows), f"{len(rows):,} rows", f"the {len(z):,} of {split} that "
-           f"{answers.name} is about")
+    expect(len(z) == len(rows), f"{len(rows):,} rows", f"the {len(z):,} of {split} "
+           f"that {answers.name} is about")
     rows = rows.remove_columns([c for c in COLUMNS if c in rows.column_names])
     if rows._indices is not None: rows = rows.flatten_indices() # a selection
     number = Value("float32", id=json.dumps(answers.labels))
@@ -250,7 +252,7 @@ def add_answers(rows, answers:Answers, split="train") -> Dataset:
 
 # %% ../../nbs/teachers/04_answers.ipynb #a040001f
 def write_answers(answers:Answers, task:Task, file, overwrite=False) -> Path:
-    "Write a row for each answered text: its texts, and the logits by class or the score."
+    "Write a row for each answered text: its texts, and its logits or its score."
     out, parts = check_table(file, overwrite), []
     for split in answers.splits:
         df, at = task[split].to_pandas()[task.sides], answers.known(split)

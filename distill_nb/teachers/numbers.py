@@ -114,6 +114,7 @@ def _named(read, labels, where):
     found = {n: _meant(n, labels, like) for n in tokens}
     return found | match_names(sorted(said - none), labels, where) | dict.fromkeys(none)
 
+# %% ../../nbs/teachers/03_numbers.ipynb #a0300x01
 def read_numbers(cells, labels, where="") -> tuple:
     """(numbers (rows, classes), NaN where nothing is said; what they are, or None).
 
@@ -162,8 +163,9 @@ def _check_numbers(x, means, where):
     "Refuse numbers that cannot be what they are said to be."
     named, near = ~np.isnan(x), .02 + .005 * x.shape[1]
     whole = named.all(1)
-    if means == "scores": return _check_row(
-        named.any(1) & ~np.isfinite(x).all(1), x, means, "a number for each class", where)
+    lacks = named.any(1) & ~np.isfinite(x).all(1)
+    if means == "scores": return _check_row(lacks, x, means, "a number for each class",
+                                            where)
     if means != "logprobs":
         _check_row(((x < 0) & named).any(1), x, means, "no number below 0", where)
     if means == "votes": return
@@ -174,7 +176,7 @@ def _check_numbers(x, means, where):
 def as_logits(x, means=None, where="") -> np.ndarray:
     """Logarithms of probabilities (rows, classes) out of a file's numbers, or scores.
 
-    A row of NaN is no answer. Raises `InputError` where `x` is not what `means` says."""
+    A row of NaN is no answer. `InputError` where `x` is not what `means` says."""
     x, named = np.asarray(x, dtype=np.float64), ~np.isnan(x)
     means = means or meaning(x)
     expect(means in MEANS, f"means={means!r}", f"one of {', '.join(MEANS)}")

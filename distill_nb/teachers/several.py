@@ -34,13 +34,14 @@ def ask_model(
     check_tokenizer_fits(tokenizer, teacher, max_length)
     own = match_labels(task, teacher)
     def asked(rows):
-        try: z = cache_teacher(teacher, rows, tokenizer, **how).with_format("torch")[LOGITS][:]
+        try: done = cache_teacher(teacher, rows, tokenizer, **how)
         except CacheError as e: # it saves time and nothing else
             warnings.warn(f"the answers of {name} are not kept: {e}")
-            z = predict(teacher, rows, tokenizer)
-        return z.double().numpy()
-    splits = {s: asked(rows) for s, rows in tokenize(own, tokenizer, max_length).items()}
-    return Answers(own.labels, splits, name).relabel(task.labels)
+            return predict(teacher, rows, tokenizer).double().numpy()
+        return done.with_format("torch")[LOGITS][:].double().numpy()
+    rows = tokenize(own, tokenizer, max_length)
+    found = Answers(own.labels, {s: asked(r) for s, r in rows.items()}, name)
+    return found.relabel(task.labels)
 
 # %% ../../nbs/teachers/05_several.ipynb #a050000f
 def check_weights(weights, n:int) -> list:
