@@ -15,7 +15,9 @@ _HOMES = {"data.load": ["load_task"],
           "recipes.tinybert": ["distil_tinybert"],
           "recipes.bilstm": ["distil_bilstm"],
           "recipes.theseus": ["distil_theseus"],
-          "recipes.distilbert": ["distil_words"]}
+          "recipes.distilbert": ["distil_words"],
+          "recipes.minilm": ["distil_minilm"],
+          "recipes.mobilebert": ["distil_mobilebert"]}
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [*_HOME_OF]
 

@@ -69,7 +69,9 @@ def decoupled(
     logs = [F.log_softmax(to_float32(z) / T, -1) for z in (z_t.detach(), z_s)]
     others = [log.masked_fill(target, -math.inf) for log in logs]
     rest = [o.logsumexp(-1) for o in others]
-    pairs = [torch.stack([log[target], r], -1) for log, r in zip(logs, rest)]
+    # by gather: a boolean index would make a GPU wait
+    pairs = [torch.stack([log.gather(-1, y[:, None])[:, 0], r], -1)
+             for log, r in zip(logs, rest)]
     tckd = _expected(pairs[0], pairs[0] - pairs[1])
     log_p, log_q = [(o - r[:, None]).masked_fill(target, 0) for o, r in
                     zip(others, rest)] # the target's entry counts nothing below

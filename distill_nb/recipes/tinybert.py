@@ -4,12 +4,15 @@
 
 # %% auto #0
 __all__ = ['EPOCHS', 'NOTE', 'OWN', 'Stage', 'longest_text', 'tinybert_stages', 'load_stage', 'save_stage', 'stage_note',
-           'run_stages', 'general_stage', 'stage_steps', 'n_steps', 'labels_stage', 'tiny_student', 'distil_tinybert']
+           'learning', 'run_stages', 'general_stage', 'stage_steps', 'n_steps', 'labels_stage', 'tiny_student',
+           'distil_tinybert']
 
 # %% ../../nbs/recipes/02_tinybert.ipynb #aabf1592
 import copy, math
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from functools import partial
 from types import FunctionType
 from datasets import Dataset
 from datasets.fingerprint import Hasher
@@ -44,6 +47,7 @@ class Stage:
     settings:dict = field(default_factory=dict)
     teacher:object = None # None: the run's
     train:Dataset = None # tokenised rows to learn from; None: the run's
+    learns:tuple = () # beginnings of the names of what is trained; none: everything
 
 EPOCHS = dict(cola=50, mnli=10, qqp=10, qnli=10) # of the first stage; others 20
 
@@ -89,6 +93,18 @@ def stage_note(teacher, texts, objective, **settings) -> str:
     args = training_args("note", **{"seed": 0, **settings})
     return run_note([teacher], texts, as_objective(objective), args)
 
+# %% ../../nbs/recipes/02_tinybert.ipynb #0d2e725f
+@contextmanager
+def learning(model, names=()):
+    "Inside only parameters whose names begin so are trained; none: all as they were."
+    before = {p: p.requires_grad for p in model.parameters()}
+    for name, p in model.named_parameters():
+        p.requires_grad_(before[p] and (not names or name.startswith(tuple(names))))
+    expect(any(p.requires_grad for p in model.parameters()), f"learns={names}",
+           "the beginning of a parameter's name", "See model.named_parameters()")
+    try: yield
+    finally: [p.requires_grad_(was) for p, was in before.items()]
+
 # %% ../../nbs/recipes/02_tinybert.ipynb #660af6ab
 def run_stages(student, teacher, rows, tokenizer, stages:list, out, **common):
     """Train `student` stage by stage; the folders of finished ones are loaded.
@@ -99,19 +115,20 @@ def run_stages(student, teacher, rows, tokenizer, stages:list, out, **common):
         folder, settings = Path(out)/stage.name, {**common, **stage.settings}
         big = stage.teacher or teacher
         texts = {**rows, "train": stage.train or rows["train"]}
-        note = stage_note(big, [note, texts["train"].to_dict()], stage.objective,
-                          **settings)
+        said = [note, texts["train"].to_dict(), *stage.learns]
+        note = stage_note(big, said, stage.objective, **settings)
         if done := load_stage(folder, note):
             student = done.to(student.device)
             continue
-        with output_folder(folder, overwrite=True): # tried before the training
+        with output_folder(folder, overwrite=True), learning(student, stage.learns):
             fit(student, texts, tokenizer, stage.objective, big, stage.name, **settings)
             save_stage(student, tokenizer, folder, note)
         trained.append(stage.name)
     return student, trained
 
 # %% ../../nbs/recipes/02_tinybert.ipynb #46402aa3
-def general_stage(teacher, texts, tokenizer, max_length=128, **settings)->Stage:
+def general_stage(teacher, texts, tokenizer, max_length=128, objective=None,
+                  **settings)->Stage:
     """Stage 0: what the pretrained teacher computes inside for unlabelled texts.
 
     Three epochs at 5e-5 as in the paper's code, in batches of 32 where it takes 256."""
@@ -121,7 +138,7 @@ def general_stage(teacher, texts, tokenizer, max_length=128, **settings)->Stage:
     none = dict(classification=UNLABELLED, regression=math.nan).get(kind_of(teacher))
     labels = {} if none is None else dict(labels=[none] * len(texts))
     rows = dict(rows, **labels, length=[len(ids) for ids in rows["input_ids"]])
-    return Stage("0-general", AttentionMSE() + HiddenMSE(), dict(
+    return Stage("0-general", objective or AttentionMSE() + HiddenMSE(), dict(
         num_train_epochs=3, learning_rate=5e-5, eval_strategy="no") | settings,
         teacher, Dataset.from_dict(rows))
 
@@ -163,11 +180,12 @@ def distil_tinybert(
     out="tinybert", # a folder for each stage goes here
     augmenter=None, # an `Augmenter` for more training texts, or what makes one
     labels="original", # of new texts, see `augment`
-    stages=None, # None: `tinybert_stages`
+    stages=None, # or a function of the `Setup`; None: `tinybert_stages`
     texts=None, # unlabelled, for a `general_stage` before them
+    general=None, # its terms; None: TinyBERT's
     max_length=None, # tokens; None: `longest_text`
     teacher_settings=None, # TrainingArguments of the teacher's fine-tuning
-    student=None, # settings of `tiny_student`
+    student=None, # settings of `tiny_student`, or a function of the teacher
     baseline=True, # also train the same student on labels alone?
     **settings, # `seed` and TrainingArguments of all stages
 )->Distilled:
@@ -175,14 +193,17 @@ def distil_tinybert(
     max_length = max_length or longest_text(task)
     at = set_up(task, teacher, max_length, settings.get("seed", 0))
     tok, stages = at.tokenizer, stages or tinybert_stages(at.task)
-    small = tiny_student(at.teacher, **student or {}) # refused here, not later
-    if texts: stages = [general_stage(copy.deepcopy(at.teacher), texts, tok), *stages]
+    if callable(stages): stages = stages(at)
+    new = student if callable(student) else partial(tiny_student, **student or {})
+    small = new(at.teacher) # refused here, not later
+    if texts: stages = [general_stage(copy.deepcopy(at.teacher), texts, tok,
+                                      objective=general), *stages]
     with working_folder(out) as home: # so is a place that cannot be written
         _tune_once(at, home/"teacher", {**settings, **(teacher_settings or {})})
         if isinstance(augmenter, FunctionType): augmenter = augmenter()
         more = augment(at.task, augmenter, labels) if augmenter else None
         rows = tokenize(more, tok, max_length) if more else at.rows
-        if not texts: small = tiny_student(at.teacher, **student or {}) # the tuned one
+        if not texts: small = new(at.teacher) # of the tuned one
         steps = n_steps(stages, rows, **settings)
         alone = copy.deepcopy(small) if baseline else None
         small, _ = run_stages(small, at.teacher, rows, tok, stages, home, **settings)

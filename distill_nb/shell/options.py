@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['EPOCHS', 'COUNT', 'MAYBE', 'SEED', 'RATE', 'SHARE', 'WIDTH', 'HEAT', 'TASK', 'TRAIN', 'NEW_TEXTS', 'LAYER_RECIPE',
-           'DEPTH', 'BASELINE', 'LAYERS', 'TINY', 'TINYBERT', 'READERS', 'ANSWERS', 'BILSTM', 'WORDS', 'DISTILBERT',
-           'THESEUS', 'READ', 'ASKED', 'RECIPES', 'layer_list', 'Numbers', 'check_options', 'python_defaults',
-           'read_task', 'say', 'shown_task', 'beside', 'common', 'parts', 'asked', 'by_answers', 'by_layers',
-           'make_augmenter', 'by_stages', 'by_bilstm', 'by_replacing', 'by_words']
+           'DEPTH', 'BASELINE', 'PAPERS', 'LAYERS', 'LAST', 'MINILM', 'MOBILE', 'MOBILEBERT', 'TINY', 'TINYBERT',
+           'READERS', 'ANSWERS', 'BILSTM', 'WORDS', 'DISTILBERT', 'THESEUS', 'READ', 'ASKED', 'RECIPES', 'layer_list',
+           'Numbers', 'check_options', 'python_defaults', 'read_task', 'say', 'shown_task', 'beside', 'common', 'parts',
+           'asked', 'by_answers', 'by_layers', 'make_augmenter', 'by_stages', 'by_relations', 'by_blocks', 'by_bilstm',
+           'by_replacing', 'by_words']
 
 # %% ../../nbs/shell/00_options.ipynb #5be11002
 import argparse, ast, os, sys
@@ -92,8 +93,9 @@ def python_defaults(file:str, function:str) -> dict:
     source = (Path(distill_nb.__file__).parent/file).read_text(encoding="utf-8")
     found, = [n.args for n in ast.parse(source).body
               if isinstance(n, ast.FunctionDef) and n.name == function]
-    return {a.arg: d.value for a, d in zip(found.args[::-1], found.defaults[::-1])
-            if isinstance(d, ast.Constant)}
+    return {a.arg: ast.literal_eval(d)
+            for a, d in zip(found.args[::-1], found.defaults[::-1])
+            if isinstance(d, (ast.Constant, ast.UnaryOp))} # -1 is the latter
 
 # %% ../../nbs/shell/00_options.ipynb #5be11008
 LAYER_RECIPE = python_defaults("recipes/layers.py", "distil_layers")
@@ -106,8 +108,24 @@ DEPTH = dict(
 BASELINE = dict(
     baseline=(LAYER_RECIPE["baseline"], "also train the same student without the"
               " teacher, for as many steps"))
+PAPERS = ("distilbert", "pkd", "answers", "dist", "standardized", "decoupled")
 LAYERS = DEPTH | BASELINE | dict(
+    objective=("distilbert", "whose sum of losses: " + ", ".join(PAPERS), PAPERS),
     temperature=(2., "of the soft targets", HEAT))
+LAST = python_defaults("recipes/minilm.py", "distil_minilm")
+MINILM = BASELINE | dict(
+    layers=(LAST["layers"], "blocks of the student"),
+    width=(0, "of the student, 0: the teacher's, whose blocks are kept", MAYBE),
+    version=(LAST["version"], "of MiniLM: 1 or 2", (1, 2)),
+    heads=(0, "relation heads of version 2, 0: the teacher's heads", MAYBE),
+    layer=(LAST["layer"], "the teacher's block that teaches; -1 is the last",
+           Numbers(-1000, 1000)),
+    max_length=(0, "longest text in tokens, 0: 64, and 128 for pairs", MAYBE),
+    corpus=(None, "unlabelled text to learn relations from first"))
+MOBILE = python_defaults("recipes/mobilebert.py", "distil_mobilebert")
+MOBILEBERT = BASELINE | dict(
+    bottleneck=(0, "width inside the student's blocks, 0: a quarter", MAYBE),
+    block_epochs=(float(MOBILE["block_epochs"]), "passes for each block", EPOCHS))
 TINY = python_defaults("recipes/tinybert.py", "tiny_student")
 TINYBERT = BASELINE | NEW_TEXTS | dict(
     layers=(TINY["n_layers"], "blocks of the student"),
@@ -220,6 +238,7 @@ def asked(o) -> bool:
 def _pupil(o, task) -> dict:
     "Kind, shape, objective and settings of a recipe's student for `distil_answers`."
     from distill_nb.recipes.answers import answers_objective
+    from distill_nb.recipes.layers import named_objective
     if o.recipe == "bilstm":
         from distill_nb.recipes.bilstm import answer_terms
         return dict(
@@ -229,7 +248,8 @@ def _pupil(o, task) -> dict:
                                   learning_rate=TRAIN["learning_rate"][0]))
     if o.recipe == "layers": return dict(
         shape=dict(layers=o.layers, choice=o.choice),
-        objective=answers_objective(task, o.temperature))
+        objective=answers_objective(task, o.temperature) if o.objective == "distilbert"
+        else named_objective(task, o.objective, o.temperature))
     expect(not (o.augment or o.corpus), "--augment or --corpus with --answers",
            "neither", "Nobody answers their texts")
     return dict(student="narrow", objective=answers_objective(task, 1.), shape=dict(
@@ -257,10 +277,10 @@ def by_answers(o):
 def by_layers(o):
     "A student of some of the teacher's layers."
     if asked(o): return by_answers(o)
-    from distill_nb.recipes.layers import default_objective, distil_layers
+    from distill_nb.recipes.layers import distil_layers, named_objective
     task = shown_task(o)
     return distil_layers(task, o.teacher, o.layers, o.choice,
-                       default_objective(task, o.temperature), o.baseline,
+                       named_objective(task, o.objective, o.temperature), o.baseline,
                        o.max_length, **common(o))
 
 # %% ../../nbs/shell/00_options.ipynb #c11a0003
@@ -295,6 +315,25 @@ def by_stages(o):
         seed=o.seed, per_device_train_batch_size=o.batch_size,
         teacher_settings=common(o), baseline=o.baseline, student=dict(
             n_layers=o.layers, hidden_size=o.width, intermediate_size=o.inner))
+
+# %% ../../nbs/shell/00_options.ipynb #3a7bb165
+def by_relations(o):
+    "MiniLM: relations of one block, then answers; stages are kept beside --out."
+    from distill_nb.data.corpus import read_corpus
+    from distill_nb.recipes.minilm import distil_minilm
+    return distil_minilm(
+        shown_task(o), o.teacher, beside(o.out, "stages"), o.layers, o.width or None,
+        o.version, o.heads or None, o.layer,
+        read_corpus(o.corpus)["text"] if o.corpus else None, o.max_length or None,
+        common(o), o.baseline, seed=o.seed, per_device_train_batch_size=o.batch_size)
+
+def by_blocks(o):
+    "MobileBERT: block after block, then answers; stages are kept beside --out."
+    from distill_nb.recipes.mobilebert import distil_mobilebert
+    return distil_mobilebert(
+        shown_task(o), o.teacher, beside(o.out, "stages"), o.bottleneck or None,
+        o.block_epochs, o.max_length, common(o), o.baseline, seed=o.seed,
+        per_device_train_batch_size=o.batch_size)
 
 # %% ../../nbs/shell/00_options.ipynb #5be1100e
 def by_bilstm(o):
@@ -343,5 +382,9 @@ RECIPES = dict(
             TASK | TRAIN | BILSTM | ASKED, ("task", "out")),
     theseus=(by_replacing, "the teacher's blocks replaced during training",
              TASK | TRAIN | THESEUS, ("task", "out")),
+    minilm=(by_relations, "relations of the teacher's last block, then its answers; kept"
+            " in a folder OUT-stages", TASK | TRAIN | MINILM, ("task", "out")),
+    mobilebert=(by_blocks, "thin inside, block by block; kept in a folder OUT-stages",
+                TASK | TRAIN | MOBILEBERT, ("task", "out")),
     distilbert=(by_words, "a masked language model from unlabelled text; checkpoints"
                 " go to a folder OUT-steps", TRAIN | DISTILBERT, ("out",)))
