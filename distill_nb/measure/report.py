@@ -37,6 +37,7 @@ class Latency:
     device:str
     low:float=None # a quarter of the passes took less
     high:float=None # a quarter took more
+    p95:float=None # one in twenty took more
 
     def conditions(self):
         return (f"ms: {self.batch_size} text of {self.tokens} tokens, "
@@ -78,9 +79,10 @@ def latencies(models, tokens=32, batch_size=1, threads=None, warmup=5, repeats=3
             for m, b in zip(models, batches): _pass_time(m, b)
         times = [[_pass_time(m, b) for m, b in zip(models, batches)]
                  for _ in range(repeats)]
-    low, ms, high = np.quantile(times, [.25, .5, .75], axis=0).round(3).tolist()
-    return [Latency(ms[i], batch_size, tokens, used, repeats, m.device.type, low[i],
-                    high[i]) for i, m in enumerate(models)]
+    low, ms, high, p95 = np.quantile(times, [.25, .5, .75, .95], axis=0).round(3)
+    return [Latency(float(ms[i]), batch_size, tokens, used, repeats,
+                    m.device.type, float(low[i]), float(high[i]), float(p95[i]))
+            for i, m in enumerate(models)]
 
 def latency(model, **how) -> Latency:
     "`latencies` of one model."
