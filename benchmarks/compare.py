@@ -61,7 +61,8 @@ def key(row): return tuple(row[k] for k in KEY)
 def settings_of(o): return BUDGETS[o.budget] | ({"steps": o.steps} if o.steps else {})
 
 def items(o):
-    "All runs that were asked for, the most valuable first: teachers and floors, then seed by seed the main rows and, two seeds later, ablations."
+    "All runs that were asked for, the most valuable first: seed by seed teachers, floors and main rows, and two seeds later ablations."
+    from compare_data import has_new
     from compare_ways import FLOORS, ways_of
     found = []
     for t, task in enumerate(o.tasks):
@@ -69,11 +70,12 @@ def items(o):
         plan = [("teacher", 0), *[(f, 0) for f in FLOORS], *[(name, w.tier) for name, w in ways.items()]]
         for m, (method, tier) in enumerate(plan):
             if o.only and method not in o.only and method != "teacher": continue
+            if method.endswith("new texts") and not has_new(task, o.data): continue
             if tier == 2 and task not in ABLATED and not o.only: continue
             for s, seed in enumerate(o.seeds):
                 if tier == 2 and s >= ABLATION_SEEDS: continue
                 if method in FLOORS and s: continue # nothing is drawn
-                worth = (0, s, 0) if method == "teacher" else (s + 2 * (tier == 2) + .5, m, 0)
+                worth = (s, 0) if method == "teacher" else (s + 2 * (tier == 2) + .5, m)
                 found.append(((*worth, t), dict(task=task, method=method, seed=seed, budget=o.budget)))
     return [item for _, item in sorted(found, key=lambda f: f[0])]
 
@@ -102,6 +104,7 @@ class At:
         for split in ("validation", "test") if "held" in s else ():
             self.task.splits[split] = self.task[split].select(range(min(s["held"], len(self.task[split]))))
         self.tokens, self.print = tokenize(self.task, self.tokenizer, s["max_length"]), fingerprint(self.task)
+        self.max_length, self.new = s["max_length"], None
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.batch, self.steps, self.teacher_steps = s["batch"], s["steps"], s["teacher_steps"]
         held = hashlib.sha256(json.dumps([VERSION, s, self.print, str(o.teacher), name, o.budget]).encode()).hexdigest()[:12]
@@ -112,8 +115,12 @@ class At:
         return dict(seed=self.seed, per_device_train_batch_size=self.batch, eval_strategy="no", logging_steps=10**6, disable_tqdm=True)
 
     def rows(self, texts):
-        "Training rows: all of the task's, or those with a label."
+        "Training rows: all of the task's, those with a label, or all and new ones."
+        from compare_data import with_new
+        from distill_nb.data.tokens import tokenize
         from distill_nb.training.run import with_labels
+        if texts == "new" and self.new is None: self.new = tokenize(with_new(self.task, self.o.data), self.tokenizer, self.max_length)["train"]
+        if texts == "new": return self.new
         return with_labels(self.tokens["train"]) if texts == "labelled" else self.tokens["train"]
 
     def folder(self): return self.home/f"teacher-{self.seed}"
@@ -322,7 +329,7 @@ def run(o):
 
 # The shapes' speed
 
-def speed(o, rounds=5, repeats=4):
+def speed(o, repeats=40):
     "Rows with parameters and latencies at batch 1 and 32 of every shape: texts of 32 tokens, one thread, by turns; on the GPU too if there is one."
     import torch
     from compare_data import read_task
@@ -335,15 +342,15 @@ def speed(o, rounds=5, repeats=4):
     for device in where:
         for m in models.values(): m.to(device)
         for batch in 1, 32:
-            found = latencies([*models.values()], batch_size=batch, threads=1, repeats=rounds * repeats)
+            found = latencies([*models.values()], batch_size=batch, threads=1, repeats=repeats)
             for (shape, m), took in zip(models.items(), found):
                 append(o.file, dict(version=VERSION, shape=shape, budget=o.budget, device=device, batch=batch, tokens=took.tokens, ms=took.ms, p95=took.p95,
                                     parameters=m.num_parameters(), bytes=round(1e6 * size_mb(m)), **provenance(o)))
 
 def options():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("what", choices=["run", "speed", "pack", "worker", "list"])
-    p.add_argument("folder", nargs="?", type=Path, help="of `pack`")
+    p.add_argument("what", choices=["run", "speed", "pack", "new", "worker", "list"])
+    p.add_argument("folder", nargs="?", type=Path, help="of `pack` and `new`")
     p.add_argument("--budget", choices=BUDGETS, default="small", help="small: CPU cores; full: a GPU; toy: a rehearsal")
     p.add_argument("--data", type=Path, help="folder of the published data, or a packed one")
     p.add_argument("--teacher", help="folder or Hub name (default: the default teacher)")
@@ -351,6 +358,7 @@ def options():
     p.add_argument("--only", nargs="+", help="names of methods (default: all)")
     p.add_argument("--seeds", type=int, nargs="+", default=[*range(SEEDS)], help="the first one chooses learning rates")
     p.add_argument("--steps", type=int, help="of every student, in place of the budget's")
+    p.add_argument("--texts", type=int, default=2000, help="of `new`: how many texts get new ones")
     p.add_argument("--jobs", type=int, default=1, help="worker processes")
     p.add_argument("--threads", type=int, default=1, help="of each worker")
     p.add_argument("--minutes", type=float, default=float("inf"), help="after which nothing goes on")
@@ -373,11 +381,12 @@ def prepared(argv):
 def main(argv=None):
     o = prepared(argv)
     if o.what == "worker": return work(o)
-    from compare_data import FEW, TASKS, pack
+    from compare_data import FEW, TASKS, new_texts, pack
     o.tasks = o.tasks or [*TASKS, *FEW]
     wrong = [t for t in o.tasks if t.partition("@")[0] not in TASKS]
     if wrong: raise BadRows(f"--tasks {wrong[0]}: expected some of {', '.join(TASKS)}, with @NUMBER for few labels.")
     if o.what == "pack": return print(f"{o.folder}: {pack(o.folder, o.data, BUDGETS['full']['texts']):.1f} MB")
+    if o.what == "new": return new_texts(o.folder, o.tasks, o.data, o.texts)
     if o.what == "list": return print("\n".join(f"{i['task']}, {i['method']}, seed {i['seed']}" for i in plan(o, read_rows(o.file))))
     if o.what == "speed": return speed(o)
     return run(o)

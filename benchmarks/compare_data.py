@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 import pandas as pd
 import torch
-from datasets import Dataset, DatasetDict
+from datasets import Dataset, DatasetDict, concatenate_datasets
 from transformers import AutoModel
 from distill_nb.data.embedded import EMBEDDED
 from distill_nb.data.load import load_task, read_glue
@@ -17,6 +17,9 @@ from distill_nb.data.tasks import Task, make_task
 from distill_nb.kit.errors import expect
 from distill_nb.recipes.demo import hide_labels
 from distill_nb.teachers.load import default_teacher, load_tokenizer
+from distill_nb.training.settings import fast_bf16
+from distill_nb.words.augmenter import Augmenter, augment
+from distill_nb.words.head import ready_masked_lm
 
 GLUE = "SST-2", "MRPC", "RTE", "CoLA", "STS-B"
 TASKS = *GLUE, "TREC", "banking77", "bshift", "docnames"
@@ -58,6 +61,23 @@ def read_task(name, data, texts) -> Task:
     splits = DatasetDict({**task.splits, "train": task["train"].select(range(n))})
     task = replace(task, name=name, splits=splits)
     return hide_labels(task, min(int(seen), n), n) if seen else task
+
+def new_texts(out, names, data, texts, n=8):
+    "Write NAME.new.parquet for each task: TinyBERT's new texts, up to `n` for each of the first `texts` training texts."
+    model, tok = ready_masked_lm(None, load_task("bshift"), 400)
+    for name in names:
+        more = augment(read_task(name, data, texts), Augmenter(model, tok, n=n, bf16=fast_bf16()))
+        rows = more["train"].to_pandas()
+        made = rows[rows.duplicated("source")] if "source" in rows else rows
+        made[[*more.sides, "label"]].to_parquet(out/f"{name}.new.parquet", compression="zstd", index=False)
+        print(f"{name}: {len(made):,} new texts", flush=True)
+
+def with_new(task, data) -> Task:
+    "The task whose training texts are followed by its new ones."
+    made = Dataset.from_pandas(pd.read_parquet(data/f"{task.name}.new.parquet"), preserve_index=False).cast(task["train"].features)
+    return replace(task, splits=DatasetDict({**task.splits, "train": concatenate_datasets([task["train"], made])}))
+
+def has_new(name, data): return bool(data) and (data/f"{name}.new.parquet").is_file()
 
 def fingerprint(task) -> str:
     "Sixteen digits of a hash of all texts and labels."
