@@ -16,6 +16,7 @@ import torch
 from fastcore.basics import patch
 from ..data.tables import one_line
 from ..inside.capture import trace
+from ..kit.errors import expect
 from ..kit.figures import figure, palette
 from ..kit.models import evaluating, longest
 
@@ -44,6 +45,11 @@ class Latency:
                 f"{self.threads} threads, {self.device}")
 
     def spread(self): return f"{self.low:.2f}-{self.high:.2f}"
+
+    def per_million(self, per_hour:float) -> float:
+        "Price of a million texts on a machine that costs `per_hour`."
+        expect(per_hour >= 0, f"per_hour={per_hour}", "a price of 0 or more")
+        return self.ms / self.batch_size / 3.6e6 * 1e6 * per_hour
 
 @contextmanager
 def cpu_threads(n):
