@@ -358,6 +358,7 @@ def options():
     p.add_argument("--only", nargs="+", help="names of methods (default: all)")
     p.add_argument("--seeds", type=int, nargs="+", default=[*range(SEEDS)], help="the first one chooses learning rates")
     p.add_argument("--steps", type=int, help="of every student, in place of the budget's")
+    p.add_argument("--python", default="3.12", help="of `pack`: the version on the other machine")
     p.add_argument("--texts", type=int, default=2000, help="of `new`: how many texts get new ones")
     p.add_argument("--jobs", type=int, default=1, help="worker processes")
     p.add_argument("--threads", type=int, default=1, help="of each worker")
@@ -385,7 +386,7 @@ def main(argv=None):
     o.tasks = o.tasks or [*TASKS, *FEW]
     wrong = [t for t in o.tasks if t.partition("@")[0] not in TASKS]
     if wrong: raise BadRows(f"--tasks {wrong[0]}: expected some of {', '.join(TASKS)}, with @NUMBER for few labels.")
-    if o.what == "pack": return print(f"{o.folder}: {pack(o.folder, o.data, BUDGETS['full']['texts']):.1f} MB")
+    if o.what == "pack": return print(f"{o.folder}: {pack(o.folder, o.data, BUDGETS['full']['texts'], o.python):.1f} MB")
     if o.what == "new": return new_texts(o.folder, o.tasks, o.data, o.texts)
     if o.what == "list": return print("\n".join(f"{i['task']}, {i['method']}, seed {i['seed']}" for i in plan(o, read_rows(o.file))))
     if o.what == "speed": return speed(o)

@@ -3,9 +3,9 @@
 A packed folder holds every task's splits as compressed tables, so that a machine with other versions of the packages whose docstrings are a task compares on
 the same rows; the default teacher in half precision (it is widened to float32 when it is loaded); and the packages that such a machine may lack.
 """
-import csv, hashlib, json, shutil
+import csv, hashlib, json, subprocess, sys
 from dataclasses import replace
-from importlib.util import find_spec
+from importlib import metadata
 from pathlib import Path
 import pandas as pd
 import torch
@@ -86,8 +86,8 @@ def fingerprint(task) -> str:
         for row in zip(*(task[s][c] for c in (*task.sides, "label"))): found.update(repr(row).encode())
     return found.hexdigest()[:16]
 
-def pack(out, data, texts):
-    "Write tasks, teacher and packages to an empty folder; returns its megabytes."
+def pack(out, data, texts, python):
+    "Write tasks, teacher and packages for a version of Python to an empty folder; returns its megabytes."
     expect(not out.exists() or not any(out.iterdir()), f"{out}", "an empty folder")
     (out/"teacher").mkdir(parents=True)
     about = {}
@@ -98,7 +98,8 @@ def pack(out, data, texts):
     source = default_teacher()
     AutoModel.from_pretrained(source, dtype=torch.float16).save_pretrained(out/"teacher")
     load_tokenizer().save_pretrained(out/"teacher")
-    for name in LACKING:
-        shutil.copytree(Path(find_spec(name).origin).parent, out/"packages"/name, ignore=shutil.ignore_patterns("__pycache__", "tests"))
+    wanted = [f"{name}=={metadata.version(name)}" for name in LACKING]
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-compile", "--only-binary", ":all:", "--python-version", python,
+                    "--target", str(out/"packages"), *wanted], check=True)
     (out/PACKED).write_text(json.dumps(about), encoding="utf-8")
     return sum(f.stat().st_size for f in out.rglob("*") if f.is_file()) / 1e6
