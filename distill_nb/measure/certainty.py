@@ -179,7 +179,8 @@ def mcnemar(a, b) -> float:
 def _draws(d, draws, seed):
     "Means of `d` (seeds, rows) under resampled seeds and rows."
     rng, (s, n) = np.random.default_rng(seed), d.shape
-    v = rng.multinomial(s, np.full(s, 1 / s), size=draws) / s
+    k = max(s - 1, 1) # of few seeds all would vary too little (Rao and Wu 1988)
+    v = rng.multinomial(k, np.full(s, 1 / s), size=draws) / k
     w = rng.multinomial(n, np.full(n, 1 / n), size=draws) / n
     return ((v @ d) * w).sum(-1)
 
