@@ -68,7 +68,7 @@ def test_finished_runs_are_left_out_and_their_teachers_come_back(compare, tmp_pa
     with pytest.raises(compare.BadRows, match="other settings"): planned(compare, o, [row(task="SST-2", method="PKD", settings=settings | dict(steps=9))])
 
 def test_later_seeds_take_the_chosen_learning_rate(compare):
-    from compare_ways import WAYS
+    WAYS = importlib.import_module("compare_ways").WAYS
     item = lambda method, first: row(method=method, task="SST-2", first=first)
     chosen = [row(task="SST-2", method="triple form", learning_rate=3e-4, rates=[1e-4, 3e-4])]
     assert compare.rate_of(item("triple form", True), []) == WAYS["triple form"].rates

@@ -45,9 +45,8 @@ def check_logits(z, what="logits") -> np.ndarray:
 def units_of(z, kind="classification", what="logits"):
     "Probabilities (units, classes), and the text (units,) that each unit belongs to."
     expect(kind in UNITS, f"kind={kind!r}", f"one of {[*UNITS, 'regression']}")
-    rows = [*z] if kind == "tags" else [z]
-    rows = [check_logits(x, what) for x in rows]
-    return UNITS[kind](rows if kind == "tags" else rows[0])
+    rows = check_logits(np.concatenate([*z]) if kind == "tags" else z, what)
+    return UNITS[kind](z if kind == "tags" else rows)
 
 def kl_rows(p_t, p_s):
     "KL(teacher || student) of each unit, in nats."

@@ -369,3 +369,24 @@ def test_a_language_model_from_a_file_of_text(shell, tuned, tok, tmp_path):
     assert AutoModelForMaskedLM.from_pretrained(tmp_path/"student").config.num_hidden_layers == 2
     refused(shell(*words[:4], tmp_path/"none.txt", *words[5:-1], tmp_path/"x"), "none.txt")
     refused(shell(*words[:-1], tmp_path/"y", "--hide", "all"), "--hide all")
+
+def test_evaluate_says_how_far_a_student_may_answer_for_its_teacher(shell, csv, tuned, tmp_path):
+    "Against a model, against a file of its answers, with the temperature kept; and wrongly."
+    import shutil
+    student = tmp_path/"student"
+    shutil.copytree(tuned, student)
+    words = ["evaluate", "--task", csv, *COLUMNS, "--model", student, "--split", "all"]
+    code, out, _ = shell(*words, "--against", tuned)
+    assert code == 0 and "No share of the 24 rows is certain to agree on 95%; about 90 rows would suffice" in out
+    code, out, _ = shell(*words, "--against", tuned, "--agree", ".5", "--calibrate", "--json")
+    said = json.loads(out)["trust"]
+    assert said["numbers"]["agreement"] == 1 == said["promise"]["coverage"] and said["sentence"].startswith("Answers 100.0% of the 24 rows")
+    assert json.loads((student/"config.json").read_text())["calibration_temperature"] == pytest.approx(said["numbers"]["temperature"], abs=1e-3)
+    answers = pd.DataFrame(dict(review=TEXTS[:20], answer=["good", "bad"] * 10))
+    answers.to_csv(tmp_path/"answers.csv", index=False)
+    code, out, _ = shell(*words, "--against", tmp_path/"answers.csv", "--json")
+    assert code == 0 and json.loads(out)["trust"]["rows"] == 20
+    refused(shell(*words, "--against", tuned, "--agree", "1"), "--agree 1.0: expected a share between 0 and 1")
+    refused(shell(*words, "--agree", "95"), "--agree 95")
+    refused(shell(*words, "--calibrate"), "--calibrate: expected --against TEACHER")
+    refused(shell(*words, "--against", tmp_path/"nowhere"), "nowhere")
