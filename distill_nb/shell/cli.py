@@ -44,7 +44,7 @@ def add_options(parser, options:dict, required=()):
         note = f" (default: {default})" if default is not None else ""
         parser.add_argument(
             flag, default=default, required=name in required, help=text + note,
-            type=layer_list if name == "layers" else kind, metavar=name.upper())
+            type=layer_list if name in ("layers", "through") else kind, metavar=name.upper())
 
 # %% ../../nbs/shell/01_cli.ipynb #52e938b5
 def quiet_libraries():

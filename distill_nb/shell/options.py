@@ -107,6 +107,7 @@ BASELINE = dict(
     baseline=(LAYER_RECIPE["baseline"], "also train the same student without the"
               " teacher, for as many steps"))
 LAYERS = DEPTH | BASELINE | dict(
+    through=(None, "layers of teacher assistants on the way, 4 or 9,6"),
     temperature=(2., "of the soft targets", HEAT))
 TINY = python_defaults("recipes/tinybert.py", "tiny_student")
 TINYBERT = BASELINE | NEW_TEXTS | dict(
@@ -227,6 +228,9 @@ def _pupil(o, task) -> dict:
             shape=dict(start=o.start, embedding_size=o.width, hidden_size=o.units),
             teacher_settings=dict(num_train_epochs=o.teacher_epochs,
                                   learning_rate=TRAIN["learning_rate"][0]))
+    expect(not getattr(o, "through", None), f"--through {getattr(o, 'through', '')}",
+           "one teacher, of whose layers assistant and student are made",
+           "Leave out --answers, --base and further teachers")
     if o.recipe == "layers": return dict(
         shape=dict(layers=o.layers, choice=o.choice),
         objective=answers_objective(task, o.temperature))
@@ -258,10 +262,12 @@ def by_layers(o):
     "A student of some of the teacher's layers."
     if asked(o): return by_answers(o)
     from distill_nb.recipes.layers import default_objective, distil_layers
+    through = [o.through] if isinstance(o.through, int) else o.through or []
     task = shown_task(o)
     return distil_layers(task, o.teacher, o.layers, o.choice,
                        default_objective(task, o.temperature), o.baseline,
-                       o.max_length, **common(o))
+                       o.max_length, **common(o),
+                       through=through)
 
 # %% ../../nbs/shell/00_options.ipynb #c11a0003
 def make_augmenter(o, task, max_length):
