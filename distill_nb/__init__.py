@@ -5,6 +5,7 @@ __version__ = "0.1.0"
 _HOMES = {"data.load": ["load_task"],
           "teachers.load": ["load_teacher", "load_tokenizer"],
           "teachers.cache": ["cache_teacher"],
+          "teachers.answers": ["read_answers"],
           "inside.tree": ["module_tree"],
           "students.copied": ["init_student"],
           "students.narrow": ["narrow_student"],
@@ -15,7 +16,8 @@ _HOMES = {"data.load": ["load_task"],
           "recipes.tinybert": ["distil_tinybert"],
           "recipes.bilstm": ["distil_bilstm"],
           "recipes.theseus": ["distil_theseus"],
-          "recipes.distilbert": ["distil_words"]}
+          "recipes.distilbert": ["distil_words"],
+          "recipes.answers": ["distil_answers"]}
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [*_HOME_OF]
 
