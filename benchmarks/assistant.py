@@ -2,8 +2,9 @@
 
 A student of two of the default teacher's six layers learns on bshift with the demo's texts, labels and settings: directly, directly for as many
 steps as assistant and student take together, and from an assistant of four layers. Writes nbs/results/assistant.json, which
-nbs/recipes/01_layers.ipynb reads.
+nbs/recipes/01_layers.ipynb reads. Rows of other seeds that are in the file stay, so seeds can be run one after the other.
 """
+import json
 import common
 from distill_nb.data.load import load_task
 from distill_nb.inside.blocks import n_blocks
@@ -41,4 +42,7 @@ if __name__ == "__main__":
     common.options(p)
     o = p.parse_args()
     task = hide_labels(load_task("bshift"), o.labelled, o.texts)
-    common.study(o, "assistant.json", (row for seed in o.seeds for row in one_seed(task, o, seed)), settings=common.settings(o), training=SETTINGS)
+    file = o.results/"assistant.json"
+    before = json.loads(file.read_text(encoding="utf-8"))["results"] if file.exists() else []
+    common.study(o, file.name, (row for seed in o.seeds for row in one_seed(task, o, seed)), [r for r in before if r["seed"] not in o.seeds],
+                 settings=common.settings(o, "seeds"), training=SETTINGS)

@@ -14,7 +14,7 @@ import pandas as pd
 from datasets import Dataset, Features, List, Value, concatenate_datasets
 from fastcore.basics import patch
 from scipy.special import softmax
-from ..data.labels import as_text, tidy
+from ..data.labels import as_text, spelled_like, tidy
 from ..data.load import read_files
 from ..data.tables import check_table, read_table, some_names, write_table
 from ..data.tasks import UNLABELLED, Task
@@ -39,9 +39,11 @@ class Answers:
     def relabel(self, labels) -> "Answers":
         "The same answers with the classes in another order; refuses other classes."
         if labels == self.labels: return self
-        fine = None not in (labels, self.labels) and {*labels} == {*self.labels}
+        like = spelled_like(self.labels or (), labels or ())
+        own = [like.get(n, n) for n in self.labels or ()]
+        fine = own and {*own} == {*(labels or ())} and len(own) == len(labels)
         expect(fine, f"{self.name}: answers for {self.labels}", f"for {labels}")
-        order = [self.labels.index(n) for n in labels]
+        order = [own.index(n) for n in labels]
         return Answers(labels, {s: z[:, order] for s, z in self.splits.items()},
                        self.name)
 

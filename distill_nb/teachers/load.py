@@ -279,6 +279,7 @@ def load_teacher(source=None, task:Task=None) -> PreTrainedModel:
         auto, source, ignore_mismatched_sizes=True, **head_config(task)) # a new head
     return note(model, knows_task=trained)
 
+# %% ../../nbs/teachers/00_load.ipynb #a0000x01
 def knows_task(model) -> bool:
     "Is the model's head trained, as far as is known? `load_teacher` finds it out."
     return noted(model, "knows_task", False)

@@ -155,9 +155,10 @@ FLOOR = 1e-8
 
 def _check_row(bad, x, what, wanted, where):
     "Refuse the first row in which something is bad."
-    for i in np.flatnonzero(bad)[:1]: expect(
-        False, f"{where}, row {i + 1}: {what} {np.round(x[i], 4).tolist()}", wanted,
-        "If these are logits, say means='scores' (--answers-are scores)")
+    for i in np.flatnonzero(bad)[:1]:
+        said = np.round(x[i][~np.isnan(x[i])][:9], 4).tolist()
+        expect(False, f"{where}, row {i + 1}: {what} {said}", wanted,
+               "If these are logits, say means='scores' (--answers-are scores)")
 
 def _check_numbers(x, means, where):
     "Refuse numbers that cannot be what they are said to be."

@@ -98,3 +98,11 @@ def test_answers_to_other_texts(shell, data, headless, tmp_path):
 def test_options_that_need_others(shell, data, headless, tmp_path, words, message):
     code, out, err = shell("--task", data, *QUICK, "--out", tmp_path/"s", *words)
     assert code == 2 and message in err and not (tmp_path/"s").exists()
+
+def test_teacher_assistants(shell, data, tuned, llm, tmp_path):
+    out = tmp_path/"s"
+    code, text, err = shell("--task", data, *QUICK, "--layers", "1", "--through", "3,2", "--teacher", tuned, "--out", out, "--no-baseline")
+    assert code == 0 and [*report(out)] == ["teacher", "assistant, 3 layers", "assistant, 2 layers", "student, distilled"], err
+    for words, message in (["--through", "1"], "through=[1] from 4 to 1 layers"), (["--through", "x"], "'x'"), (["--through", "2", "--answers", llm], "--through 2: expected one teacher"):
+        code, _, err = shell("--task", data, *QUICK, "--layers", "1", "--teacher", tuned, "--out", tmp_path/"no", *words)
+        assert code == 2 and message in err and not (tmp_path/"no").exists()
