@@ -149,7 +149,7 @@ def test_pins_meet_the_requirements(python):
     here = [c for c in constraints() if not c.marker or c.marker.evaluate({"python_version": python})]
     pins = {canonicalize_name(c.name): next(iter(c.specifier)) for c in here}
     assert len(pins) == len(here) and all(p.operator == "==" for p in pins.values())
-    for r in requirements("requirements") + requirements("dev_requirements"):
+    for r in requirements("requirements") + requirements("dev_requirements") + requirements("onnx_requirements"):
         pin = pins.get(canonicalize_name(r.name))
         assert pin and r.specifier.contains(pin.version), f"{r}: constraints.txt has {pin}"
     assert pins["torch"].version == "2.13.0"
@@ -187,7 +187,7 @@ def imported(file):
         if isinstance(node, ast.Import): yield from (alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level: yield node.module.split(".")[0]
 
-@pytest.mark.parametrize("folder, keys", [("distill_nb", ["requirements"]), ("benchmarks", ["requirements"]),
+@pytest.mark.parametrize("folder, keys", [("distill_nb", ["requirements", "onnx_requirements"]), ("benchmarks", ["requirements", "onnx_requirements"]),
                                           ("tests", ["requirements", "dev_requirements"]),
                                           ("tools", ["requirements", "dev_requirements"])])
 def test_what_is_imported_is_required(folder, keys):

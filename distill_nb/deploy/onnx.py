@@ -76,9 +76,6 @@ def _traced(model, inputs, names, opset):
     return onnx.load_from_string(file.getvalue())
 
 # %% ../../nbs/deploy/00_onnx.ipynb #149166e4
-OPSETS = range(18, 24) # of ONNX: both torch and onnxruntime know these
-LARGEST = 2 * 10**9 # bytes that one file of this format can hold
-
 @contextmanager
 def calm():
     "No warnings and no log entries inside."
@@ -99,6 +96,10 @@ def name_sizes(graph):
     for value in (*graph.input, *graph.output, *graph.value_info):
         for d in sizes(value):
             if d.dim_param in known: d.dim_param = known[d.dim_param]
+
+# %% ../../nbs/deploy/00_onnx.ipynb #f2fe62f5
+OPSETS = range(18, 24) # of ONNX: both torch and onnxruntime know these
+LARGEST = 2 * 10**9 # bytes that one file of this format can hold
 
 def to_onnx(
     model, # a Hugging Face model of any family and head, or a BiLSTM
@@ -166,11 +167,11 @@ PRODUCTS = ["MatMul", "Gemm", "Attention", "LSTM"]
 LOOKUPS = ["Gather", "EmbedLayerNormalization"]
 
 def _twice(file) -> list:
-    "Names of recurrent nodes that share weights, which the quantiser would spoil."
+    "Names of LSTMs whose weights another node reads: the quantiser would spoil it."
     import onnx
-    nodes = [n for n in onnx.load(str(file)).graph.node if n.op_type == "LSTM"]
-    used = Counter(name for n in nodes for name in {*n.input[1:3]})
-    return [n.name for n in nodes if used[n.input[1]] > 1]
+    nodes = onnx.load(str(file)).graph.node
+    used = Counter(name for n in nodes for name in n.input)
+    return [n.name for n in nodes if n.op_type == "LSTM" and used[n.input[1]] > 1]
 
 def quantize(
     file, # of a graph in float32
