@@ -7,9 +7,11 @@ __all__ = ['head_names', 'head_config', 'check_labels', 'as_head', 'match_labels
 
 # %% ../../nbs/data/07_classes.ipynb #e0f89a48
 import warnings
+from dataclasses import replace
 from fastcore.basics import patch
 from .tasks import Task
 from ..kit.errors import expect
+from ..kit.kinds import KINDS
 from .labels import spelled_like
 
 # %% ../../nbs/data/07_classes.ipynb #e5ac0891
@@ -30,30 +32,39 @@ def head_names(config, known=()):
 
 def head_config(task:Task) -> dict:
     "The keyword arguments that give a new head the task's size, names and kind."
-    if task.labels is None: return dict(num_labels=1, problem_type="regression")
-    return dict(num_labels=len(task.labels), problem_type="single_label_classification",
-                id2label=dict(enumerate(task.labels)),
+    if not task.about.head: return {} # an encoder alone
+    size = dict(num_labels=task.n_outputs)
+    if task.about.problem: size["problem_type"] = task.about.problem
+    if not task.labels: return size
+    return dict(**size, id2label=dict(enumerate(task.labels)),
                 label2id={n: i for i, n in enumerate(task.labels)})
 
 # %% ../../nbs/data/07_classes.ipynb #4242d330
 def check_labels(config, task:Task):
     "Refuse a head with other classes, or of another kind; warn if it has no names."
-    n, kind, own = config.num_labels, config.problem_type, head_config(task)
-    want = f"the classes {task.labels}" if task.labels else "one output (regression)"
-    expect(kind != "multi_label_classification", "a head of several labels per text "
-           f"(problem_type={kind!r})", "one label per text",
-           "Several labels are not supported yet")
-    expect(n == task.n_outputs, f"the head has {n} outputs", want,
+    if not task.about.head: return
+    n, kind, own = config.num_labels, config.problem_type, task.about.problem
+    alone = "one output (regression)" if task.n_outputs == 1 else "one for this kind"
+    want = f"the classes {task.labels}" if task.labels else alone
+    several = KINDS["multilabel"].problem
+    expect(kind != several or own == several, "a head of several labels per text "
+           f"(problem_type={kind!r})", f"one for {task.kind}",
+           "Name the task's kind (--kind), or take another model")
+    part = task.about.unit == "words" # a text may lack a tag that the head knows
+    expect(n == task.n_outputs or part, f"the head has {n} outputs", want,
            "Fine-tune it on this task first")
-    expect(kind in (None, own["problem_type"]), f"the head has problem_type={kind!r}",
-           f"{own['problem_type']!r} for {want}", "Fine-tune it on this task first")
-    if task.labels is None: return
+    expect(kind in (None, own) or not own, f"the head has problem_type={kind!r}",
+           f"{own!r} for {want}", "Fine-tune it on this task first")
+    if not task.labels: return
     names = head_names(config, task.labels)
+    expect(names or not part or n == task.n_outputs, f"the head has {n} outputs "
+           "without names", want, "Name them in its id2label")
     if names is None: return warnings.warn(
         f"the head does not name its classes: taken to be {task.labels}, in this order")
     like = spelled_like(task.labels, names)
     own = {like.get(n, n) for n in task.labels}
-    expect({*names} == own, f"the head has the classes {names}", want,
+    expect({*names} == own or part and own <= {*names},
+           f"the head has the classes {names}", want,
            "Rename the labels in the data, or fine-tune a teacher on it")
 
 # %% ../../nbs/data/07_classes.ipynb #60e36284
@@ -68,9 +79,14 @@ def relabel(self:Task, names:list) -> Task:
     fine = {*labels} <= {*names} and len({*names}) == len(names)
     expect(fine, f"the classes {names}", f"the classes {self.labels} of {self.name}, "
            "each once", "Rename the labels, or take a model that was trained on them")
-    new = {old: names.index(n) for old, n in enumerate(labels)}
-    splits = self.splits.map(lambda r: {"label": new.get(r["label"], r["label"])})
-    return Task(self.name, splits, list(names), self.metric)
+    old = {n: i for i, n in enumerate(labels)}
+    new = {i: names.index(n) for n, i in old.items()}
+    def moved(y):
+        if not isinstance(y, list): return new.get(y, y)
+        if self.kind == "tags": return [new.get(i, i) for i in y]
+        return [y[old[n]] if n in old else 0. for n in names]
+    splits = self.splits.map(lambda r: {"label": moved(r["label"])})
+    return replace(self, splits=splits, labels=list(names))
 
 # %% ../../nbs/data/07_classes.ipynb #a8ce1096
 def as_head(task:Task, config) -> Task:
@@ -81,5 +97,5 @@ def as_head(task:Task, config) -> Task:
 def match_labels(task:Task, model) -> Task:
     "The task in the order of the model's classes; `InputError` where they are others."
     check_labels(model.config, task)
-    if task.labels is None: return task
+    if not task.labels: return task
     return task.relabel(head_names(model.config, task.labels))

@@ -14,7 +14,8 @@ import datasets
 import pandas as pd
 from .embedded import EMBEDDED, embedded_task
 from .tables import READERS, pick_columns, read_table
-from .tasks import METRICS, Task, check_known, make_task
+from .tasks import Task, make_task
+from ..kit.kinds import check_known
 from ..kit.errors import expect
 
 # %% ../../nbs/data/05_load.ipynb #e183f224
@@ -144,7 +145,7 @@ def load_task(
     text:str=None, # name of the text column (default 'text')
     pair:str=None, # name of the second text's column, for pairs
     label:str=None, # name of the label column (default 'label')
-    kind:str=None, # 'classification' or 'regression'; by default read off the labels
+    kind:str=None, # one of `KINDS`; by default read off the labels
     metric:str=None, # the number that ranks models; by default the task's official one
     labels:list=None, # all classes, where the source may lack some: a model's
     hold_out=True, # a test and a validation split, where the source has none?
@@ -161,6 +162,6 @@ def load_task(
     else:
         frames, names = read_hub(source, text, pair, label)
         return make_task(source, frames, labels or names, kind, metric, hold_out)
-    check_known(metric, METRICS[task.kind], f"metric of a {task.kind}")
+    check_known(metric, task.about.metrics, f"metric of a {task.kind}")
     task.metric = metric or task.metric
     return task

@@ -12,28 +12,35 @@ from ..inside.capture import Outputs
 from ..data.tasks import Task
 from ..kit.errors import expect
 from ..losses import HardTargets, LogitMSE, SoftTargets, as_objective
-from .base import DISTILLED, Distilled, set_up
+from ..kit.kinds import KINDS
+from .base import ANSWERS, DISTILLED, Distilled, set_up
 
 # %% ../../nbs/recipes/03_bilstm.ipynb #a191ec30
 def answer_terms(
     loss="mse", # of the logits (Tang et al. 2019), or 'kl' of the softened answers
     T=2., # temperature, for 'kl'
     labels=0., # weight of the labels, where a text has one
+    kind="classification", # of the task
 ):
     "The objective of a student that is compared by its answers."
-    ways = dict(mse=LogitMSE(), kl=SoftTargets(T=T))
+    soft = SoftTargets if kind == "regression" else ANSWERS[kind] # refused below
+    ways = dict(mse=LogitMSE(KINDS[kind].unit), kl=soft(T=T))
     expect(loss in ways, f"loss={loss!r}", f"one of {', '.join(ways)}")
     return ways[loss] + labels * HardTargets() if labels else ways[loss]
 
 # %% ../../nbs/recipes/03_bilstm.ipynb #37985628
-def check_terms(objective, n_outputs:int):
+def check_terms(objective, n_outputs:int, kind=None):
     "The objective; `InputError` where it does not fit logits of that many outputs."
     objective = as_objective(objective)
     expect(objective.needs <= {"logits"}, f"{objective}", "terms on logits",
            "A BiLSTM has no layers that could be compared with the teacher's")
-    z, y = Outputs(logits=torch.zeros(1, n_outputs)), torch.zeros(1)
+    several, words = kind == "multilabel", kind == "tags"
+    z = Outputs(logits=torch.zeros(1, *[1] * words, n_outputs))
+    y = torch.zeros(z.logits.shape[:z.logits.dim() - (not several)])
     ids = torch.zeros(1, 1, dtype=torch.long)
-    objective(z, z, dict(input_ids=ids, labels=y if n_outputs == 1 else y.long()))
+    whole = several or n_outputs == 1 and not words
+    objective(z, z, dict(input_ids=ids, word_mask=ids + 1, labels=y if whole else
+                         y.long()))
     return objective
 
 # %% ../../nbs/recipes/03_bilstm.ipynb #2640bcbf
@@ -52,7 +59,8 @@ def distil_bilstm(
 ) -> Distilled:
     "Fine-tune the teacher if need be, distil a BiLSTM from it, report on test."
     seed = settings.get("seed", 0)
-    learns = check_terms(objective or answer_terms(), task.n_outputs)
+    learns = check_terms(objective or answer_terms(kind=task.kind), task.n_outputs,
+                         task.kind)
     at = set_up(task, teacher, max_length, seed)
     at.report.note = f"seed {seed}, embeddings from {start}"
     def fresh():

@@ -6,6 +6,7 @@
 __all__ = ['BUDGET', 'SETTINGS', 'hide_labels', 'bag_of_words', 'demo', 'plot_history', 'gains']
 
 # %% ../../nbs/recipes/07_demo.ipynb #acc4e622
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 from datasets import DatasetDict
@@ -30,7 +31,7 @@ def hide_labels(task:Task, labelled:int, total:int) -> Task:
     def seen(row, i): return {"label": row["label"] if i < labelled else UNLABELLED}
     train = train.select(range(total)).map(seen, with_indices=True)
     splits = DatasetDict({**task.splits, "train": train})
-    return Task(task.name, splits, task.labels, task.metric)
+    return replace(task, splits=splits)
 
 # %% ../../nbs/recipes/07_demo.ipynb #516c0dc1
 def bag_of_words(task:Task) -> dict:

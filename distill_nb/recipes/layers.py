@@ -8,8 +8,8 @@ __all__ = ['default_objective', 'distil_layers']
 # %% ../../nbs/recipes/01_layers.ipynb #ebba128f
 from ..data.tasks import Task
 from ..inside.blocks import n_blocks
-from ..losses import CosineHidden, HardTargets, LogitMSE, SoftTargets
-from .base import DISTILLED, KEPT, Distilled, set_up
+from ..losses import CosineHidden, HardTargets
+from .base import ANSWERS, DISTILLED, KEPT, Distilled, set_up
 from ..students.copied import init_student
 from ..students.layers import choose_layers, some_batches
 from ..teachers.load import knows_task
@@ -19,8 +19,9 @@ def default_objective(task:Task, T=2.):
     """DistilBERT's 5/2/1 for classes: soft targets, labels, cosine of hidden states.
 
     For scores the squared errors to the teacher's and to the labels."""
-    if task.labels is None: return LogitMSE() + HardTargets()
-    return 5*SoftTargets(T=T) + 2*HardTargets() + 1*CosineHidden()
+    soft = ANSWERS[task.kind](T=T)
+    if task.kind == "regression": return soft + HardTargets()
+    return 5*soft + 2*HardTargets() + 1*CosineHidden()
 
 # %% ../../nbs/recipes/01_layers.ipynb #72336164
 def distil_layers(

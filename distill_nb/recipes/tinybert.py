@@ -13,7 +13,6 @@ from pathlib import Path
 from types import FunctionType
 from datasets import Dataset
 from datasets.fingerprint import Hasher
-from transformers import AutoModelForSequenceClassification
 from ..words.augmenter import augment
 from ..data.tasks import UNLABELLED, Task
 from ..data.load import glue_key
@@ -22,16 +21,18 @@ from ..kit.errors import expect
 from ..kit.files import once
 from ..kit.folders import READY, output_folder, settle, working_folder
 from ..losses.layermap import LayerMap
-from ..losses import (AttentionMSE, HardTargets, HiddenMSE, LogitMSE,
-                               SoftTargets, as_objective)
+from ..losses import AttentionMSE, HardTargets, HiddenMSE, as_objective
 from ..students.narrow import NARROW, narrow_config, narrow_student, widths
-from .base import DISTILLED, KEPT, LABELS, Distilled, set_up
+from .base import (
+    ANSWERS, DISTILLED, KEPT, LABELS, Distilled, set_up)
 from ..training.run import fit, with_labels
 from ..training.saving import save_student
 from ..training.resume import check_note, run_note, write_note
-from ..teachers.load import load_pretrained, knows_task
+from ..teachers.load import (
+    auto_class, knows_task, load_pretrained, saved_kind)
 from ..training.settings import training_args
 from ..inside.blocks import n_blocks
+from ..inside.inputs import kind_of
 from ..kit.models import note
 
 # %% ../../nbs/recipes/02_tinybert.ipynb #e2cfc6dd
@@ -55,7 +56,8 @@ def tinybert_stages(task:Task, gold:bool=False)->list:
 
     With scores the second one compares with the teacher's, or with `gold` with the
     labels, which is what the paper's code does for STS-B."""
-    answers = SoftTargets(T=1) if task.labels else HardTargets() if gold else LogitMSE()
+    labelled = gold and task.kind == "regression"
+    answers = HardTargets() if labelled else ANSWERS[task.kind](T=1)
     return [Stage("1-inside", AttentionMSE() + HiddenMSE(), dict(
                 num_train_epochs=EPOCHS.get(glue_key(task.name), 20),
                 learning_rate=5e-5, lr_scheduler_type="constant", warmup_steps=0)),
@@ -74,7 +76,7 @@ def _finished(folder, note):
 def load_stage(folder, note:str):
     "The model of a finished stage, None where there is none; refuses another run's."
     if not once(lambda: _finished(Path(folder), note)): return None
-    return load_pretrained(AutoModelForSequenceClassification, folder)
+    return load_pretrained(auto_class(saved_kind(folder)), folder)
 
 def save_stage(model, tokenizer, folder, note:str):
     "Save a finished stage and its note: both or nothing."
@@ -116,9 +118,9 @@ def general_stage(teacher, texts, tokenizer, max_length=128, **settings)->Stage:
     texts = [t for t in texts if t and t.strip()]
     expect(texts, "no text for general distillation", "one that is not empty")
     rows = tokenizer(texts, truncation=True, max_length=max_length)
-    rows = dict(rows, labels=[UNLABELLED if teacher.config.num_labels > 1 else
-                              float("nan")] * len(texts),
-                length=[len(ids) for ids in rows["input_ids"]])
+    none = dict(classification=UNLABELLED, regression=math.nan).get(kind_of(teacher))
+    labels = {} if none is None else dict(labels=[none] * len(texts))
+    rows = dict(rows, **labels, length=[len(ids) for ids in rows["input_ids"]])
     return Stage("0-general", AttentionMSE() + HiddenMSE(), dict(
         num_train_epochs=3, learning_rate=5e-5, eval_strategy="no") | settings,
         teacher, Dataset.from_dict(rows))

@@ -17,6 +17,7 @@ import distill_nb
 from ..kit.errors import expect
 from ..kit.files import real_path
 from ..kit.folders import working_folder
+from ..kit.kinds import KINDS
 
 # %% ../../nbs/shell/00_options.ipynb #2197152a
 def layer_list(text:str):
@@ -64,8 +65,7 @@ TASK = dict(
     text=(None, "name of the text column (default: text)"),
     pair=(None, "name of the second text's column, for pairs"),
     label=(None, "name of the label column (default: label); rows may lack a label"),
-    kind=(None, "classification or regression (default: read off the labels)",
-          (None, "classification", "regression")),
+    kind=(None, f"{', '.join(KINDS)} (default: read off the labels)", (None, *KINDS)),
     max_length=(128, "longest text in tokens", COUNT))
 TRAIN = dict(
     teacher=(None, "folder or Hub name; fine-tuned first unless it has a trained head"

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['DEFAULT_TEACHER', 'PACKAGE', 'SHA256', 'POINTER', 'OURS', 'LARGEST', 'FRESH', 'SPARE', 'sha256', 'check_files',
            'default_teacher', 'quiet', 'check_config', 'check_source', 'lost_tensors', 'stray_tensors', 'check_arrived',
-           'check_numbers', 'few_tokens', 'check_first_answer', 'load_pretrained', 'load_tokenizer', 'load_teacher',
-           'knows_task', 'learn_characters']
+           'check_numbers', 'few_tokens', 'check_first_answer', 'load_pretrained', 'load_tokenizer', 'auto_class',
+           'saved_kind', 'load_teacher', 'knows_task', 'learn_characters']
 
 # %% ../../nbs/teachers/00_load.ipynb #c25b2193
 import hashlib, logging, math, warnings
@@ -19,12 +19,13 @@ from pathlib import Path
 from pickle import UnpicklingError
 import torch
 from datasets import Dataset
-from transformers import (AutoConfig, AutoModelForSequenceClassification, AutoTokenizer,
-                          PreTrainedConfig, PreTrainedModel)
+import transformers
+from transformers import (AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel)
 from transformers.utils import logging as hf_logging
 from ..data.tasks import Task
 from ..data.tokens import unknown_share
 from ..kit.errors import InputError, expect, counted
+from ..kit.kinds import KINDS, head_kind
 from ..inside.blocks import block_lists, block_of, n_blocks
 from ..kit.models import note, noted
 from ..data.classes import check_labels, head_config
@@ -246,16 +247,29 @@ def load_tokenizer(source=None):
            "Save the tokenizer that the model was trained with to this folder")
     return tokenizer
 
+def auto_class(kind:str):
+    "The class of transformers that loads a model of this kind."
+    head = KINDS[kind].head
+    return getattr(transformers, f"AutoModelFor{head}" if head else "AutoModel")
+
+def saved_kind(source) -> str:
+    "The kind of a folder's or Hub model's head; classification if it has no such one."
+    config = load_pretrained(AutoConfig, source)
+    kind = head_kind(str((config.architectures or [""])[0]), config)
+    return kind if kind and KINDS[kind].head else "classification"
+
 def load_teacher(source=None, task:Task=None) -> PreTrainedModel:
-    """A sequence classification model from a folder or Hub name, sized for `task`.
+    """A model with a head for `task`, or its own, from a folder or Hub name.
 
     Without `source` it is the default teacher. Its weights are float32; `knows_task`
     of it is True where the head's came with it. Raises `InputError` where a trained
     head has other labels than the task."""
-    source, auto = source or default_teacher(), AutoModelForSequenceClassification
+    source = source or default_teacher()
+    kind = task.kind if task is not None else saved_kind(source)
+    auto = auto_class(kind)
     model, info = load_pretrained(auto, source, output_loading_info=True)
-    made_for = str((model.config.architectures or ["SequenceClassification"])[0])
-    own = made_for.endswith("SequenceClassification") # a tagger's head may fit too
+    made_for = str((model.config.architectures or [KINDS[kind].head])[0])
+    own = made_for.endswith(KINDS[kind].head) # a tagger's head may fit a classifier
     trained = own and not info["missing_keys"]
     if task is not None and trained: check_labels(model.config, task)
     elif task is not None: model = load_pretrained(

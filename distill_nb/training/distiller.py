@@ -9,6 +9,7 @@ __all__ = ['SHARE', 'Distiller', 'prediction_metrics', 'place', 'own_args', 'mov
 import copy, inspect, math
 from contextlib import nullcontext
 from dataclasses import fields
+from functools import partial
 from itertools import islice
 import pandas as pd
 import torch
@@ -18,11 +19,11 @@ from transformers import Trainer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import IntervalStrategy
 from ..inside.capture import Outputs, trace
-from ..inside.inputs import unwrap
+from ..inside.inputs import encoder_of, kind_of, unwrap
 from ..kit.errors import expect
 from ..kit.models import evaluating
 from ..losses import as_objective, count
-from ..measure.scores import metrics
+from ..measure.scores import SCORERS, metrics
 from ..measure.speed import Meter
 from distill_nb.teachers.columns import (
     COLUMNS, TOP_IDS, KeepAnswers, cached_outputs, teacher_classes, teacher_columns,
@@ -31,6 +32,7 @@ from .checks import check_answered, check_pair, what_to_trace
 from .distillation import Distillation, label_losses
 from .order import OrderedTrainer, holds_nan
 from .settings import check_precision, training_args
+from ..inside.padding_free import trace_packed
 
 # %% ../../nbs/training/04_distiller.ipynb #40f702f9
 class Distiller(OrderedTrainer):
@@ -39,6 +41,7 @@ class Distiller(OrderedTrainer):
     `student` may be None if `model_init` makes it. `self.objective` is a copy."""
     loss_is_scaled_for_ga = True # by `window_share`; before transformers 5.19 see there
     graphs, compiles = True, False # on a GPU: record the steps? compile the blocks?
+    packs = False # leave the padding out of the blocks?
 
     def __init__(self, student, teacher, objective, args=None, **kwargs):
         data, self.teacher = kwargs.get("train_dataset"), teacher
@@ -48,7 +51,7 @@ class Distiller(OrderedTrainer):
         self.args, tokenizer = own_args(args, kwargs), kwargs.get("processing_class")
         self.processing_class = tokenizer
         self.running, self.steps, self.weighed = 0., 0, []
-        kwargs.setdefault("compute_metrics", prediction_metrics)
+        kwargs.setdefault("compute_metrics", partial(prediction_metrics, run=self))
         new = kwargs.get("model_init")
         expect((student is None) != (new is None), "student and model_init", "one of "
                "them", "Give None for a student that model_init makes")
@@ -80,9 +83,11 @@ def call_model_init(self:Distiller, trial=None):
     return self.pair(OrderedTrainer.call_model_init(self, trial))
 
 # %% ../../nbs/training/04_distiller.ipynb #19e00017
-def prediction_metrics(p):
-    "`metrics` of Trainer's predictions."
-    return metrics(p.predictions, p.label_ids)
+def prediction_metrics(p, run=None):
+    "Metrics of Trainer's predictions, as the kind of the run's student is scored."
+    kind = kind_of(run.student) if run else None
+    if kind not in SCORERS: return metrics(p.predictions, p.label_ids)
+    return SCORERS[kind](p.predictions, run.evaluated, encoder_of(run.student).config)
 
 def place(teacher, device):
     "A teacher in eval mode on `device`; one that is quantised or spread stays put."
@@ -148,9 +153,9 @@ def ask_teacher(self:Distiller, batch):
     here, there, teacher = self.args.device, self.teacher.device, self.asked_teacher
     own = nullcontext() if teacher is not self.teacher else self.accelerator.autocast()
     with torch.no_grad(), own:
-        if here == there: return trace(teacher, batch, self.of_teacher)
+        if here == there: return trace_packed(teacher, batch, self.of_teacher)
         asked = send_to_device(dict(batch), there)
-        return moved(trace(self.teacher, asked, self.of_teacher), here)
+        return moved(trace_packed(self.teacher, asked, self.of_teacher), here)
 
 SHARE = "window_share" # travels with a batch, see `training_step`
 
@@ -210,6 +215,8 @@ def prediction_step(self:Distiller, model, inputs, prediction_loss_only,
 def evaluation_loop(self:Distiller, *args, metric_key_prefix="eval", **kwargs):
     "Trainer's; its loss is the mean over all labels."
     self.weighed = []
+    loader = args[0] if args else kwargs["dataloader"]
+    self.evaluated = getattr(loader.dataset, "rows", loader.dataset)
     out = Trainer.evaluation_loop(self, *args, metric_key_prefix=metric_key_prefix,
                                   **kwargs)
     if self.weighed:
@@ -240,6 +247,7 @@ def begin(self:Distiller):
     OrderedTrainer.begin(self)
     self.running, self.steps = 0., 0
     self.meter.start()
+    if self.packs: self.pack_tokens() # on the page of the GPU
     if self.args.device.type == "cuda": self.use_gpu()
 
 @patch

@@ -11,6 +11,7 @@ from pathlib import Path
 from ..kit.errors import InputError, expect
 from ..kit.files import once, real_path
 from ..kit.folders import output_folder, whole_folder
+from ..kit.kinds import KINDS
 from ..teachers.load import quiet
 
 # %% ../../nbs/training/06_saving.ipynb #973ffcd1
@@ -31,8 +32,9 @@ def honest_config(folder):
         config = json.loads(file.read_text(encoding="utf-8"))
         config.pop("auto_map", None)
         n = len(config.get("id2label", "01")) # two, the default, are not written
-        if config.get("problem_type") and (
-                (n == 1) != (config["problem_type"] == "regression")):
+        one, kind = n == 1, config.get("problem_type")
+        several = kind == KINDS["multilabel"].problem # of one label, too
+        if kind and not several and one != (kind == KINDS["regression"].problem):
             config.pop("problem_type")
         text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False)
         file.write_text(text + "\n", encoding="utf-8")
@@ -107,9 +109,10 @@ def model_card(title, student, teacher:str, task, objective, results="") -> str:
     `task`: a `Task`, or the name of a corpus for a masked language model."""
     home, words = type(student).__module__, isinstance(task, str)
     labels = None if words else task.labels
-    names = ", ".join(map(span, labels or ())) or "none (a score)"
+    score = words or task.kind == "regression"
+    names = ", ".join(map(span, labels or ())) or f"none{' (a score)' * score}"
     return CARD.format(
-        tag="fill-mask" if words else "text-classification", title=span(title)[1:-1],
+        tag="fill-mask" if words else task.about.pipeline, title=span(title)[1:-1],
         layers=student.config.num_hidden_layers, teacher=span(teacher),
         task=span(task if words else task.name), objective=span(objective),
         classes="" if words else f"- classes: {names}\n", results=results,

@@ -8,7 +8,7 @@ __all__ = ['STOP_WORDS', 'CJK', 'PART', 'PER_TASK', 'WRITE', 'split_words', 'rep
 
 # %% ../../nbs/words/03_augmenter.ipynb #af3d926a
 import hashlib, io, random, re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 import datasets
@@ -329,16 +329,18 @@ def augment(
     Finished files are kept and found again. Under torchrun processes share the work."""
     expect(labels in ("original", "teacher"), f"labels={labels!r}",
            "'original' or 'teacher'")
+    expect(task.about.unit == "examples", f"new texts for {task.kind}", "a label that "
+           "belongs to a whole text", "Train without new texts (--augment)")
     plain = task["train"].select_columns([*task.sides, "label"])
     home = Path(folder or datasets.config.HF_DATASETS_CACHE)/"distill_nb-augment"
     home = home/augmenter.key(plain.to_dict(), rows_per_file)
     rows = Dataset.from_parquet(_files(plain, augmenter, home, rows_per_file),
                                 cache_dir=str(home))
     if labels == "teacher":
-        none = UNLABELLED if task.labels else float("nan")
+        none = dict(classification=UNLABELLED, regression=float("nan")).get(task.kind)
         rows = rows.map(lambda r: {"label": none if r["new"] else r["label"]})
     splits = DatasetDict({**task.splits, "train": rows})
-    return Task(task.name, splits, task.labels, task.metric)
+    return replace(task, splits=splits)
 
 # %% ../../nbs/words/03_augmenter.ipynb #7749576a
 WRITE = {".tsv": lambda df, f: df.to_csv(f, sep="\t", index=False),
