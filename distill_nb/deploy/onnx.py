@@ -142,6 +142,7 @@ class OnnxModel(nn.Module):
         except Exception as e:
             raise InputError(f"{file} cannot be run ({e}): expected a graph that "
                              "to_onnx wrote.") from e
+        self.stands_for = (self.config.architectures or [""])[0] # see `kind_of`
         self.device = torch.device("cpu")
 
     def get_input_embeddings(self): # of which only the number is known

@@ -32,7 +32,8 @@ def encoder_of(model):
 def kind_of(model) -> str|None:
     "The kind of task that a model's head is for, see `KINDS`; None for other heads."
     inner = encoder_of(model)
-    return head_kind(type(inner).__name__, inner.config)
+    name = getattr(inner, "stands_for", type(inner).__name__) # of an exported model
+    return head_kind(name, inner.config)
 
 @cache
 def _accepts(cls) -> tuple:

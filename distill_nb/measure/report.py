@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from fastcore.basics import patch
 from ..data.tables import one_line
-from ..inside.capture import trace
+from ..inside.inputs import model_inputs
 from ..kit.figures import figure, palette
 from ..kit.models import evaluating, longest
 
@@ -37,6 +37,7 @@ class Latency:
     device:str
     low:float=None # a quarter of the passes took less
     high:float=None # a quarter took more
+    p95:float=None # one in twenty took more
 
     def conditions(self):
         return (f"ms: {self.batch_size} text of {self.tokens} tokens, "
@@ -59,7 +60,7 @@ def _pass_time(model, batch):
     with evaluating(model):
         if wait: torch.accelerator.synchronize(model.device)
         start = time.perf_counter()
-        trace(model, batch)
+        model(**model_inputs(model, batch))
         if wait: torch.accelerator.synchronize(model.device)
         return 1e3 * (time.perf_counter() - start)
 
@@ -78,9 +79,10 @@ def latencies(models, tokens=32, batch_size=1, threads=None, warmup=5, repeats=3
             for m, b in zip(models, batches): _pass_time(m, b)
         times = [[_pass_time(m, b) for m, b in zip(models, batches)]
                  for _ in range(repeats)]
-    low, ms, high = np.quantile(times, [.25, .5, .75], axis=0).round(3).tolist()
+    low, ms, high, p95 = np.quantile(times, [.25, .5, .75, .95],
+                                     axis=0).round(3).tolist()
     return [Latency(ms[i], batch_size, tokens, used, repeats, m.device.type, low[i],
-                    high[i]) for i, m in enumerate(models)]
+                    high[i], p95[i]) for i, m in enumerate(models)]
 
 def latency(model, **how) -> Latency:
     "`latencies` of one model."
