@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ANSWERS', 'OPSETS', 'LARGEST', 'PRODUCTS', 'LOOKUPS', 'needs', 'sample', 'answers', 'Named', 'recurrent', 'calm',
-           'name_sizes', 'to_onnx', 'OnnxModel', 'quantize']
+           'strip', 'name_sizes', 'to_onnx', 'OnnxModel', 'quantize']
 
 # %% ../../nbs/deploy/00_onnx.ipynb #edf78075
 import copy, logging, warnings
@@ -87,6 +87,14 @@ def calm():
             yield
     finally: logging.disable(before)
 
+def strip(model):
+    "Remove what an exporter notes about its own run, such as paths of the machine."
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.value_info, *graph.input,
+                 *graph.output, *graph.initializer, *model.functions):
+        part.doc_string = ""
+        del part.metadata_props[:]
+
 def name_sizes(graph):
     "Call the unknown sizes of a graph's inputs `batch` and `sequence` everywhere."
     def sizes(value): return value.type.tensor_type.shape.dim
@@ -122,6 +130,7 @@ def to_onnx(
     expect(graph.ByteSize() < LARGEST, f"a graph of {graph.ByteSize():,} bytes",
            f"less than {LARGEST:,}", "Export a smaller student")
     name_sizes(graph.graph)
+    strip(graph)
     with atomic_file(file) as new: onnx.save(graph, new)
     return Path(file)
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from .. import __version__
 from ..kit.errors import InputError, expect
-from ..kit.files import MARK, world
+from ..kit.files import MARK, real_path, world
 from ..kit.folders import output_folder
 from .manual import SHELLS, completion
 from .options import (NEW_TEXTS, RECIPES, SEED, TASK, beside,
@@ -136,13 +136,15 @@ def compared_rows(o, model, tokenizer):
     most = min(o.max_length, longest(model) or o.max_length)
     if o.task is None: return plain_rows(
         load_task("bshift")["test"]["text"][:200], tokenizer, most), None
-    expect(kind_of(model), f"--task for a {type(model).__name__}", "no task", "Leave it")
+    expect(kind_of(model), f"--task for a {type(model).__name__}", "no task")
     task = task_of(o, model)
     return labelled_rows(model, task, tokenizer, o.split, most), task.metric
 
 def run_export(o):
     "`distill_nb export`."
     out = o.out = o.out or beside(o.model, "onnx")
+    other = real_path(out) != real_path(o.model)
+    expect(other, f"--out {out} is the model's own folder", "another one")
     with output_folder(out, o.overwrite): # tried before anything is loaded
         from dataclasses import asdict
         from distill_nb.deploy.export import export_folder, load_saved, needs

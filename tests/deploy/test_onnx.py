@@ -106,3 +106,9 @@ def test_opsets(opset, tok, tmp_path):
 def test_newest_opset(tok, tmp_path):
     to_onnx(bert(), tok, tmp_path/"a.onnx", 23)
     assert greatest_gap(bert(), tmp_path/"a.onnx", tok)[0] < 1e-5
+
+def test_nothing_of_the_machine_is_in_the_graph(tok, tmp_path):
+    to_onnx(bert(), tok, tmp_path/"a.onnx")
+    data = (tmp_path/"a.onnx").read_bytes()
+    assert b"site-packages" not in data and str(Path.cwd()).encode() not in data and b".py" not in data
+    assert len(data) < 2 * sum(p.numel() * 4 for p in bert().parameters())
