@@ -19,7 +19,7 @@ from ..data.corpus import count_tokens, hold_out, read_corpus, sequences
 from ..words.hiding import HideWords, rare_weights, word_batches
 from ..students.distilbert import to_distilbert
 from ..kit.errors import expect
-from .base import equal_steps
+from .base import equal_steps, typed
 from ..measure.report import Report
 from ..kit.folders import working_folder
 from ..losses import (CosineHidden, HardTargets, SoftTargets,
@@ -35,6 +35,7 @@ from ..training.resume import last_checkpoint, run_note
 from ..training.settings import own_precision, training_args
 from ..inside.blocks import n_blocks
 from ..words.chunks import HardWords, SoftWords, has_words
+
 
 # %% ../../nbs/recipes/05_distilbert.ipynb #5f936ab8
 def triple_loss(student, teacher, T:float=2., only_masked:bool=False):
@@ -142,6 +143,7 @@ class DistilledWords:
     history:pd.DataFrame
     objective:object
     source:str # where the teacher came from
+    call:str="" # that makes it again, see `typed`
 
     def save(self, out, overwrite=False, also=None)->Path:
         "Save student, tokenizer, model card and report to `out`; see `save_student`."
@@ -213,6 +215,7 @@ def _check_plan(teacher, student, max_length):
     word_student(model, tokenizer, **student)
 
 # %% ../../nbs/recipes/05_distilbert.ipynb #3de228e1
+@typed
 def distil_words(
     corpus=None, # see `read_corpus`, or a data set with the column 'text'
     teacher=None, # folder or Hub name of a masked LM; None: the default teacher

@@ -9,10 +9,11 @@ __all__ = ['default_objective', 'distil_layers']
 from ..data.tasks import Task
 from ..inside.blocks import n_blocks
 from ..losses import CosineHidden, HardTargets
-from .base import ANSWERS, DISTILLED, KEPT, Distilled, set_up
+from .base import ANSWERS, DISTILLED, KEPT, Distilled, set_up, typed
 from ..students.copied import init_student
 from ..students.layers import choose_layers, some_batches
 from ..teachers.load import knows_task
+
 
 # %% ../../nbs/recipes/01_layers.ipynb #5c38d31d
 def default_objective(task:Task, T=2.):
@@ -24,6 +25,7 @@ def default_objective(task:Task, T=2.):
     return 5*soft + 2*HardTargets() + 1*CosineHidden()
 
 # %% ../../nbs/recipes/01_layers.ipynb #72336164
+@typed
 def distil_layers(
     task:Task, # from `load_task`
     teacher=None, # folder or Hub name; None: the default teacher

@@ -24,7 +24,7 @@ from ..losses.layermap import LayerMap
 from ..losses import AttentionMSE, HardTargets, HiddenMSE, as_objective
 from ..students.narrow import NARROW, narrow_config, narrow_student, widths
 from .base import (
-    ANSWERS, DISTILLED, KEPT, LABELS, Distilled, set_up)
+    ANSWERS, DISTILLED, KEPT, LABELS, Distilled, set_up, typed)
 from ..training.run import fit, with_labels
 from ..training.saving import save_student
 from ..training.resume import check_note, run_note, write_note
@@ -34,6 +34,7 @@ from ..training.settings import training_args
 from ..inside.blocks import n_blocks
 from ..inside.inputs import kind_of
 from ..kit.models import note
+
 
 # %% ../../nbs/recipes/02_tinybert.ipynb #e2cfc6dd
 @dataclass
@@ -157,6 +158,7 @@ def tiny_student(teacher, n_layers=4, hidden_size=312, intermediate_size=1200,
     return type(teacher)(narrow_config(teacher, layers, *sizes)).to(teacher.device)
 
 # %% ../../nbs/recipes/02_tinybert.ipynb #7ad385fe
+@typed
 def distil_tinybert(
     task:Task,
     teacher=None, # folder or Hub name; None: the default teacher
