@@ -89,6 +89,7 @@ def row_answers(model, rows, tokenizer, batch_size=32) -> list:
                     out.setdefault(i, {})[name] = row
     return [out[i] for i in range(len(rows))]
 
+# %% ../../nbs/deploy/05_export.ipynb #2162c365
 def same_answer(name, p, q, kind) -> float:
     "1 where two rows of shares have the same best answer; for vectors their cosine."
     if name == "last_hidden_state":
@@ -140,6 +141,7 @@ def check(self:Gate, int8=False, tolerance=1e-4, drop=.01):
            f"{self.difference:.1e} on {self.rows:,} rows", f"{tolerance} or less",
            "Allow more with tolerance (--tolerance)")
 
+# %% ../../nbs/deploy/05_export.ipynb #de715383
 @patch
 def table(self:Gate) -> pd.DataFrame:
     "Milliseconds of one pass of the model and of the graph: median and 95 of 100."
@@ -205,6 +207,7 @@ def write_graph(model, tokenizer, folder, int8=False, embeddings=False, opset=18
     honest_config(folder)
     ready_tokenizer(tokenizer, folder, longest(model))
 
+# %% ../../nbs/deploy/05_export.ipynb #c3df6363
 def export_folder(
     model, tokenizer, out, # see `load_saved`
     rows, # tokenised, to compare on

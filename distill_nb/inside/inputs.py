@@ -32,8 +32,7 @@ def encoder_of(model):
 def kind_of(model) -> str|None:
     "The kind of task that a model's head is for, see `KINDS`; None for other heads."
     inner = encoder_of(model)
-    name = getattr(inner, "stands_for", type(inner).__name__) # of an exported model
-    return head_kind(name, inner.config)
+    return head_kind(getattr(inner, "stands_for", type(inner).__name__), inner.config)
 
 @cache
 def _accepts(cls) -> tuple:

@@ -208,6 +208,10 @@ def _fit_and_score(name, model, data, report, folder, **how):
     report.note += equal_steps(report.rows)
     return run
 
+def _texts(corpus):
+    "A data set as it is, or what `read_corpus` makes of a name."
+    return corpus if hasattr(corpus, "map") else read_corpus(corpus)
+
 def _check_plan(teacher, student, max_length):
     "Refuse lengths and students that cannot be, before anything is read."
     model, tokenizer = load_masked_lm(teacher), load_tokenizer(teacher)
@@ -235,8 +239,7 @@ def distil_words(
     settings |= accumulate(batch, settings.get("per_device_train_batch_size", 32))
     small, text = dict(layers=layers) | (student or {}), text or {}
     _check_plan(teacher, small, text.get("max_length", 128))
-    texts = corpus if hasattr(corpus, "map") else read_corpus(corpus)
-    sides = two_sides(texts, held_out, seed)
+    sides = two_sides(_texts(corpus), held_out, seed)
     some = [] if teacher else head_texts(sides, held_out)
     big, tok = word_teacher(teacher, some, seed=seed)
     big.to(training_args("", **settings).device)

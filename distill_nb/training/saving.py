@@ -156,12 +156,14 @@ A {layers}-layer student of {teacher}, distilled on {task} with distill_nb.{hint
 {limits}
 """
 
+# %% ../../nbs/training/06_saving.ipynb #fcc2423e
 def fingerprint(task) -> str:
     "Sixteen digits that change with any text, label or split of a task."
     digest = hashlib.sha256()
     for split, rows in task.splits.items():
         for row in rows:
-            digest.update(json.dumps([split, row], sort_keys=True, default=str).encode())
+            text = json.dumps([split, row], sort_keys=True, default=str)
+            digest.update(text.encode())
     return digest.hexdigest()[:16]
 
 def _facts(task, note, words):
@@ -174,8 +176,8 @@ def _facts(task, note, words):
         score = task.kind == "regression"
         names = ", ".join(map(span, task.labels or ()))
         yield f"- classes: {names or 'none' + ' (a score)' * score}"
-    yield (f"- versions: distill_nb {distill_nb.__version__}, torch {torch.__version__}, "
-           f"transformers {transformers.__version__}")
+    used = distill_nb, torch, transformers
+    yield "- versions: " + ", ".join(f"{m.__name__} {m.__version__}" for m in used)
 
 def _limits(student, words):
     "What a reader must not expect of it, a line each."
@@ -198,8 +200,9 @@ def model_card(title, student, teacher:str, task, objective, results="", report=
     load = f"import {home}\n" * ours + "from transformers import pipeline\n\n" \
         f"model = pipeline({tag!r}, model={name!r})"
     body = CARD.format(
-        title=html.escape(name), layers=student.config.num_hidden_layers, teacher=span(teacher),
+        title=html.escape(name), layers=student.config.num_hidden_layers,
         task=span(task if words else task.name), objective=span(objective),
+        teacher=span(teacher),
         call=f"{fenced(call)}\n\n" * bool(call), load=fenced(load, "python"),
         facts="".join(f"{line}\n" for line in _facts(
             task, report.footnote() if report else "", words)),
