@@ -2,7 +2,6 @@
 import json, os, subprocess, sys
 from pathlib import Path
 import pytest, torch
-import transformers as T
 from builders import WORDS, bert, make_tokenizer
 from families import EXTRA, build
 from distill_nb.inside.inputs import model_inputs
@@ -31,18 +30,10 @@ QUICK = ["bert", "modernbert", "deberta-v2"]
 @pytest.mark.parametrize("family", [*EXTRA] if "ALL_FAMILIES" in os.environ else QUICK)
 def test_families(family, tok, tmp_path):
     "ALL_FAMILIES=1 takes all twenty."
-    model = build(family)
+    model = build(family, num_hidden_layers=2)
     to_onnx(model, tok, tmp_path/"model.onnx")
     gap, names = greatest_gap(model, tmp_path/"model.onnx", tok)
     assert gap < 5e-5 and names == ["logits"]
-
-HEADS = {"TokenClassification": ["logits"], "QuestionAnswering": ["start_logits", "end_logits"], "MaskedLM": ["logits"], "": ["last_hidden_state"]}
-@pytest.mark.parametrize("head", HEADS)
-def test_heads(head, tok, tmp_path):
-    model = build("distilbert", getattr(T, f"AutoModelFor{head}" if head else "AutoModel"))
-    to_onnx(model, tok, tmp_path/"model.onnx")
-    gap, names = greatest_gap(model, tmp_path/"model.onnx", tok)
-    assert gap < 5e-5 and names == HEADS[head]
 
 def lstm(**sizes):
     torch.manual_seed(0)
@@ -61,10 +52,10 @@ def test_bilstm(sizes, tok, tmp_path):
     assert greatest_gap(model, tmp_path/"int8.onnx", tok)[0] < .05
 
 def test_half_precision_becomes_float32_and_stays_itself(tok, tmp_path):
-    model = bert().bfloat16()
+    model = bert(1).bfloat16()
     to_onnx(model, tok, tmp_path/"model.onnx")
     assert model.dtype == torch.bfloat16
-    assert greatest_gap(bert().bfloat16().float(), tmp_path/"model.onnx", tok)[0] < 1e-5
+    assert greatest_gap(bert(1).bfloat16().float(), tmp_path/"model.onnx", tok)[0] < 1e-5
 
 ALONE = """import sys
 class Never:
@@ -80,7 +71,7 @@ def test_the_page_s_lines_run_without_torch(tok, tmp_path):
     source, = ["".join(c["source"]) for c in page["cells"] if "Tokenizer.from_file" in "".join(c["source"])]
     shown = source[source.index("words ="):source.index("p = prob")]
     assert len([l for l in shown.splitlines() if l.strip()]) < 20
-    model = bert(id2label={0: "bad", 1: "good"}, label2id=dict(bad=0, good=1))
+    model = bert(1, id2label={0: "bad", 1: "good"}, label2id=dict(bad=0, good=1))
     tok.save_pretrained(tmp_path), model.config.save_pretrained(tmp_path)
     to_onnx(model, tok, tmp_path/"model.onnx")
     texts = ["never seen before", "good", "a very dull book not"]
@@ -94,21 +85,21 @@ def test_the_page_s_lines_run_without_torch(tok, tmp_path):
 
 def test_without_the_packages(tok, tmp_path, monkeypatch):
     monkeypatch.setattr("distill_nb.deploy.onnx.find_spec", lambda name: None)
-    for call in (lambda: to_onnx(bert(), tok, tmp_path/"a.onnx"), lambda: quantize("a", tmp_path/"b"), lambda: OnnxModel(tmp_path)):
+    for call in (lambda: to_onnx(bert(1), tok, tmp_path/"a.onnx"), lambda: quantize("a", tmp_path/"b"), lambda: OnnxModel(tmp_path)):
         with pytest.raises(InputError, match=r'no package onnx.*: expected what ONNX needs. pip install "distill_nb\[onnx\]"'): call()
     assert not list(tmp_path.iterdir())
 
 @pytest.mark.parametrize("opset", [0, 17, 24, 99])
 def test_opsets(opset, tok, tmp_path):
-    with pytest.raises(InputError, match=f"opset {opset}: expected 18 to 23"): to_onnx(bert(), tok, tmp_path/"a.onnx", opset)
+    with pytest.raises(InputError, match=f"opset {opset}: expected 18 to 23"): to_onnx(bert(1), tok, tmp_path/"a.onnx", opset)
     assert not list(tmp_path.iterdir())
 
 def test_newest_opset(tok, tmp_path):
-    to_onnx(bert(), tok, tmp_path/"a.onnx", 23)
-    assert greatest_gap(bert(), tmp_path/"a.onnx", tok)[0] < 1e-5
+    to_onnx(bert(1), tok, tmp_path/"a.onnx", 23)
+    assert greatest_gap(bert(1), tmp_path/"a.onnx", tok)[0] < 1e-5
 
 def test_nothing_of_the_machine_is_in_the_graph(tok, tmp_path):
-    to_onnx(bert(), tok, tmp_path/"a.onnx")
+    to_onnx(bert(1), tok, tmp_path/"a.onnx")
     data = (tmp_path/"a.onnx").read_bytes()
     assert b"site-packages" not in data and str(Path.cwd()).encode() not in data and b".py" not in data
-    assert len(data) < 2 * sum(p.numel() * 4 for p in bert().parameters())
+    assert len(data) < 2 * sum(p.numel() * 4 for p in bert(1).parameters())
