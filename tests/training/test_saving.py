@@ -95,7 +95,7 @@ def test_names_of_others_are_not_markup():
     class task: name, labels, kind, about, splits = "t\n---\n<b>", EVIL, "classification", KINDS["classification"], {}
     card = model_card("ti\n# tle", bert(1), "te`acher", task, SoftTargets(), fenced("```\n<i>\n````"))
     assert card.startswith("---\n") and card.count("\n---\n") == 1 and len(card) < 5000
-    for line in card.splitlines(): assert line.count("`") % 2 == 0 or set(line) == {"`"}
+    for line in card.splitlines(): assert line.count("`") % 2 == 0 or line.strip("`") in ("", "python")
     outside = "".join(part for line in card.splitlines() for part in line.split("`")[::2])
     assert not set("<>|\x1b\u202e") & set(outside) - set("<i>") and "script" not in outside
     assert all(span(e).count("`") == 2 and span(e).isprintable() for e in EVIL)
