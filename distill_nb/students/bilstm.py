@@ -16,7 +16,7 @@ from transformers import (AutoConfig, AutoModelForSequenceClassification,
                           PreTrainedConfig, PreTrainedModel)
 from transformers.modeling_outputs import SequenceClassifierOutput
 from ..kit.errors import expect
-from ..kit.models import check_tokenizer_fits
+from ..kit.models import check_tokenizer_fits, check_words
 from ..data.vectors import WordVectors, read_vectors, token_words
 
 # %% ../../nbs/students/06_bilstm.ipynb #2f245a70
@@ -209,6 +209,7 @@ def check_same_tokenizer(tokenizer, teacher):
     pads = tokenizer.pad_token_id, teacher.config.pad_token_id
     expect(None in pads or pads[0] == pads[1], f"padding {pads[0]} of the tokenizer",
            f"{pads[1]}, the teacher's", "Take the teacher's own tokenizer")
+    check_words(tokenizer, teacher)
 
 # %% ../../nbs/students/06_bilstm.ipynb #ab716b96
 def config_for(teacher, tokenizer, pairs=False, **sizes):
