@@ -205,6 +205,9 @@ def test_wheel_and_sdist_are_clean(checkout):
     wheel, sdist = next((checkout/"dist").glob("*.whl")), next((checkout/"dist").glob("*.tar.gz"))
     with zipfile.ZipFile(wheel) as z: names, told = z.namelist(), z.read(f"distill_nb-{SETTINGS['version']}.dist-info/METADATA").decode()
     assert "](nbs/" not in told and f"]({SETTINGS['git_url']}/blob/main/nbs/" in told  # a package index has no repository beside it
+    assert re.findall(r"!\[[^]]*\]\((?!https://)", told) == [] and "Provides-Extra: onnx" in told  # nor its pictures
+    assert wheel.stat().st_size < 400_000
+    if importlib.util.find_spec("twine"): run(sys.executable, "-m", "twine", "check", "--strict", wheel, sdist, cwd=checkout)
     info = f"distill_nb-{SETTINGS['version']}.dist-info"
     assert {n.split("/")[0] for n in names} == {"distill_nb", info}
     assert {n.split("/", 1)[1] for n in names if n.startswith("distill_nb/")} == GENERATED.keys()

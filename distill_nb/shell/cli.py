@@ -232,6 +232,7 @@ def recipe_of(argv) -> str:
            "This recipe runs its teacher's blocks, which a file does not have")
     return recipe
 
+# %% ../../nbs/shell/01_cli.ipynb #5c272abc
 def parser(recipe="layers") -> argparse.ArgumentParser:
     "The parser of all commands; `train` has the options of one recipe."
     top = argparse.ArgumentParser("distill_nb", description="Distil BERT-like models.",
