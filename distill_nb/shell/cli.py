@@ -247,7 +247,8 @@ def parser(recipe="layers") -> argparse.ArgumentParser:
         p.set_defaults(run=run, options=options)
 
     told = "; ".join(f"{n}: {text}" for n, (_, text, *_) in RECIPES.items())
-    which = dict(recipe=(recipe, f"{told}. Each has its own options: --recipe NAME -h"))
+    which = dict(recipe=(recipe, f"{told}. Each has its own options: --recipe NAME -h",
+                         tuple(RECIPES)))
     command("demo", "fine-tune a teacher, distil it and compare, in five minutes",
             run_demo, DEMO)
     command("train", "distil a teacher into a student on your data", run_train,
