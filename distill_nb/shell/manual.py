@@ -6,14 +6,12 @@
 __all__ = ['SCRIPT', 'ZSH', 'SHELLS', 'commands', 'flags', 'all_flags', 'completion', 'entry', 'section', 'manual']
 
 # %% ../../nbs/shell/00_manual.ipynb #64d4f968
-import argparse
 from ..kit.errors import expect
 
 # %% ../../nbs/shell/00_manual.ipynb #10779831
 def commands(parser) -> dict:
     "Name -> parser of the commands of an `ArgumentParser`."
-    return next(a.choices for a in parser._actions
-                if isinstance(a, argparse._SubParsersAction))
+    return next(a.choices for a in parser._actions if isinstance(a.choices, dict))
 
 def flags(parser) -> dict:
     "Flag -> the values that it allows, none where it takes anything or nothing."

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['HUB', 'LICENCES', 'CARD', 'check_finite', 'honest_config', 'save_student', 'span', 'fenced', 'hub_name',
-           'student_row', 'metadata', 'licence_of', 'fingerprint', 'model_card', 'save_result']
+           'student_row', 'metadata', 'licence_of', 'fingerprint', 'loading', 'model_card', 'save_result']
 
 # %% ../../nbs/training/06_saving.ipynb #d9383a47
 import hashlib, html, json, math, re, shutil, tempfile
@@ -166,6 +166,15 @@ def fingerprint(task) -> str:
             digest.update(text.encode())
     return digest.hexdigest()[:16]
 
+def loading(tag:str, name:str) -> str:
+    "Code that loads a model of a task of the Hub."
+    if tag == "question-answering": # for which transformers 5 has no pipeline
+        kinds, wanted = ("AutoModelForQuestionAnswering", "AutoTokenizer"), "model, words"
+        parts = ", ".join(f"{kind}.from_pretrained({name!r})" for kind in kinds)
+        return f"from transformers import {', '.join(kinds)}\n\n{wanted} = ({parts})"
+    task = "feature-extraction" if tag == "sentence-similarity" else tag
+    return f"from transformers import pipeline\n\nmodel = pipeline({task!r}, {name!r})"
+
 def _facts(task, note, words):
     "What the card lists about data, classes, seeds and versions, a line each."
     import distill_nb, transformers
@@ -194,16 +203,15 @@ def model_card(title, student, teacher:str, task, objective, results="", report=
     `task`: a `Task`, or the name of a corpus for a masked language model. `report`
     gives the metadata its scores, `licence` is the teacher's."""
     home, words = type(student).__module__, isinstance(task, str)
-    tag, ours = "fill-mask" if words else task.about.pipeline, "distill_nb" in home
+    ours, tag = "distill_nb" in home, "fill-mask" if words else task.about.pipeline
     name = span(title)[1:-1]
     about = metadata(title, tag, teacher, task, report, licence)
-    load = f"import {home}\n" * ours + "from transformers import pipeline\n\n" \
-        f"model = pipeline({tag!r}, model={name!r})"
     body = CARD.format(
         title=html.escape(name), layers=student.config.num_hidden_layers,
         task=span(task if words else task.name), objective=span(objective),
         teacher=span(teacher),
-        call=f"{fenced(call)}\n\n" * bool(call), load=fenced(load, "python"),
+        call=f"{fenced(call)}\n\n" * bool(call),
+        load=fenced(f"import {home}\n" * ours + loading(tag, name), "python"),
         facts="".join(f"{line}\n" for line in _facts(
             task, report.footnote() if report else "", words)),
         results=results, limits="\n".join(_limits(student, words)),
