@@ -1,4 +1,4 @@
-"""Distil BERT-like models: ten chapters from losses to the shell, and their main names here."""
+"""Distil BERT-like models: eleven chapters from losses to the shell, and their main names here."""
 __version__ = "0.1.0"
 
 # Each is imported when it is first asked for, so that `import distill_nb` loads neither torch nor transformers.
