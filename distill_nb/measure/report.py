@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from fastcore.basics import patch
 from ..data.tables import one_line
-from ..inside.capture import trace
+from ..inside.inputs import model_inputs
 from ..kit.errors import expect
 from ..kit.figures import figure, palette
 from ..kit.models import evaluating, longest
@@ -66,7 +66,7 @@ def _pass_time(model, batch):
     with evaluating(model):
         if wait: torch.accelerator.synchronize(model.device)
         start = time.perf_counter()
-        trace(model, batch)
+        model(**model_inputs(model, batch))
         if wait: torch.accelerator.synchronize(model.device)
         return 1e3 * (time.perf_counter() - start)
 
@@ -208,19 +208,27 @@ def machine() -> dict:
                 device=torch.cuda.get_device_name() if gpu else "cpu",
                 python=platform.python_version())
 
-def as_json(row:dict) -> str:
-    "A row as JSON, which knows no NaN: it is null there."
-    def finite(v): return not isinstance(v, float) or math.isfinite(v)
-    return json.dumps({k: v if finite(v) else None for k, v in row.items()})
+def as_json(said, **how) -> str:
+    "Rows and lists as JSON, which knows no NaN: it is null there."
+    def finite(v):
+        if isinstance(v, dict): return {k: finite(x) for k, x in v.items()}
+        if isinstance(v, list|tuple): return [finite(x) for x in v]
+        return None if isinstance(v, float) and not math.isfinite(v) else v
+    return json.dumps(finite(said), **how)
+
+@patch
+def as_dict(self:Report) -> dict:
+    "Rows, note and machine, as JSON can write them."
+    self.table() # which takes the times
+    rows = json.loads(as_json(self.rows))
+    return dict(task=self.task, metric=self.metric, rows=rows, note=self.note,
+                timed=self.timed, machine=machine())
 
 @patch
 def save(self:Report, file):
-    "Write rows, note and machine as JSON."
-    self.table() # which takes the times
-    rows = [json.loads(as_json(row)) for row in self.rows]
-    said = dict(task=self.task, metric=self.metric, rows=rows, note=self.note,
-                timed=self.timed, machine=machine())
-    Path(file).write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
+    "Write `as_dict` as JSON."
+    text = json.dumps(self.as_dict(), indent=1)
+    Path(file).write_text(text + "\n", encoding="utf-8")
 
 def load_report(file) -> Report:
     "The report that `Report.save` wrote."

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SCORERS', 'class_metrics', 'score_metrics', 'metrics', 'batches_by_length', 'predict', 'last_answers', 'score',
-           'pick_split', 'evaluate']
+           'pick_split', 'labelled_rows', 'evaluate']
 
 # %% ../../nbs/measure/00_scores.ipynb #21986bf9
 from dataclasses import replace
@@ -125,6 +125,12 @@ def pick_split(task:Task, split="test") -> Task:
     rows = concatenate_datasets([*splits.values()]) if split == "all" else splits[split]
     return replace(task, splits=DatasetDict({split: rows}))
 
+def labelled_rows(model, task:Task, tokenizer, split="test", max_length=128):
+    "Tokenised rows of a split, whose classes have the ids of the model's."
+    check_tokenizer_fits(tokenizer, model, max_length)
+    some = match_labels(as_head(pick_split(task, split), model.config), model)
+    return tokenize(some, tokenizer, max_length)[split]
+
 def evaluate(
     model, task:Task, tokenizer,
     split="test", # or 'validation', 'train', or 'all' of them
@@ -132,7 +138,5 @@ def evaluate(
     batch_size=64,
 ) -> dict:
     "Metrics of `model` on one split of `task`, whose classes are matched by name."
-    check_tokenizer_fits(tokenizer, model, max_length)
-    some = match_labels(as_head(pick_split(task, split), model.config), model)
-    rows = tokenize(some, tokenizer, max_length)[split]
+    rows = labelled_rows(model, task, tokenizer, split, max_length)
     return score(model, rows, tokenizer, batch_size)

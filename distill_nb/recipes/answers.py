@@ -15,7 +15,7 @@ from ..kit.errors import expect
 from ..losses import (
     HardTargets, LogitMSE, Objective, SoftTargets, as_objective, known_labels)
 from ..losses.objective import ANSWERED
-from .base import DISTILLED, KEPT, Distilled, Setup, set_up
+from .base import DISTILLED, KEPT, Distilled, Setup, set_up, typed
 from .tinybert import tiny_student
 from ..students.bilstm import lstm_student
 from ..students.copied import init_student
@@ -23,6 +23,7 @@ from ..students.layers import choose_layers, some_batches
 from ..teachers.answers import Answers, add_answers, read_answers
 from ..teachers.load import knows_task
 from ..teachers.several import ask_model, average, check_weights
+
 
 # %% ../../nbs/recipes/06_answers.ipynb #a0600005
 def answers_objective(task:Task, T=2.):
@@ -116,6 +117,7 @@ def _pupil(at, heard, objective) -> Setup:
     return replace(at, rows={**at.rows, "train": rows}, source=names)
 
 # %% ../../nbs/recipes/06_answers.ipynb #a0600x01
+@typed
 def distil_answers(
     task:Task,
     answers=(), # a file, or what `read_answers` gave, or a list of them
@@ -133,21 +135,20 @@ def distil_answers(
     **settings, # `seed`, `freeze` and TrainingArguments
 ) -> Distilled:
     "Distil the answers of files and models into one small model, report on test."
-    objective = per_text(objective or answers_objective(task))
+    goal = per_text(objective or answers_objective(task))
     files, teachers = _read(answers, task, reading or {}), _listed(teacher)
     expect(files or teachers, "no answers and no teacher", "one of them or more")
     check_weights(weights, len(files) + len(teachers))
-    seed = settings.get("seed", 0)
-    at = set_up(task, base or next(iter(teachers), None), max_length, seed)
+    seed, base = settings.get("seed", 0), base or next(iter(teachers), None)
+    at = set_up(task, base, max_length, seed)
     def start(): return new_student(at, student, seed, **shape or {})
     untuned = None if knows_task(at.teacher) and student != "bilstm" else start()
     at.report.note = f"seed {seed}, student of {_short(at.source)}"
-    heard = hear(at, files, teachers, max_length,
-                 {**settings, **(teacher_settings or {})}, weights, space)
-    pupil = _pupil(at, heard, objective)
-    run = pupil.fit(DISTILLED, start(), objective=objective, **settings)
+    pupil = _pupil(at, hear(at, files, teachers, max_length, settings | (
+        teacher_settings or {}), weights, space), goal)
+    run = pupil.fit(DISTILLED, start(), objective=goal, **settings)
     steps, tuned = run.state.global_step, at.source in map(str, teachers)
     if baseline and untuned: at.fit_baseline(untuned, steps, **settings)
-    if baseline and student != "bilstm" and (tuned or not untuned):
-        at.fit_baseline(start(), steps, KEPT, **settings)
-    return pupil.done(run.student, run.history(), objective)
+    kept = baseline and student != "bilstm" and (tuned or not untuned)
+    if kept: at.fit_baseline(start(), steps, KEPT, **settings)
+    return pupil.done(run.student, run.history(), goal)

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['ANSWERS', 'LABELS', 'KEPT', 'DISTILLED', 'constant_score', 'check_teacher', 'Distilled', 'score', 'fit_and_report',
-           'equal_steps', 'trust_line', 'Setup', 'set_up']
+           'as_typed', 'as_call', 'typed', 'equal_steps', 'trust_line', 'Setup', 'set_up']
 
 # %% ../../nbs/recipes/00_base.ipynb #222c9277
-import time, warnings
+import inspect, time, warnings
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 import pandas as pd
 import torch
@@ -53,6 +54,7 @@ class Distilled:
     history:pd.DataFrame
     objective:object
     source:str=DEFAULT_TEACHER # where the teacher came from
+    call:str="" # that makes it again, see `typed`
 
     def save(self, out, overwrite=False, also=None) -> Path:
         "Save student, tokenizer, model card and report to `out`; see `save_student`."
@@ -75,6 +77,35 @@ def fit_and_report(name, model, report, rows, tokenizer, freeze=False, **how):
     run = fit(model, rows, tokenizer, name=name, **how)
     report.add(name, score(model, rows, tokenizer), model, time.time() - start,
                run.state.global_step)
+    return run
+
+# %% ../../nbs/recipes/00_base.ipynb #7221237c
+def as_typed(value) -> str:
+    "A value as code: no path of a machine, and dots for what is no short code."
+    if isinstance(value, Task): return f"load_task({value.name!r})"
+    if isinstance(value, str|Path) and Path(value).is_absolute():
+        return repr(Path(value).name)
+    text = getattr(value, "__name__", None) or repr(value)
+    return "..." if len(text) > 200 or " at 0x" in text or "\n" in text else text
+
+def as_call(function, *args, **kwargs) -> str:
+    "A call as it is typed, without the arguments that have their defaults."
+    known = inspect.signature(function)
+    given = known.bind(*args, **kwargs).arguments
+    more = given.pop(next((p.name for p in known.parameters.values()
+                           if p.kind is p.VAR_KEYWORD), ""), {})
+    def usual(n, v): return n not in more and v is known.parameters[n].default
+    parts = [as_typed(v) if isinstance(v, Task) else f"{n}={as_typed(v)}"
+             for n, v in (given | more).items() if not usual(n, v)]
+    return f"{function.__name__}({', '.join(parts)})"
+
+def typed(recipe):
+    "A recipe whose result has the `call` that made it."
+    @wraps(recipe)
+    def run(*args, **kwargs):
+        done = recipe(*args, **kwargs)
+        done.call = as_call(recipe, *args, **kwargs)
+        return done
     return run
 
 # %% ../../nbs/recipes/00_base.ipynb #119389d6

@@ -13,7 +13,8 @@ from ..data.tasks import Task
 from ..kit.errors import expect
 from ..losses import HardTargets, LogitMSE, SoftTargets, as_objective
 from ..kit.kinds import KINDS
-from .base import ANSWERS, DISTILLED, Distilled, set_up
+from .base import ANSWERS, DISTILLED, Distilled, set_up, typed
+
 
 # %% ../../nbs/recipes/03_bilstm.ipynb #a191ec30
 def answer_terms(
@@ -46,6 +47,7 @@ def check_terms(objective, n_outputs:int, kind=None):
 # %% ../../nbs/recipes/03_bilstm.ipynb #2640bcbf
 STUDENT = dict(num_train_epochs=15, learning_rate=5e-3, per_device_train_batch_size=32)
 
+@typed
 def distil_bilstm(
     task:Task, # from `load_task`; rows without a label are distilled too
     teacher=None, # folder or Hub name; None: the default teacher

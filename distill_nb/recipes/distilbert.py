@@ -19,7 +19,7 @@ from ..data.corpus import count_tokens, hold_out, read_corpus, sequences
 from ..words.hiding import HideWords, rare_weights, word_batches
 from ..students.distilbert import to_distilbert
 from ..kit.errors import expect
-from .base import equal_steps
+from .base import equal_steps, typed
 from ..measure.report import Report
 from ..kit.folders import working_folder
 from ..losses import (CosineHidden, HardTargets, SoftTargets,
@@ -35,6 +35,7 @@ from ..training.resume import last_checkpoint, run_note
 from ..training.settings import own_precision, training_args
 from ..inside.blocks import n_blocks
 from ..words.chunks import HardWords, SoftWords, has_words
+
 
 # %% ../../nbs/recipes/05_distilbert.ipynb #5f936ab8
 def triple_loss(student, teacher, T:float=2., only_masked:bool=False):
@@ -142,6 +143,7 @@ class DistilledWords:
     history:pd.DataFrame
     objective:object
     source:str # where the teacher came from
+    call:str="" # that makes it again, see `typed`
 
     def save(self, out, overwrite=False, also=None)->Path:
         "Save student, tokenizer, model card and report to `out`; see `save_student`."
@@ -206,6 +208,10 @@ def _fit_and_score(name, model, data, report, folder, **how):
     report.note += equal_steps(report.rows)
     return run
 
+def _texts(corpus):
+    "A data set as it is, or what `read_corpus` makes of a name."
+    return corpus if hasattr(corpus, "map") else read_corpus(corpus)
+
 def _check_plan(teacher, student, max_length):
     "Refuse lengths and students that cannot be, before anything is read."
     model, tokenizer = load_masked_lm(teacher), load_tokenizer(teacher)
@@ -213,6 +219,7 @@ def _check_plan(teacher, student, max_length):
     word_student(model, tokenizer, **student)
 
 # %% ../../nbs/recipes/05_distilbert.ipynb #3de228e1
+@typed
 def distil_words(
     corpus=None, # see `read_corpus`, or a data set with the column 'text'
     teacher=None, # folder or Hub name of a masked LM; None: the default teacher
@@ -232,8 +239,7 @@ def distil_words(
     settings |= accumulate(batch, settings.get("per_device_train_batch_size", 32))
     small, text = dict(layers=layers) | (student or {}), text or {}
     _check_plan(teacher, small, text.get("max_length", 128))
-    texts = corpus if hasattr(corpus, "map") else read_corpus(corpus)
-    sides = two_sides(texts, held_out, seed)
+    sides = two_sides(_texts(corpus), held_out, seed)
     some = [] if teacher else head_texts(sides, held_out)
     big, tok = word_teacher(teacher, some, seed=seed)
     big.to(training_args("", **settings).device)

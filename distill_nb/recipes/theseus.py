@@ -10,10 +10,11 @@ import time
 import pandas as pd
 from ..data.tasks import Task
 from ..students.layers import choose_layers, some_batches
-from .base import DISTILLED, KEPT, Distilled, set_up
+from .base import DISTILLED, KEPT, Distilled, set_up, typed
 from ..training.run import fit, freeze_embeddings
 from ..students.copied import init_student
 from ..students.slots import LinearSchedule, Replacing, successor, theseus
+
 
 # %% ../../nbs/recipes/04_theseus.ipynb #db2e3e6f
 def replace_blocks(
@@ -34,6 +35,7 @@ def replace_blocks(
     return successor(model), run
 
 # %% ../../nbs/recipes/04_theseus.ipynb #107db2a7
+@typed
 def distil_theseus(
     task:Task,
     teacher=None, # folder or Hub name; None: the default teacher

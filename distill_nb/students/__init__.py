@@ -6,11 +6,11 @@
 __all__ = ['beside', 'BiLstmConfig', 'BiLstmForSequenceClassification', 'block_influence', 'choose_layers', 'ConstantSchedule',
            'groups', 'init_student', 'layers_widget', 'LinearSchedule', 'lstm_student', 'narrow_config',
            'narrow_student', 'passes', 'pick_layers', 'plot_passes', 'Replacing', 'some_batches', 'successor',
-           'theseus', 'to_distilbert', 'to_onnx', 'transfer_report']
+           'theseus', 'to_distilbert', 'transfer_report']
 
 # %% ../../nbs/students/index.ipynb #6ffd3e16
 from .bilstm import (
-    BiLstmConfig, BiLstmForSequenceClassification, lstm_student, to_onnx)
+    BiLstmConfig, BiLstmForSequenceClassification, lstm_student)
 from .copied import init_student
 from .distilbert import to_distilbert
 from .layers import (
@@ -28,4 +28,4 @@ _all_ = ["beside", "BiLstmConfig", "BiLstmForSequenceClassification",
          "init_student", "layers_widget", "LinearSchedule", "lstm_student",
          "narrow_config", "narrow_student", "passes", "pick_layers",
          "plot_passes", "Replacing", "some_batches", "successor", "theseus",
-         "to_distilbert", "to_onnx", "transfer_report"]
+         "to_distilbert", "transfer_report"]

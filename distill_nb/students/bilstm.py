@@ -5,12 +5,9 @@
 # %% auto #0
 __all__ = ['SIZES', 'turn', 'lstm_states', 'BothWays', 'ends', 'sides', 'gathered', 'BiLstmConfig', 'check_sizes', 'Reader',
            'BiLstmForSequenceClassification', 'principal_components', 'from_teacher', 'from_vectors', 'skipped_ids',
-           'check_boundary', 'check_same_tokenizer', 'config_for', 'start_vectors', 'lstm_student', 'to_onnx']
+           'check_boundary', 'check_same_tokenizer', 'config_for', 'start_vectors', 'lstm_student']
 
 # %% ../../nbs/students/06_bilstm.ipynb #8332d5f0
-import warnings
-from importlib.util import find_spec
-from io import BytesIO
 from pathlib import Path
 from typing import Literal # named in the signature that configs inherit
 import torch
@@ -19,8 +16,7 @@ from transformers import (AutoConfig, AutoModelForSequenceClassification,
                           PreTrainedConfig, PreTrainedModel)
 from transformers.modeling_outputs import SequenceClassifierOutput
 from ..kit.errors import expect
-from ..kit.models import (
-    check_tokenizer_fits, check_words, evaluating)
+from ..kit.models import check_tokenizer_fits, check_words
 from ..data.vectors import WordVectors, read_vectors, token_words
 
 # %% ../../nbs/students/06_bilstm.ipynb #2f245a70
@@ -261,18 +257,3 @@ def lstm_student(
 AutoConfig.register("bilstm", BiLstmConfig, exist_ok=True)
 AutoModelForSequenceClassification.register(
     BiLstmConfig, BiLstmForSequenceClassification, exist_ok=True)
-
-# %% ../../nbs/students/06_bilstm.ipynb #a7d10fc7
-def to_onnx(model, file):
-    "Write the ONNX graph from input_ids and attention_mask (bs, seq) to logits."
-    expect(find_spec("onnx"), "no package onnx", "it beside torch", "pip install onnx")
-    ids = torch.ones(2, 8, dtype=torch.long, device=model.device)
-    inputs = ["input_ids", "attention_mask"]
-    shape, graph = {0: "batch", 1: "sequence"}, BytesIO()
-    with evaluating(model), warnings.catch_warnings():
-        warnings.simplefilter("ignore") # that this exporter is the older one
-        torch.onnx.export(
-            model, (ids, ids), graph, input_names=inputs, output_names=["logits"],
-            dynamic_axes=dict.fromkeys(inputs, shape) | {"logits": {0: "batch"}},
-            dynamo=False, opset_version=18)
-    Path(file).write_bytes(graph.getvalue()) # not before all has gone well

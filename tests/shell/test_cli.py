@@ -216,9 +216,9 @@ def test_values_are_refused_before_anything_costs_time(shell, tmp_path, monkeypa
 def test_so_do_the_other_commands(shell, words): refused(shell(*words), f"{words[-2]} ")
 
 def test_every_number_has_a_range_and_every_default_is_in_it():
-    from distill_nb.shell.cli import AUGMENT, DEMO, EVALUATE
+    from distill_nb.shell.cli import AUGMENT, DEMO, EVALUATE, EXPORT
     from distill_nb.shell.options import NEW_TEXTS, RECIPES, TASK, check_options
-    tables = [table for _, _, table, _ in RECIPES.values()] + [AUGMENT, DEMO, EVALUATE, NEW_TEXTS, TASK]
+    tables = [table for _, _, table, _ in RECIPES.values()] + [AUGMENT, DEMO, EVALUATE, EXPORT, NEW_TEXTS, TASK]
     for table in tables:
         check_options(SimpleNamespace(**{name: default for name, (default, *_) in table.items()}), table)
         free = [n for n, (default, _, *allowed) in table.items() if isinstance(default, (int, float)) and not isinstance(default, bool) and not allowed]
@@ -353,7 +353,7 @@ def test_two_processes_report_and_save_once(csv, tuned, tmp_path):
 def test_every_option_has_help():
     top = parser()
     commands = next(a for a in top._actions if a.dest == "command").choices
-    assert set(commands) == {"augment", "demo", "train", "evaluate"}
+    assert {"augment", "demo", "train", "evaluate", "export", "completion"} <= set(commands)
     assert all(a.help for p in (top, *commands.values()) for a in p._actions)
 
 def test_a_language_model_from_a_file_of_text(shell, tuned, tok, tmp_path):
@@ -390,3 +390,43 @@ def test_evaluate_says_how_far_a_student_may_answer_for_its_teacher(shell, csv, 
     refused(shell(*words, "--agree", "95"), "--agree 95")
     refused(shell(*words, "--calibrate"), "--calibrate: expected --against TEACHER")
     refused(shell(*words, "--against", tmp_path/"nowhere"), "nowhere")
+
+# Scripts: one object on stdout, exit codes, completion
+
+def test_train_tells_a_script_and_leaves_its_command_in_the_card(shell, csv, tuned, tmp_path):
+    code, out, err = shell("train", "--task", csv, *COLUMNS, *QUICK, "--teacher", tuned, "--out", tmp_path/"s", "--json")
+    told = json.loads(out)
+    assert code == 0 and told["out"] == str(tmp_path/"s") and {"teacher", "student, distilled"} <= {r["model"] for r in told["rows"]}
+    assert "Student: " in err # what a person reads is on stderr
+    card = (tmp_path/"s"/"README.md").read_text()
+    assert "distill_nb train --task reviews.csv --text review --label mood --layers 2" in card and str(tmp_path) not in card
+
+def test_every_command_knows_json():
+    from distill_nb.shell.manual import all_flags
+    known = all_flags([parser()])
+    assert len(known) >= 6 and [c for c, flags in known.items() if "--json" not in flags] == []
+
+def test_bad_input_is_a_sentence_with_json_too(shell, tmp_path):
+    code, out, err = shell("evaluate", "--task", tmp_path/"none.csv", "--model", tmp_path, "--json")
+    refused((code, out, err), "")
+    assert out == ""
+
+@pytest.mark.parametrize("kind", ["bash", "zsh"])
+def test_completion(shell, kind, tmp_path):
+    code, script, _ = shell("completion", kind)
+    assert code == 0
+    bash = script.removeprefix("autoload -U +X bashcompinit && bashcompinit\n")
+    assert (bash == script) == (kind == "bash")
+    def offered(*words):
+        line = " ".join(f"'{w}'" for w in words)
+        asked = f"{bash}\nCOMP_WORDS=({line}) COMP_CWORD={len(words) - 1}\n_distill_nb\nprintf '%s\\n' \"${{COMPREPLY[@]}}\""
+        return subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True).stdout.split()
+    assert {"train", "export", "evaluate"} <= {*offered("distill_nb", "")} and offered("distill_nb", "tr") == ["train"]
+    assert offered("distill_nb", "train", "--recipe", "bi") == ["bilstm"] and "--units" in offered("distill_nb", "train", "--u")
+    assert offered("distill_nb", "export", "--to", "") == ["onnx"]
+
+def test_completion_for_another_shell(shell): refused(shell("completion", "fish"), "fish")
+
+def test_help_names_the_exit_codes(shell):
+    code, out, _ = shell("--help")
+    assert code == 0 and "2 wrong input" in " ".join(out.split())

@@ -9,8 +9,7 @@ from transformers import BertTokenizer, EarlyStoppingCallback, PreTrainedTokeniz
 from builders import WORDS, bert as small_bert
 from distill_nb.teachers.load import knows_task, load_teacher
 from distill_nb.students.bilstm import (
-    BiLstmConfig, BiLstmForSequenceClassification, BothWays, config_for, ends, lstm_student, principal_components, sides,
-    to_onnx)
+    BiLstmConfig, BiLstmForSequenceClassification, BothWays, config_for, ends, lstm_student, principal_components, sides)
 from distill_nb.recipes.bilstm import answer_terms, distil_bilstm
 from distill_nb.inside.capture import trace
 from distill_nb.data.tasks import make_task
@@ -405,24 +404,3 @@ def test_traced_graph_is_the_model(sizes):
     for bs, width in (1, 3), (2, 8), (5, 21):
         ids, mask = batch([text(rng, rng.randrange(width - 1)) for _ in range(bs)], width)
         torch.testing.assert_close(graph(ids, mask)["logits"], model(ids, mask).logits, atol=1e-6, rtol=0)
-
-@pytest.mark.parametrize("sizes", [dict(), dict(pairs=True), dict(num_hidden_layers=2)], ids=str)
-def test_onnx(sizes, tmp_path):
-    pytest.importorskip("onnx")
-    runtime = pytest.importorskip("onnxruntime")
-    model, rng = make(**sizes).train(), random.Random(0)
-    model.head.eval() # whatever its modes, the graph is without dropout, and they are kept
-    to_onnx(model, tmp_path/"student.onnx")
-    assert model.training and model.reader.training and not model.head.training
-    model.eval()
-    session = runtime.InferenceSession(str(tmp_path/"student.onnx"))
-    for bs, width in (1, 3), (2, 8), (5, 21):
-        ids, mask = batch([text(rng, rng.randrange(width - 1)) for _ in range(bs)], width)
-        got, = session.run(None, dict(input_ids=ids.numpy(), attention_mask=mask.numpy()))
-        torch.testing.assert_close(torch.tensor(got), model(ids, mask).logits.detach(), atol=1e-5, rtol=0)
-
-def test_onnx_without_its_package(tmp_path, monkeypatch):
-    monkeypatch.setattr("distill_nb.students.bilstm.find_spec", lambda name: None)
-    with pytest.raises(InputError, match="no package onnx: expected it beside torch. pip install onnx"):
-        to_onnx(make(), tmp_path/"student.onnx")
-    assert not list(tmp_path.iterdir())
