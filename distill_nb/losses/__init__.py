@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['AttentionKL', 'AttentionMSE', 'ClsMSE', 'CosineHidden', 'HardTargets', 'HiddenMSE', 'LayerMap', 'LogitMSE',
-           'Objective', 'Relations', 'SoftTargets', 'Term', 'as_objective', 'attention_kl', 'attention_mse', 'cls_mse',
-           'cosine_distance', 'count', 'hidden_mse', 'kl_divergence', 'known_labels', 'logit_gradient', 'logit_mse',
-           'relation_kl', 'soft_cross_entropy']
+           'Objective', 'Relations', 'SoftLabels', 'SoftTargets', 'Term', 'as_objective', 'attention_kl',
+           'attention_mse', 'binary_divergence', 'cls_mse', 'cosine_distance', 'count', 'hidden_mse', 'kl_divergence',
+           'known_labels', 'label_loss', 'logit_gradient', 'logit_mse', 'relation_kl', 'soft_cross_entropy']
 
 # %% ../../nbs/losses/index.ipynb #e81e31fc
 from .attention import (
@@ -17,12 +17,13 @@ from .layermap import LayerMap
 from .logits import (
     LogitMSE, SoftTargets, kl_divergence, logit_gradient, logit_mse, soft_cross_entropy)
 from .objective import (
-    HardTargets, Objective, Term, as_objective, count, known_labels)
+    HardTargets, Objective, Term, as_objective, count, known_labels, label_loss)
+from .several import SoftLabels, binary_divergence
 
 # %% ../../nbs/losses/index.ipynb #f0000c6f
 _all_ = ["AttentionKL", "AttentionMSE", "ClsMSE", "CosineHidden", "HardTargets",
-         "HiddenMSE", "LayerMap", "LogitMSE", "Objective", "Relations", "SoftTargets",
-         "Term", "as_objective", "attention_kl", "attention_mse", "cls_mse",
-         "cosine_distance", "count", "hidden_mse", "kl_divergence",
-         "known_labels", "logit_gradient", "logit_mse", "relation_kl",
-         "soft_cross_entropy"]
+         "HiddenMSE", "LayerMap", "LogitMSE", "Objective", "Relations", "SoftLabels",
+         "SoftTargets", "Term", "as_objective", "attention_kl", "attention_mse",
+         "binary_divergence", "cls_mse", "cosine_distance", "count", "hidden_mse",
+         "kl_divergence", "known_labels", "label_loss", "logit_gradient", "logit_mse",
+         "relation_kl", "soft_cross_entropy"]
