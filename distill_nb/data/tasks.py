@@ -207,7 +207,9 @@ READ = dict.fromkeys(PLAIN, read_plain)
 def kind_of_lists(frames) -> str|None:
     "The kind of labels that are lists, where some are and a page reads them."
     several = (list, tuple, set, np.ndarray)
-    listed = any(isinstance(v, several) for f in frames.values() for v in f.label)
+    said = [v for f in frames.values() for v in f.get("label", ())
+            if isinstance(v, several) or pd.notna(v)]
+    listed = said and all(isinstance(v, several) for v in said)
     return "multilabel" if listed and "multilabel" in READ else None
 
 # %% ../../nbs/data/03_tasks.ipynb #eba71f08

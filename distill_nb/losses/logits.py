@@ -98,8 +98,8 @@ class LogitTerm(Term):
     def forward(self, s, t, batch):
         per_text, shape = self.unit == "examples", tuple(s.logits.shape)
         expect(len(shape) < 3 or not per_text, f"logits {shape} with unit='examples'",
-               "one answer per text", "Say unit='words' for tags, 'tokens', or 'labels' "
-               "for masked ones")
+               "one answer per text", "Say unit='words' for tags; else 'tokens', or "
+               "'labels' for masked ones")
         mask = unit_mask(batch, self.unit)
         empty = mask is not None and cuts_out(mask, s.logits) and not mask.any()
         if empty: return s.logits[:0].sum() # 0
