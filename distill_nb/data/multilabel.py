@@ -71,7 +71,8 @@ def pick_several(df, text=None, pair=None, label=None, where=""):
     "The columns text, (pair,) and label of a table; the labels as lists of names."
     df = df.set_axis([str(c).strip() for c in df.columns], axis=1)
     named = [c.strip() for c in label.split(",")] if label else ["label"]
-    if label in df.columns or not label and "label" in df.columns:
+    one = label or "label"
+    if one in df.columns and not are_flags(df[one]):
         out = pick_columns(df, text, pair, label, where)
         sep = separator_of(out.label, where)
         return out.assign(label=[labels_in(v, sep) for v in out.label])

@@ -14,6 +14,7 @@ from .. import __version__
 from ..kit.errors import InputError, expect
 from ..kit.files import MARK, world
 from ..kit.folders import output_folder
+from ..kit.kinds import KINDS
 from .options import (NEW_TEXTS, RECIPES, SEED, TASK, beside,
     check_options, layer_list, make_augmenter, read_task, say)
 
@@ -75,9 +76,10 @@ def task_of(o, model):
     from distill_nb.data.load import load_task
     from distill_nb.data.classes import as_head
     from distill_nb.data.classes import check_labels, head_names
-    scores = model.config.num_labels == 1
-    say = dict(kind=o.kind or ("regression" if scores else None),
-               labels=None if scores else head_names(model.config))
+    from distill_nb.inside.inputs import kind_of
+    kind = kind_of(model)
+    say = dict(kind=o.kind or (None if kind == "classification" else kind),
+               labels=head_names(model.config) if KINDS[kind].named else None)
     def load(**how): return load_task(o.task, o.text, o.pair, o.label, **say, **how)
     try: task = load(hold_out=o.split != "all")
     except TooFew:

@@ -61,10 +61,11 @@ def check_options(o, options:dict):
 # %% ../../nbs/shell/00_options.ipynb #579aa650
 TASK = dict(
     task=(None, "a csv, tsv, json, jsonl or parquet file; a folder of one per split;"
-          " a GLUE or Hub name; or one of bshift, docnames, libraries"),
+          " a GLUE or Hub name; or one of bshift, docnames, libraries, gaps"),
     text=(None, "name of the text column (default: text)"),
     pair=(None, "name of the second text's column, for pairs"),
-    label=(None, "name of the label column (default: label); rows may lack a label"),
+    label=(None, "name of the label column (default: label); rows may lack a label;"
+           " of multilabel also the columns of 0 and 1, as a,b,c"),
     kind=(None, f"{', '.join(KINDS)} (default: read off the labels)", (None, *KINDS)),
     max_length=(128, "longest text in tokens", COUNT))
 TRAIN = dict(
@@ -234,8 +235,9 @@ def by_stages(o):
 def by_bilstm(o):
     "A BiLSTM that learns the teacher's answers."
     from distill_nb.recipes.bilstm import answer_terms, distil_bilstm
+    task = shown_task(o)
     return distil_bilstm(
-        shown_task(o), o.teacher, answer_terms(o.loss, o.temperature, o.label_weight),
+        task, o.teacher, answer_terms(o.loss, o.temperature, o.label_weight, task.kind),
         o.start, o.baseline, o.max_length,
         dict(embedding_size=o.width, hidden_size=o.units),
         dict(num_train_epochs=o.teacher_epochs), **common(o))

@@ -258,6 +258,7 @@ def saved_kind(source) -> str:
     kind = head_kind(str((config.architectures or [""])[0]), config)
     return kind if kind and KINDS[kind].head else "classification"
 
+# %% ../../nbs/teachers/00_load.ipynb #86f70c9c
 def load_teacher(source=None, task:Task=None) -> PreTrainedModel:
     """A model with a head for `task`, or its own, from a folder or Hub name.
 

@@ -364,6 +364,11 @@ def save_table(task:Task, out):
     "Write the training texts with the names of their classes; whole or not at all."
     df, out = task["train"].to_pandas(), Path(out)
     if task.labels: # a label that is not known is an empty field
-        names = dict(enumerate(task.labels))
-        df["label"] = df.label.map(names)
+        names, plain = dict(enumerate(task.labels)), task.kind == "classification"
+        def several(y):
+            if y is None: return None
+            given = [names[i] for i, v in enumerate(y) if v]
+            return given if out.suffix.lower() in (".jsonl", ".parquet") else (
+                "|".join(given) or "[]")
+        df["label"] = df.label.map(names if plain else several)
     once(lambda: _table(df, out))
