@@ -2,7 +2,8 @@
 
 BERT-base teaches 6 of its layers (random weights: speed does not depend on them), bf16. Steps of the training set as a Distiller takes them,
 grouped by length, teacher in the loop or its answers cached, at several batch sizes; `before` launches every operation and asks the
-teacher under autocast, `padded` also pads every text to 64 as the reference code does. The log's own `tokens_per_second` is what is
+teacher under autocast, `padded` also pads every text to 64 as the reference code does; `mixed` takes the rows in a random order, and `packed`
+takes them so without computing the padding. The log's own `tokens_per_second` is what is
 read: real tokens, padding not counted, dataloader and optimizer included; the median of the logs after the first third of the steps.
 
 Writes nbs/results/epoch-gpu.json after every row. `--rehearse`: toy sizes on a CPU and made-up texts.
@@ -23,14 +24,16 @@ from distill_nb.training import Distiller, training_args
 
 def padded(tok): return DataCollatorWithPadding(tok, padding="max_length", max_length=64)
 
+class Packs(Distiller): packs = True
+
 def row(o, way, batch, teacher, rows, tok):
-    kind = Distiller if way in ("graph", "cached") else Before
+    kind = Packs if way == "packed" else Before if way in ("before", "padded") else Distiller
     student = init_student(teacher, range(0, o.layers, 2))
     if o.device == "cuda": torch.cuda.reset_peak_memory_stats()
     with TemporaryDirectory() as tmp:
         args = training_args(tmp, max_steps=o.steps, per_device_train_batch_size=batch, eval_strategy="no", logging_steps=max(1, o.steps // 12),
                              logging_first_step=False, disable_tqdm=True, dataloader_num_workers=o.workers, use_cpu=o.device == "cpu",
-                             **dict(train_sampling_strategy="random") if way == "padded" else {})
+                             **dict(train_sampling_strategy="random") if way in ("padded", "mixed", "packed") else {})
         run = kind(student, None if way == "cached" else teacher, SoftTargets(T=2), args, train_dataset=rows, processing_class=tok,
                    **dict(data_collator=padded(tok)) if way == "padded" else {})
         begin = time.perf_counter()
@@ -63,7 +66,7 @@ if __name__ == "__main__":
     common.options(p)
     p.add_argument("--sst2", help="folder of GLUE's SST-2")
     p.add_argument("--tokenizer", help="folder with a BERT vocabulary (default: the default teacher's)")
-    p.add_argument("--ways", nargs="+", default=["graph", "before", "cached", "padded"])
+    p.add_argument("--ways", nargs="+", default=["graph", "before", "cached", "packed", "mixed", "padded"])
     p.add_argument("--batches", type=int, nargs="+", default=[32, 256, 1024])
     p.add_argument("--steps", type=int, default=120)
     p.add_argument("--workers", type=int, default=4)

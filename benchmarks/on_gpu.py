@@ -20,6 +20,7 @@ def parts(o):
     return dict(
         checks=(.12, [*py, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests/"kit"/"test_gpu.py")] if tests.is_dir() else None),
         steps=(.5, script("gpu_steps", "--steps", "40", "--window", "5") if not o.rehearse else script("gpu_steps")),
+        trace=(.05, script("gpu_trace")),
         epoch=(.32, script("gpu_epoch", *sst2)),
         augment=(.15, None if o.rehearse else [*py, str(HERE/"augment.py"), "--results", str(o.results), "--sentences", "48", "--repeats", "1"]),
         devices=(.1, None if o.rehearse or not tests.is_dir() else [*py, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests/"on_device.py")]),

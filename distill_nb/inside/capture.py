@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ATTENTION', 'PARTS', 'NAME', 'INSTEAD', 'READERS', 'attention_scores', 'attend', 'Outputs', 'wanted_parts',
-           'Recorder', 'recording_attention', 'check_parts', 'own_attention', 'attended_by', 'recomputes', 'recording',
-           'reading', 'trace']
+           'Recorder', 'packing_attention', 'packed_again', 'padded', 'recording_attention', 'check_parts',
+           'own_attention', 'attended_by', 'recomputes', 'recording', 'reading', 'trace']
 
 # %% ../../nbs/inside/03_capture.ipynb #bd089807
 from collections.abc import Iterable, Mapping
@@ -116,6 +116,27 @@ def parts(self:Recorder) -> dict:
     return {part: tuple(make and make() for make in kept)
             for part, kept in self.kept.items()}
 
+# %% ../../nbs/inside/03_capture.ipynb #9e505f66
+_packing = ContextVar("distill_nb_packing", default=None) # see `padding_free`, below
+
+@contextmanager
+def packing_attention(packing):
+    "Inside, attention gets packed tokens: it takes the texts apart and packs again."
+    token = _packing.set(packing)
+    try: yield
+    finally: _packing.reset(token)
+
+def packed_again(out, packing):
+    "What attention gives, without padding if its inputs had none."
+    return out if packing is None else packing.pack(out)
+
+def padded(states):
+    "Hidden states of blocks as (bs, seq, d), also where they were packed."
+    packing = _packing.get()
+    if packing is None: return states
+    whole = packing.bs, packing.seq
+    return tuple(h if h.shape[:2] == whole else packing.unpack(h) for h in states)
+
 # %% ../../nbs/inside/03_capture.ipynb #20e06e73
 NAME = "distill_nb"
 _recorder = ContextVar("distill_nb_recorder", default=None)
@@ -128,8 +149,10 @@ def recording_attention(module, query, key, value, attention_mask, scaling=None,
         return sdpa_attention_forward(module, query, key, value, attention_mask,
                                       scaling=scaling, dropout=dropout,
                                       position_bias=position_bias, **kwargs)[0]
-    recorder = _recorder.get()
-    if recorder is None: return sdpa(), None
+    recorder, packing = _recorder.get(), _packing.get()
+    if packing is not None: query, key, value = [
+        packing.unpack(x.transpose(1, 2)).transpose(1, 2) for x in (query, key, value)]
+    if recorder is None: return packed_again(sdpa(), packing), None
     causal = kwargs.get("is_causal")
     if causal is None: causal = getattr(module, "is_causal", True) # as SDPA does
     name = type(module).__name__
@@ -138,8 +161,9 @@ def recording_attention(module, query, key, value, attention_mask, scaling=None,
     expect(torch.is_grad_enabled() == recorder.grad, "gradient checkpointing with "
            "use_reentrant=True, which cuts the gradient", "use_reentrant=False",
            "Give that as gradient_checkpointing_kwargs")
-    return recorder.attend(sdpa, query, key, value, scaling, attention_mask,
-                           position_bias, dropout), None
+    out = recorder.attend(sdpa, query, key, value, scaling, attention_mask,
+                          position_bias, dropout)
+    return packed_again(out, packing), None
 
 # %% ../../nbs/inside/03_capture.ipynb #76f46fa4
 INSTEAD = "Terms on logits and hidden states work; for attention take another family"
@@ -253,7 +277,7 @@ def trace(
     parts = recorder.parts() | {part: get(out) for part, get in read.items()}
     for part in wanted.keys() & {"logits", "hidden_states"}:
         parts[part] = _part_of(out, part, name)
-    if hidden: parts["hidden_states"] = _only(**parts, layers=wanted["hidden_states"])
+    if hidden: parts["hidden_states"] = _only(parts["hidden_states"], wanted)
     return Outputs(**parts)
 
 def _part_of(out, part, name):
@@ -263,7 +287,8 @@ def _part_of(out, part, name):
            "A task head gives one answer per text or per token")
     return found
 
-def _only(hidden_states, layers, **_):
-    "The states of these layers, and None in place of the others."
+def _only(hidden_states, wanted):
+    "The states of the layers that are wanted, and None in place of the others."
+    layers, hidden_states = wanted["hidden_states"], padded(hidden_states)
     if layers is None: return tuple(hidden_states)
     return tuple(h if i in layers else None for i, h in enumerate(hidden_states))

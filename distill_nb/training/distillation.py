@@ -11,6 +11,7 @@ from fastcore.basics import patch
 from torch import nn
 from ..inside.capture import trace
 from ..losses import HardTargets, label_loss
+from ..inside.padding_free import trace_packed
 
 # %% ../../nbs/training/03_distillation.ipynb #a900b558
 class Distillation(nn.Module):
@@ -25,7 +26,7 @@ class Distillation(nn.Module):
     def forward(self, teacher=None, share=None, /, **batch):
         "Training: one weighted loss per term. Else: logits, and the plain label loss."
         if self.training:
-            mine = trace(self.student, batch, self.needs)
+            mine = trace_packed(self.student, batch, self.needs)
             return self.objective(mine, teacher, batch, share)
         out = trace(self.student, batch)
         labelled = "labels" in batch

@@ -32,6 +32,7 @@ from .checks import check_answered, check_pair, what_to_trace
 from .distillation import Distillation, label_losses
 from .order import OrderedTrainer, holds_nan
 from .settings import check_precision, training_args
+from ..inside.padding_free import trace_packed
 
 # %% ../../nbs/training/04_distiller.ipynb #40f702f9
 class Distiller(OrderedTrainer):
@@ -40,6 +41,7 @@ class Distiller(OrderedTrainer):
     `student` may be None if `model_init` makes it. `self.objective` is a copy."""
     loss_is_scaled_for_ga = True # by `window_share`; before transformers 5.19 see there
     graphs, compiles = True, False # on a GPU: record the steps? compile the blocks?
+    packs = False # leave the padding out of the blocks?
 
     def __init__(self, student, teacher, objective, args=None, **kwargs):
         data, self.teacher = kwargs.get("train_dataset"), teacher
@@ -151,9 +153,9 @@ def ask_teacher(self:Distiller, batch):
     here, there, teacher = self.args.device, self.teacher.device, self.asked_teacher
     own = nullcontext() if teacher is not self.teacher else self.accelerator.autocast()
     with torch.no_grad(), own:
-        if here == there: return trace(teacher, batch, self.of_teacher)
+        if here == there: return trace_packed(teacher, batch, self.of_teacher)
         asked = send_to_device(dict(batch), there)
-        return moved(trace(self.teacher, asked, self.of_teacher), here)
+        return moved(trace_packed(self.teacher, asked, self.of_teacher), here)
 
 SHARE = "window_share" # travels with a batch, see `training_step`
 
@@ -245,6 +247,7 @@ def begin(self:Distiller):
     OrderedTrainer.begin(self)
     self.running, self.steps = 0., 0
     self.meter.start()
+    if self.packs: self.pack_tokens() # on the page of the GPU
     if self.args.device.type == "cuda": self.use_gpu()
 
 @patch

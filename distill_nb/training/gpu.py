@@ -16,6 +16,10 @@ from ..measure.speed import Meter, peak
 from ..students.narrow import widths
 from .distiller import Distiller
 from .settings import fast_bf16, in_bf16
+from ..kit.errors import expect
+from ..kit.packing import quick
+from ..inside.padding_free import Packed, check_packing
+
 
 # %% ../../nbs/training/09_gpu.ipynb #3b1c886e
 class CardReport(dict):
@@ -34,6 +38,21 @@ def gpu_report() -> CardReport:
     return CardReport(card=card, memory=f"{memory / 1e9:.0f} GB, {free / 1e9:.0f} free",
                   precision=dtype if dtype == "bf16" else "fp16, with a scaled loss",
                   peak=f"{top / 1e12:.0f} TFLOP/s" if top else "not in PEAKS")
+
+# %% ../../nbs/training/09_gpu.ipynb #acfe9030
+@patch
+def pack_tokens(self:Distiller):
+    "From here on: batches without padding inside the blocks of both models."
+    counted = [t for t in self.asked.terms if t.unit.startswith("places")]
+    expect(not counted, f"packs=True with {counted[:1]}, which counts padding",
+           "terms over real tokens", "Leave reference=True out")
+    expect(not (self.compiles or self.args.gradient_checkpointing), "packs=True with "
+           "compiled blocks or gradient checkpointing", "one of them")
+    asked = None if self.cached else self.teacher
+    for model in (self.student, asked):
+        if model is not None: check_packing(model)
+    if not isinstance(self.data_collator, Packed):
+        self.data_collator = Packed(self.data_collator)
 
 # %% ../../nbs/training/09_gpu.ipynb #74df7532
 def compile_blocks(*models):
@@ -86,4 +105,5 @@ def few_shapes(self:Distiller):
     "Batches of few lengths, unless a term counts the padding."
     if any(t.unit.startswith("places") for t in self.asked.terms): return
     pad = getattr(self.processing_class, "pad_token_id", None) or 0
-    self.data_collator = Bucketed(self.data_collator, pad, longest(self.model))
+    collate = quick(self.data_collator) # a thousand texts a step must not wait for it
+    self.data_collator = Bucketed(collate, pad, longest(self.model))

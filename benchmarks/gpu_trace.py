@@ -1,0 +1,63 @@
+"""One training step as a trace of launches and kernels: `python benchmarks/gpu_trace.py`.
+
+BERT-base teaches 6 of its layers by logits, 32 texts of 128 tokens, bf16; `before` launches every operation from Python, `graph` replays a recording. Of one step each,
+torch's profiler says when the CPU launched something and when a kernel ran. Writes nbs/results/trace-gpu.json: "start:duration" in microseconds since the step began.
+`--rehearse`: a toy pair on a CPU, whose operations stand for launches; there are no kernels.
+"""
+import torch
+from tempfile import TemporaryDirectory
+from torch.profiler import ProfilerActivity, profile
+from transformers import TrainerCallback
+import common
+from gpu_steps import WAYS, Plain, models, objective_of, texts
+from distill_nb.training import training_args
+
+class Watch(TrainerCallback):
+    "Profiles the last step."
+    def __init__(self, o, last): self.o, self.last, self.seen = o, last, None
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step != self.last - 1: return
+        common.synchronise(self.o.device)
+        kinds = [ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * (self.o.device == "cuda")]
+        self.seen = profile(activities=kinds)
+        self.seen.__enter__()
+    def on_step_end(self, args, state, control, **kwargs):
+        if self.seen is None: return
+        common.synchronise(self.o.device)
+        self.seen.__exit__(None, None, None)
+
+def spans(events):
+    "Begin and length of events, sorted; events inside another one are left out."
+    out, end = [], -1.
+    for a, b in sorted((e.time_range.start, e.time_range.end) for e in events):
+        if a < end: continue
+        out.append((a, b - a))
+        end = b
+    return out
+
+def rows(o):
+    for way in ("before", "graph"):
+        teacher, student = models(o, "logits")
+        watch, data = Watch(o, o.steps), texts(o, o.batch, o.seq, o.steps, False)
+        with TemporaryDirectory() as tmp:
+            args = training_args(tmp, max_steps=o.steps, per_device_train_batch_size=o.batch, train_sampling_strategy="sequential", eval_strategy="no", logging_steps=10**6,
+                                 logging_first_step=False, disable_tqdm=True, use_cpu=o.device == "cpu")
+            run = WAYS[way](student, teacher, objective_of("logits", teacher, student), args, train_dataset=data, data_collator=Plain(), callbacks=[watch])
+            run.show_bar(way).train()
+        events = list(watch.seen.events())
+        on_card = [e for e in events if e.device_type.name == "CUDA" and e.time_range.end > e.time_range.start]
+        calls = [e for e in events if e.name.startswith(("cudaLaunch", "cuLaunch", "cudaGraphLaunch", "cudaMemcpyAsync", "cudaMemsetAsync"))]
+        if o.device == "cpu": calls = [e for e in events if e.name.startswith("aten::") and e.cpu_parent is None]
+        launches, kernels = spans(calls), spans(on_card)
+        zero = min(a for a, _ in launches + kernels)
+        tell = lambda some: " ".join(f"{a - zero:.0f}:{d:.0f}" for a, d in some)
+        yield dict(way=way, batch=o.batch, seq=o.seq, n_launches=len(calls), n_kernels=len(on_card), launches=tell(launches), kernels=tell(kernels))
+
+if __name__ == "__main__":
+    p = common.parser(__doc__)
+    common.options(p)
+    p.add_argument("--rehearse", action="store_true")
+    o = p.parse_args()
+    o.device, o.batch, o.seq, o.steps = ("cpu", 2, 8, 6) if o.rehearse else ("cuda", 32, 128, 12)
+    o.big = dict(num_hidden_layers=2, hidden_size=16, num_attention_heads=2, intermediate_size=32, vocab_size=100) if o.rehearse else dict(num_hidden_layers=12, vocab_size=30522)
+    common.study(o, "trace-rehearsal.json" if o.rehearse else "trace-gpu.json", rows(o))
