@@ -29,8 +29,10 @@ PART = re.compile(r"-\d+-of-\d+$") # as the Hub numbers the parts of a split
 def split_files(folder) -> dict:
     "Split -> its files in a folder; says which tables it does not read."
     found, left = {}, []
-    for f in sorted(Path(folder).iterdir()):
-        if f.suffix.lower() not in READERS or f.name[0] == ".": continue
+    here = [f for f in sorted(Path(folder).iterdir()) if f.name[0] != "."
+            and f.suffix.lower() in READERS]
+    tables = [f for f in here if f.suffix.lower() != ".txt"] # notes, beside tables
+    for f in tables or here:
         split = SPLITS.get(PART.sub("", f.stem.lower()))
         (found.setdefault(split, []) if split else left).append(f)
     for split, files in found.items():
