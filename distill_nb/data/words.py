@@ -140,10 +140,12 @@ FILL = dict(labels=UNLABELLED, word_mask=0)
 
 class PadWords:
     "A collator that leaves tokens to `base` and pads the columns of `FILL`."
-    def __init__(self, base): self.base = base
+    def __init__(self, base):
+        self.base, self.tokenizer = base, getattr(base, "tokenizer", None)
+
     def __call__(self, rows):
         if "word_mask" not in rows[0]: return self.base(rows)
-        side = getattr(getattr(self.base, "tokenizer", None), "padding_side", "right")
+        side = getattr(self.tokenizer, "padding_side", "right")
         own = {c: pad_sequence([torch.as_tensor(r[c]) for r in rows], True, fill, side)
                for c, fill in FILL.items() if c in rows[0]}
         rest = [{k: v for k, v in r.items() if k not in FILL} for r in rows]

@@ -86,6 +86,7 @@ def fit_and_report(name, model, report, rows, tokenizer, freeze=False, **how):
 
 # %% ../../nbs/recipes/00_base.ipynb #119389d6
 ANSWERS = dict(classification=SoftTargets, multilabel=SoftLabels,
+               tags=lambda T: SoftTargets(T=T, unit="words"),
                regression=lambda T: LogitMSE())
 
 # %% ../../nbs/recipes/00_base.ipynb #d9961878
