@@ -1,0 +1,51 @@
+"""Several labels and tags: `python benchmarks/kinds.py --task gaps=gaps --task CoNLL=FOLDER --task GoEmotions=FOLDER`.
+
+For every task and seed a teacher learns from the texts that have a label, and `distil_layers` makes students of its layers: on labels alone, from the
+teacher's layers, and distilled on all texts. Writes nbs/results/kinds.json after every model, which nbs/recipes/10_kinds.ipynb reads. A folder with
+labels.txt is read as GoEmotions was published: a text, the numbers of its labels and a key a line.
+"""
+from dataclasses import replace
+from pathlib import Path
+import pandas as pd
+from datasets import DatasetDict
+import common
+from distill_nb.data.load import load_task
+from distill_nb.data.tasks import make_task
+from distill_nb.recipes.layers import distil_layers
+
+def read_task(name, source):
+    "A task of the library's, or GoEmotions' files."
+    folder, frames = Path(source), {}
+    if not (folder/"labels.txt").is_file(): return replace(load_task(source), name=name)
+    names = (folder/"labels.txt").read_text().split()
+    for split, file in dict(train="train", validation="dev", test="test").items():
+        df = pd.read_csv(folder/f"{file}.tsv", sep="\t", names=["text", "label", "key"], dtype=str, quoting=3)
+        frames[split] = df.assign(label=[[names[int(i)] for i in y.split(",")] for y in df.label])[["text", "label"]]
+    return make_task(name, frames, names, "multilabel")
+
+def part(task, o):
+    "The first texts of every split; of those of train the later ones lose their labels."
+    def hidden(row, i): return {"label": row["label"] if i < o.labelled else None}
+    splits = {s: d.select(range(min(len(d), o.texts if s == "train" else o.held_out))) for s, d in task.splits.items()}
+    splits["train"] = splits["train"].map(hidden, with_indices=True)
+    return replace(task, splits=DatasetDict(splits))
+
+def rows(o):
+    "A row for every model of every run."
+    for name, source in (s.split("=", 1) for s in o.task):
+        task = part(read_task(name, source), o)
+        for seed in range(o.seeds):
+            done = distil_layers(task, layers=o.layers, max_length=o.max_length, seed=seed, num_train_epochs=o.epochs, per_device_train_batch_size=16,
+                                 learning_rate=o.rate, eval_strategy="no", disable_tqdm=True, teacher_settings=dict(num_train_epochs=o.teacher_epochs))
+            for row in done.report.rows:
+                yield dict(task=name, kind=task.kind, labels=len(task.labels), seed=seed, labelled=o.labelled, texts=len(task["train"]),
+                           **{k: v for k, v in row.items() if k not in ("seconds", "ms", "spread", "mb")})
+
+if __name__ == "__main__":
+    p = common.parser(__doc__)
+    p.add_argument("--task", action="append", default=[], metavar="NAME=SOURCE")
+    for name, default in dict(labelled=1000, texts=2000, held_out=1000, layers=3, max_length=64, seeds=3, epochs=2., teacher_epochs=4., rate=2e-4).items():
+        p.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    common.options(p)
+    o = p.parse_args()
+    common.study(o, "kinds.json", rows(o), settings=common.settings(o, "task"))
