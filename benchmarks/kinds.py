@@ -4,6 +4,7 @@ For every task and seed a teacher learns from the texts that have a label, and `
 teacher's layers, and distilled on all texts. Writes nbs/results/kinds.json after every model, which nbs/recipes/10_kinds.ipynb reads. A folder with
 labels.txt is read as GoEmotions was published: a text, the numbers of its labels and a key a line.
 """
+import json
 from dataclasses import replace
 from pathlib import Path
 import pandas as pd
@@ -46,6 +47,9 @@ if __name__ == "__main__":
     p.add_argument("--task", action="append", default=[], metavar="NAME=SOURCE")
     for name, default in dict(labelled=1000, texts=2000, held_out=1000, layers=3, max_length=64, seeds=3, epochs=2., teacher_epochs=4., rate=2e-4).items():
         p.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    p.add_argument("--add", action="store_true", help="keep the rows of other tasks that the file has")
     common.options(p)
     o = p.parse_args()
-    common.study(o, "kinds.json", rows(o), settings=common.settings(o, "task"))
+    file, named = o.results/"kinds.json", [s.split("=")[0] for s in o.task]
+    held = json.loads(file.read_text(encoding="utf-8"))["results"] if o.add and file.is_file() else []
+    common.study(o, "kinds.json", rows(o), [r for r in held if r["task"] not in named], settings=common.settings(o, "task", "add"))

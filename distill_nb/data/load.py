@@ -136,7 +136,7 @@ def read_hub(name, text=None, pair=None, label=None, kind=None):
     column = first.features.get(origin)
     names = getattr(getattr(column, "feature", column), "names", None)
     def named(i): # -1 is the Hub's way to hide a test label
-        if isinstance(i, np.ndarray): return [named(j) for j in i]
+        if isinstance(i, (list, np.ndarray)): return [named(j) for j in i]
         return names[int(i)] if pd.notna(i) and i >= 0 else ""
     if names: frames = {s: f.assign(label=f["label"].map(named))
                         for s, f in frames.items()}

@@ -56,9 +56,10 @@ def _mark(span, where):
         for names in (("start",), ("end", "stop"), ("label", "type", "tag", "entity"))]
     found = [*given] if isinstance(given, LISTS) else []
     fine = len(found) == 3 and all(isinstance(i, Integral) for i in found[:2])
+    fine = fine and isinstance(found[2], str) and found[2].strip()
     expect(fine, f"{where}: mark {span!r:.60}", "start, end and label",
            'Write {"start": 0, "end": 2, "label": "ORG"}')
-    return int(found[0]), int(found[1]), str(found[2])
+    return int(found[0]), int(found[1]), found[2].strip()
 
 def tags_of(text:str, spans, where="") -> tuple:
     "The words of a text and their tags, from marks of characters."
