@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FunctionType
 from datasets import Dataset
 from datasets.fingerprint import Hasher
-from ..words.augmenter import augment
+from ..words.augmenter import augment, check_texts
 from ..data.tasks import UNLABELLED, Task
 from ..data.load import glue_key
 from ..data.tokens import tokenize
@@ -173,6 +173,7 @@ def distil_tinybert(
 )->Distilled:
     "Fine-tune the teacher if need be, then distil a narrow student stage by stage."
     max_length = max_length or longest_text(task)
+    if augmenter: check_texts(task)
     at = set_up(task, teacher, max_length, settings.get("seed", 0))
     tok, stages = at.tokenizer, stages or tinybert_stages(at.task)
     small = tiny_student(at.teacher, **student or {}) # refused here, not later

@@ -4,11 +4,12 @@ from dataclasses import replace
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoModelForTokenClassification, AutoTokenizer, BertConfig, PreTrainedTokenizerFast, pipeline
+from transformers import AutoModelForTokenClassification, BertConfig, DataCollatorWithPadding, PreTrainedTokenizerFast, pipeline
 from builders import PLAIN, SMALL, WORDS, weights
-from distill_nb.data.classes import head_config, match_labels
+from distill_nb.data.classes import head_config
 from distill_nb.data.load import load_task
 from distill_nb.data.tokens import tokenize
+from distill_nb.data.words import PadWords
 from distill_nb.inside.inputs import kind_of
 from distill_nb.kit.errors import InputError
 from distill_nb.losses import CosineHidden, HardTargets, HiddenMSE, LogitMSE, Relations, SoftTargets
@@ -18,7 +19,6 @@ from distill_nb.recipes.layers import distil_layers
 from distill_nb.recipes.theseus import distil_theseus
 from distill_nb.recipes.tinybert import distil_tinybert
 from distill_nb.shell.cli import main
-from distill_nb.students.bilstm import lstm_student
 from distill_nb.students.copied import init_student
 from distill_nb.teachers.load import load_teacher
 from distill_nb.teachers.words import file_answers, with_word_answers, word_answers
@@ -29,11 +29,11 @@ from distill_nb.training.settings import training_args
 TAG = dict(good="B-POS", fine="B-POS", bad="B-NEG", dull="B-NEG")
 QUICK = dict(max_steps=3, disable_tqdm=True, eval_strategy="epoch")
 
-def reviews(n=60, long=7, unlabelled=0):
-    "The text of a CoNLL file in which a word alone decides its tag; an intensified one is an entity of two words."
+def reviews(n=60, long=7):
+    "The text of a CoNLL file in which a word alone decides its tag."
     r, out = random.Random(0), []
     for i in range(n):
-        last, lines = "", []
+        lines = []
         for w in [r.choice(WORDS[5:]) for _ in range(r.randint(2, long))] + [f"x{i}"]:
             lines.append(f"{w} {TAG.get(w, 'O')}")
         out.append("\n".join(lines))
@@ -53,12 +53,20 @@ def tagger(task, layers=3, seed=0, width=16, vocabulary=len(WORDS)):
 @pytest.mark.filterwarnings("ignore")
 def test_a_tagger_learns_and_the_validation_score_is_the_score(task, tok, tmp_path):
     rows = tokenize(task, tok, 16)
-    for side in "left", "right":
-        tok.padding_side = side
-        run = fit(tagger(task), rows, tok, max_steps=60, learning_rate=1e-2, disable_tqdm=True, eval_strategy="epoch", per_device_eval_batch_size=2)
-        mine, its = score(run.student, rows["validation"], tok), run.evaluate()
-        assert its["eval_entity_f1"] == pytest.approx(mine["entity_f1"]) and mine["entity_f1"] > .95
+    run = fit(tagger(task), rows, tok, max_steps=60, learning_rate=1e-2, disable_tqdm=True, eval_strategy="epoch", per_device_eval_batch_size=2)
+    mine, its = score(run.student, rows["validation"], tok), run.evaluate()
+    assert its["eval_entity_f1"] == pytest.approx(mine["entity_f1"]) and mine["entity_f1"] > .95
     assert evaluate(run.student, task, tok, max_length=8)["entity_f1"] > .9, "in windows, too"
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_labels_stand_at_their_tokens_wherever_the_padding_is(side, task, tok, monkeypatch):
+    monkeypatch.setattr(tok, "padding_side", side)
+    rows = tokenize(task, tok, 16)["train"]
+    batch = PadWords(DataCollatorWithPadding(tok))([rows[i] for i in range(8)])
+    assert (batch["attention_mask"][:, 0 if side == "left" else -1] == 0).any()
+    for i in range(8):
+        real = batch["attention_mask"][i].bool()
+        assert batch["labels"][i][real].tolist() == rows[i]["labels"] and (batch["labels"][i][~real] == -100).all() and batch["word_mask"][i][~real].sum() == 0
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("objective", [HardTargets(), SoftTargets(T=2, unit="words"), LogitMSE(unit="words"), HiddenMSE(), CosineHidden(), Relations("qkv", heads=2),
@@ -140,7 +148,7 @@ def test_a_student_of_letters_learns_from_a_teacher_of_words(task, tok):
     answered = with_word_answers(unlabelled, word_answers(teacher, turned, tok, max_length=16))
     student = tagger(turned, width=32, vocabulary=len(other))
     fit(student, {"train": answered}, other, SoftTargets(unit="words"), max_steps=150, learning_rate=1e-2, disable_tqdm=True, eval_strategy="no")
-    assert score(student, rows["test"], other)["word_accuracy"] > .9 > score(tagger(turned, width=32, vocabulary=len(other)), rows["test"], other)["word_accuracy"]
+    assert score(student, rows["test"], other)["entity_f1"] > .6 > .3 > score(tagger(turned, width=32, vocabulary=len(other)), rows["test"], other)["entity_f1"]
 
 def test_a_file_of_tags_is_a_teacher(task, tok, tmp_path):
     file = tmp_path/"answers.bio"
