@@ -24,10 +24,8 @@ from distill_nb.training import Distiller, training_args
 
 def padded(tok): return DataCollatorWithPadding(tok, padding="max_length", max_length=64)
 
-class Packs(Distiller): packs = True
-
 def row(o, way, batch, teacher, rows, tok):
-    kind = Packs if way == "packed" else Before if way in ("before", "padded") else Distiller
+    kind = Before if way in ("before", "padded") else Distiller
     student = init_student(teacher, range(0, o.layers, 2))
     if o.device == "cuda": torch.cuda.reset_peak_memory_stats()
     with TemporaryDirectory() as tmp:
@@ -36,6 +34,7 @@ def row(o, way, batch, teacher, rows, tok):
                              **dict(train_sampling_strategy="random") if way in ("padded", "mixed", "packed") else {})
         run = kind(student, None if way == "cached" else teacher, SoftTargets(T=2), args, train_dataset=rows, processing_class=tok,
                    **dict(data_collator=padded(tok)) if way == "padded" else {})
+        if way == "packed": run.pack_tokens()
         begin = time.perf_counter()
         run.show_bar(way).train()
     logs = [l for l in run.state.log_history if "tokens_per_second" in l]

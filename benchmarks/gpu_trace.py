@@ -1,9 +1,10 @@
 """One training step as a trace of launches and kernels: `python benchmarks/gpu_trace.py`.
 
 BERT-base teaches 6 of its layers by logits, 32 texts of 128 tokens, bf16; `before` launches every operation from Python, `graph` replays a recording. Of one step each,
-torch's profiler says when the CPU launched something and when a kernel ran. Writes nbs/results/trace-gpu.json: "start:duration" in microseconds since the step began.
+torch's profiler says when the CPU launched something and when a kernel ran. Of every other objective it says which kernels take the longest. Writes nbs/results/trace-gpu.json: "start:duration" in microseconds since the step began.
 `--rehearse`: a toy pair on a CPU, whose operations stand for launches; there are no kernels.
 """
+from collections import Counter
 import torch
 from tempfile import TemporaryDirectory
 from torch.profiler import ProfilerActivity, profile
@@ -35,23 +36,32 @@ def spans(events):
         end = b
     return out
 
+def longest(events, n=15):
+    "The kernels that take most of the time: name, how often, milliseconds."
+    total = Counter()
+    for e in events: total[e.name] += (e.time_range.end - e.time_range.start) / 1e3
+    times = Counter(e.name for e in events)
+    return [[name[:120], times[name], round(ms, 3)] for name, ms in total.most_common(n)]
+
 def rows(o):
-    for way in ("before", "graph"):
-        teacher, student = models(o, "logits")
-        watch, data = Watch(o, o.steps), texts(o, o.batch, o.seq, o.steps, False)
+    for way, name in (("before", "logits"), ("graph", "logits"), ("graph", "triple"), ("graph", "tinybert"), ("graph", "minilm")):
+        teacher, student = models(o, name)
+        watch, data = Watch(o, o.steps), texts(o, o.batch, o.seq, o.steps, name == "triple")
         with TemporaryDirectory() as tmp:
             args = training_args(tmp, max_steps=o.steps, per_device_train_batch_size=o.batch, train_sampling_strategy="sequential", eval_strategy="no", logging_steps=10**6,
                                  logging_first_step=False, disable_tqdm=True, use_cpu=o.device == "cpu")
-            run = WAYS[way](student, teacher, objective_of("logits", teacher, student), args, train_dataset=data, data_collator=Plain(), callbacks=[watch])
+            run = WAYS[way](student, teacher, objective_of(name, teacher, student), args, train_dataset=data, data_collator=Plain(), callbacks=[watch])
             run.show_bar(way).train()
         events = list(watch.seen.events())
-        on_card = [e for e in events if e.device_type.name == "CUDA" and e.time_range.end > e.time_range.start]
+        on_card = [e for e in events if e.device_type.name == "CUDA" and e.time_range.end > e.time_range.start and "#" not in e.name]
         calls = [e for e in events if e.name.startswith(("cudaLaunch", "cuLaunch", "cudaGraphLaunch", "cudaMemcpyAsync", "cudaMemsetAsync"))]
         if o.device == "cpu": calls = [e for e in events if e.name.startswith("aten::") and e.cpu_parent is None]
         launches, kernels = spans(calls), spans(on_card)
         zero = min(a for a, _ in launches + kernels)
         tell = lambda some: " ".join(f"{a - zero:.0f}:{d:.0f}" for a, d in some)
-        yield dict(way=way, batch=o.batch, seq=o.seq, n_launches=len(calls), n_kernels=len(on_card), launches=tell(launches), kernels=tell(kernels))
+        spans_too = dict(launches=tell(launches), kernels=tell(kernels)) if name == "logits" else {}
+        yield dict(way=way, objective=name, batch=o.batch, seq=o.seq, n_launches=len(calls), n_kernels=len(on_card),
+                   kernels_ms=round(sum(d for _, d in kernels) / 1e3, 2), longest=longest(on_card), **spans_too)
 
 if __name__ == "__main__":
     p = common.parser(__doc__)
@@ -59,5 +69,6 @@ if __name__ == "__main__":
     p.add_argument("--rehearse", action="store_true")
     o = p.parse_args()
     o.device, o.batch, o.seq, o.steps = ("cpu", 2, 8, 6) if o.rehearse else ("cuda", 32, 128, 12)
+    o.narrow = dict(num_hidden_layers=1, hidden_size=8, intermediate_size=16) if o.rehearse else dict(num_hidden_layers=4, hidden_size=312, intermediate_size=1200)
     o.big = dict(num_hidden_layers=2, hidden_size=16, num_attention_heads=2, intermediate_size=32, vocab_size=100) if o.rehearse else dict(num_hidden_layers=12, vocab_size=30522)
     common.study(o, "trace-rehearsal.json" if o.rehearse else "trace-gpu.json", rows(o))

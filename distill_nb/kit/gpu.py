@@ -10,13 +10,16 @@ __all__ = ['PADDING', 'PER_TEXT', 'PLACES', 'bucket', 'Bucketed', 'places', 'pad
 import copy, warnings
 from collections import Counter
 from contextlib import contextmanager, nullcontext
+from functools import partial
 import torch
 from fastcore.basics import patch
 
 # %% ../../nbs/kit/06_gpu.ipynb #448d4dc3
-def bucket(n:int, longest:int=None) -> int:
-    "The length that a batch of `n` tokens is padded to; never above `longest`."
-    step = max(8, 1 << max(0, (n - 1).bit_length() - 4))
+def bucket(n:int, longest:int=None, among=8) -> int:
+    """The length that a batch of `n` tokens is padded to; never above `longest`.
+
+    One of `among` lengths between a power of two and the next, or of fewer."""
+    step = max(8, (1 << max(0, (n - 1).bit_length() - 1)) // among)
     padded = -(-n // step) * step
     return padded if longest is None else max(n, min(padded, longest))
 
@@ -42,7 +45,8 @@ class Bucketed:
             if not numbers: batch[name] = pad_tokens(x, more, pads.get(name, 0))
         labels = batch.get("labels")
         ids = torch.is_tensor(labels) and not labels.is_floating_point()
-        if ids and labels.dim() > 1: batch[PLACES] = places(labels)
+        if ids and labels.dim() > 1: # their number varies by chance
+            batch[PLACES] = places(labels, partial(bucket, among=2))
         return batch
 
 def places(labels, size=bucket):

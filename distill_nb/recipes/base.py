@@ -138,7 +138,7 @@ class Setup:
         "The teacher's row; unless it knows the task it is fine-tuned first."
         if knows_task(self.teacher): self.score("teacher", self.teacher)
         else: self.fit("teacher", self.teacher, **how)
-        check_teacher(self.report.rows[0], self.task)
+        check_teacher(self.report.rows[-1], self.task)
 
     def done(self, student, history, objective) -> Distilled:
         "The result; the times of all models are taken now, by turns."

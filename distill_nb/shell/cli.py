@@ -108,7 +108,8 @@ def run_evaluate(o):
 # %% ../../nbs/shell/01_cli.ipynb #5c37e932
 def run_augment(o):
     "`distill_nb augment`."
-    from distill_nb.words.augmenter import augment, check_table, save_table
+    from distill_nb.data.tables import check_table
+    from distill_nb.words.augmenter import augment, save_table
     quiet_libraries()
     out = check_table(o.out, o.overwrite, [o.task, o.vectors, o.masked_lm])
     task = read_task(o)
@@ -133,6 +134,11 @@ def recipe_of(argv) -> str:
     peek.add_argument("--recipe", default="layers", nargs="?")
     recipe = peek.parse_known_args(argv)[0].recipe
     expect(recipe in RECIPES, f"--recipe {recipe}", f"one of {', '.join(RECIPES)}")
+    flags = {word.partition("=")[0] for word in argv} & {"--answers", "--base"}
+    expect(not flags or "answers" in RECIPES[recipe][2],
+           f"{min(flags, default='')} with --recipe {recipe}",
+           ", ".join(name for name, r in RECIPES.items() if "answers" in r[2]),
+           "This recipe runs its teacher's blocks, which a file does not have")
     return recipe
 
 def parser(recipe="layers") -> argparse.ArgumentParser:

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['EPOCHS', 'COUNT', 'MAYBE', 'SEED', 'RATE', 'SHARE', 'WIDTH', 'HEAT', 'TASK', 'TRAIN', 'NEW_TEXTS', 'LAYER_RECIPE',
            'DEPTH', 'BASELINE', 'LAYERS', 'TINY', 'TINYBERT', 'READERS', 'ANSWERS', 'BILSTM', 'WORDS', 'DISTILBERT',
-           'THESEUS', 'RECIPES', 'layer_list', 'Numbers', 'check_options', 'python_defaults', 'read_task', 'say',
-           'shown_task', 'beside', 'common', 'by_layers', 'make_augmenter', 'by_stages', 'by_bilstm', 'by_replacing',
-           'by_words']
+           'THESEUS', 'READ', 'ASKED', 'RECIPES', 'layer_list', 'Numbers', 'check_options', 'python_defaults',
+           'read_task', 'say', 'shown_task', 'beside', 'common', 'parts', 'asked', 'by_answers', 'by_layers',
+           'make_augmenter', 'by_stages', 'by_bilstm', 'by_replacing', 'by_words']
 
 # %% ../../nbs/shell/00_options.ipynb #5be11002
 import argparse, ast, os, sys
@@ -128,8 +128,8 @@ BILSTM = BASELINE | dict(
     epochs=(15., "passes of the student over the training data", EPOCHS),
     learning_rate=(5e-3, "of the student", RATE),
     teacher_epochs=(3., "passes of the teacher", EPOCHS),
-    loss=(ANSWERS["loss"], "of the logits, or 'kl' of the softened answers",
-          ("mse", "kl")),
+    loss=(None, "mse of the logits, or kl of the softened answers (default: "
+          f"{ANSWERS['loss']}, and kl with --answers)", (None, "mse", "kl")),
     temperature=(ANSWERS["T"], "for kl", HEAT),
     label_weight=(ANSWERS["labels"], "of the labels beside the answers", MAYBE),
     start=(READERS["start"], "of the embeddings: teacher, random, or a GloVe file"),
@@ -162,6 +162,22 @@ THESEUS = DEPTH | BASELINE | dict(
     constant=(False, "keep the rate as it is"),
     unfrozen=(False, "train embeddings and head too while blocks are replaced"),
     post_epochs=(0., "of the training after replacing, 0: as --epochs", MAYBE))
+READ = python_defaults("teachers/answers.py", "read_answers")
+ASKED = dict(
+    answers=(None, "files of answers to learn from, a.csv,b.jsonl: texts and labels, or"
+             " numbers per class; beside --teacher their mean counts"),
+    answers_column=(None, "with the answers, or annotators', a,b (default: found)"),
+    answers_are=(READ["means"], "what the numbers are (default: read off them)",
+                 (None, "probabilities", "logprobs", "scores", "votes")),
+    row_id=(READ["key"], "column of row ids in data and answers (default: the texts)"),
+    duplicates=(READ["duplicates"], "unlike answers to one text: refuse or average",
+                ("refuse", "average")),
+    partial=(READ["partial"], "some class may never be answered"),
+    base=(None, "folder or Hub name that the student starts from, of any tokenizer"
+          " (default: the teacher)"),
+    weights=(None, "of files and teachers, in this order: 2,1 (default: equal)"),
+    space=("probability", "where several are averaged, or logit",
+           ("probability", "logit")))
 
 # %% ../../nbs/shell/00_options.ipynb #5be1100b
 def read_task(o):
@@ -191,8 +207,57 @@ def common(o):
                 num_train_epochs=o.epochs, learning_rate=o.learning_rate)
 
 # %% ../../nbs/shell/00_options.ipynb #19d2738d
+def parts(text) -> list:
+    "Names with commas between them."
+    return [p.strip() for p in (text or "").split(",") if p.strip()]
+
+def asked(o) -> bool:
+    "Is there more to learn from, or to start from, than one teacher?"
+    spare = [n for n in ("answers_column", "answers_are", "row_id") if getattr(o, n)]
+    expect(o.answers or not spare, f"--{(spare or [''])[0].replace('_', '-')} without "
+           "--answers", "a file of answers")
+    return bool(o.answers or o.base or len(parts(o.teacher)) > 1)
+
+def _pupil(o, task) -> dict:
+    "Kind, shape, objective and settings of a recipe's student for `distil_answers`."
+    from distill_nb.recipes.answers import answers_objective
+    if o.recipe == "bilstm":
+        from distill_nb.recipes.bilstm import answer_terms
+        return dict(
+            objective=answer_terms(o.loss or "kl", o.temperature, o.label_weight),
+            shape=dict(start=o.start, embedding_size=o.width, hidden_size=o.units),
+            teacher_settings=dict(num_train_epochs=o.teacher_epochs,
+                                  learning_rate=TRAIN["learning_rate"][0]))
+    if o.recipe == "layers": return dict(
+        shape=dict(layers=o.layers, choice=o.choice),
+        objective=answers_objective(task, o.temperature))
+    expect(not (o.augment or o.corpus), "--augment or --corpus with --answers",
+           "neither", "Nobody answers their texts")
+    return dict(student="narrow", objective=answers_objective(task, 1.), shape=dict(
+        n_layers=o.layers, hidden_size=o.width, intermediate_size=o.inner))
+
+# %% ../../nbs/shell/00_options.ipynb #5be11016
+def by_answers(o):
+    "A student of files of answers, of several teachers, or of another base model."
+    from distill_nb.recipes.answers import distil_answers
+    from distill_nb.recipes.tinybert import longest_text
+    from distill_nb.teachers.answers import row_texts
+    task, weights = shown_task(o), parts(o.weights)
+    try: weights = [float(w) for w in weights] or None
+    except ValueError: expect(False, f"--weights {o.weights}", "numbers, as 2,1")
+    reading = dict(
+        column=parts(o.answers_column), means=o.answers_are, text=o.text, pair=o.pair,
+        key=o.row_id, duplicates=o.duplicates, partial=o.partial,
+        ids=row_texts(o.task, o.row_id, o.text, o.pair) if o.row_id else None)
+    how = dict(student=o.recipe, weights=weights, space=o.space, baseline=o.baseline,
+               max_length=o.max_length or longest_text(task), reading=reading)
+    return distil_answers(task, parts(o.answers), parts(o.teacher), o.base,
+                          **how | common(o) | _pupil(o, task))
+
+# %% ../../nbs/shell/00_options.ipynb #5be11015
 def by_layers(o):
     "A student of some of the teacher's layers."
+    if asked(o): return by_answers(o)
     from distill_nb.recipes.layers import default_objective, distil_layers
     task = shown_task(o)
     return distil_layers(task, o.teacher, o.layers, o.choice,
@@ -219,6 +284,7 @@ def by_stages(o):
     from distill_nb.recipes.tinybert import (
         distil_tinybert, longest_text, tinybert_stages)
     expect(isinstance(o.layers, int), f"--layers {o.layers}", "a number for tinybert")
+    if asked(o): return by_answers(o)
     task = shown_task(o)
     stages, length = tinybert_stages(task), o.max_length or longest_text(task)
     for stage, n in zip(stages, (o.inside_epochs, o.answers_epochs)):
@@ -235,10 +301,11 @@ def by_stages(o):
 def by_bilstm(o):
     "A BiLSTM that learns the teacher's answers."
     from distill_nb.recipes.bilstm import answer_terms, distil_bilstm
-    task = shown_task(o)
+    if asked(o): return by_answers(o)
+    task, loss = shown_task(o), o.loss or ANSWERS["loss"]
+    terms = answer_terms(loss, o.temperature, o.label_weight, task.kind)
     return distil_bilstm(
-        task, o.teacher, answer_terms(o.loss, o.temperature, o.label_weight, task.kind),
-        o.start, o.baseline, o.max_length,
+        task, o.teacher, terms, o.start, o.baseline, o.max_length,
         dict(embedding_size=o.width, hidden_size=o.units),
         dict(num_train_epochs=o.teacher_epochs), **common(o))
 
@@ -271,11 +338,11 @@ def by_words(o):
 # %% ../../nbs/shell/00_options.ipynb #c11a0004
 RECIPES = dict(
     layers=(by_layers, "some of the teacher's layers",
-            TASK | TRAIN | LAYERS, ("task", "out")),
+            TASK | TRAIN | LAYERS | ASKED, ("task", "out")),
     tinybert=(by_stages, "narrow, in two stages, each kept in a folder OUT-stages",
-              TASK | TRAIN | TINYBERT, ("task", "out")),
+              TASK | TRAIN | TINYBERT | ASKED, ("task", "out")),
     bilstm=(by_bilstm, "two recurrent readers with a million parameters",
-            TASK | TRAIN | BILSTM, ("task", "out")),
+            TASK | TRAIN | BILSTM | ASKED, ("task", "out")),
     theseus=(by_replacing, "the teacher's blocks replaced during training",
              TASK | TRAIN | THESEUS, ("task", "out")),
     distilbert=(by_words, "a masked language model from unlabelled text; checkpoints"

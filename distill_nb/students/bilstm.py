@@ -21,7 +21,8 @@ from transformers import (AutoConfig, AutoModelForSequenceClassification,
 from transformers.modeling_outputs import SequenceClassifierOutput
 from ..inside.inputs import kind_of
 from ..kit.errors import expect
-from ..kit.models import evaluating, check_tokenizer_fits
+from ..kit.models import (
+    check_tokenizer_fits, check_words, evaluating)
 from ..data.vectors import WordVectors, read_vectors, token_words
 
 # %% ../../nbs/students/06_bilstm.ipynb #2f245a70
@@ -218,6 +219,7 @@ def check_same_tokenizer(tokenizer, teacher):
     pads = tokenizer.pad_token_id, teacher.config.pad_token_id
     expect(None in pads or pads[0] == pads[1], f"padding {pads[0]} of the tokenizer",
            f"{pads[1]}, the teacher's", "Take the teacher's own tokenizer")
+    check_words(tokenizer, teacher)
 
 # %% ../../nbs/students/06_bilstm.ipynb #ab716b96
 def config_for(teacher, tokenizer, pairs=False, **sizes):

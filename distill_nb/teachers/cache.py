@@ -96,11 +96,18 @@ def ask(question:Question, columns:dict) -> dict:
 PASSING = {"_name_or_path", "transformers_version", "architectures", "dtype",
            "torch_dtype", "id2label", "label2id"} # change no answer
 
+def _plain(weights):
+    "Weights that can be hashed; those of quantised layers are tuples of tensors."
+    if isinstance(weights, tuple): return [*map(_plain, weights)]
+    packed = torch.is_tensor(weights) and weights.is_quantized
+    return [str(weights.dtype), weights.dequantize()] if packed else weights
+
 def teacher_key(teacher) -> str:
     "Hash of a model's class, configuration and weights, wherever it was loaded from."
     model, inner = unwrap(teacher), encoder_of(teacher) # PEFT's wrapper counts
     config = {k: v for k, v in inner.config.to_dict().items() if k not in PASSING}
-    weights = [(k, Hasher.hash(v)) for k, v in sorted(model.state_dict().items())]
+    weights = [(k, Hasher.hash(_plain(v)))
+               for k, v in sorted(model.state_dict().items())]
     return Hasher.hash([type(inner).__name__, sorted(config.items()), weights])
 
 def tokens_key(rows:Dataset, columns) -> str:

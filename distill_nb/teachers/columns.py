@@ -15,12 +15,12 @@ from torch.nn.utils.rnn import pad_sequence
 from ..inside.capture import Outputs
 from ..kit.errors import expect
 from ..losses import SoftTargets, as_objective
-from ..losses.objective import check_number
+from ..losses.objective import ANSWERED, check_number
 
 # %% ../../nbs/teachers/01_columns.ipynb #0036ca5a
 LOGITS, STATES = "teacher_logits", "teacher_states"
 TOP_IDS, TOP, REST = "teacher_top_ids", "teacher_top_logits", "teacher_rest"
-COLUMNS = LOGITS, STATES, TOP_IDS, TOP, REST
+COLUMNS = LOGITS, STATES, TOP_IDS, TOP, REST, ANSWERED
 
 def top_logits(z, k:int):
     "Places and values of the k largest of the logits (..., V), and one for all others."
@@ -74,6 +74,7 @@ class KeepAnswers:
         side = getattr(getattr(self.base, "tokenizer", None), "padding_side", "right")
         def padded(column):
             answers = [torch.as_tensor(r[column]) for r in rows]
+            if column == ANSWERED: return torch.stack(answers)
             return pad_sequence(answers, batch_first=True, padding_side=side)
         own = {c: padded(c) for c in COLUMNS if c in rows[0]}
         rest = [{k: v for k, v in r.items() if k not in COLUMNS} for r in rows]

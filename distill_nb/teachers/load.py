@@ -78,6 +78,9 @@ POINTER = b"version https://git-lfs" # how a file begins that git-lfs did not fe
 
 def _check_folder(folder):
     "Refuse a folder that holds no model."
+    adapter = (folder/"adapter_config.json").is_file()
+    expect(not adapter or (folder/"config.json").is_file(), "an adapter alone",
+           "a whole model", "Load it with peft, and save merge_and_unload() of it")
     expect((folder/"config.json").is_file(), "no config.json",
            "a folder that save_pretrained made")
     weights = "*.safetensors*", "pytorch_model*.bin*"

@@ -43,7 +43,6 @@ class Distiller(OrderedTrainer):
     `student` may be None if `model_init` makes it. `self.objective` is a copy."""
     loss_is_scaled_for_ga = True # by `window_share`; before transformers 5.19 see there
     graphs, compiles = True, False # on a GPU: record the steps? compile the blocks?
-    packs = False # leave the padding out of the blocks?
 
     def __init__(self, student, teacher, objective, args=None, **kwargs):
         data, self.teacher = kwargs.get("train_dataset"), teacher
@@ -262,7 +261,6 @@ def begin(self:Distiller):
     OrderedTrainer.begin(self)
     self.running, self.steps = 0., 0
     self.meter.start()
-    if self.packs: self.pack_tokens() # on the page of the GPU
     if self.args.device.type == "cuda": self.use_gpu()
 
 @patch

@@ -42,17 +42,17 @@ def gpu_report() -> CardReport:
 # %% ../../nbs/training/09_gpu.ipynb #acfe9030
 @patch
 def pack_tokens(self:Distiller):
-    "From here on: batches without padding inside the blocks of both models."
+    "From here on the blocks of both models compute no padding; returns the Distiller."
     counted = [t for t in self.asked.terms if t.unit.startswith("places")]
-    expect(not counted, f"packs=True with {counted[:1]}, which counts padding",
+    expect(not counted, f"packed tokens and {counted[:1]}, which counts padding",
            "terms over real tokens", "Leave reference=True out")
-    expect(not (self.compiles or self.args.gradient_checkpointing), "packs=True with "
+    expect(not (self.compiles or self.args.gradient_checkpointing), "packed tokens and "
            "compiled blocks or gradient checkpointing", "one of them")
     asked = None if self.cached else self.teacher
-    for model in (self.student, asked):
-        if model is not None: check_packing(model)
+    for model in filter(None, (self.student, asked)): check_packing(model)
     if not isinstance(self.data_collator, Packed):
         self.data_collator = Packed(self.data_collator)
+    return self
 
 # %% ../../nbs/training/09_gpu.ipynb #74df7532
 def compile_blocks(*models):

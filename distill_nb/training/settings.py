@@ -28,6 +28,7 @@ DEFAULTS = dict(
     per_device_train_batch_size=32, per_device_eval_batch_size=64, num_train_epochs=3,
     learning_rate=1e-4, warmup_steps=.1, weight_decay=.01, optim="adamw_torch_fused",
     train_sampling_strategy="group_by_length", remove_unused_columns=False,
+    accelerator_config=dict(non_blocking=True), # else a copy to a GPU waits for it
     eval_strategy="epoch", save_strategy="no", report_to="none", logging_steps=50,
     logging_first_step=True, logging_nan_inf_filter=False, disable_tqdm=False)
 
