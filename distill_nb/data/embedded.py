@@ -93,7 +93,8 @@ def codewords(docs, longest=40):
     some = docs[docs.sentence.str.contains("`")].drop_duplicates("sentence")
     rows = [(s, *found) for s in some.sentence if (found := spoken(s))]
     df = pd.DataFrame(rows, columns=["doc", "words", "label"])
-    df = df[df.words.map(len).between(4, longest) & df.label.map(lambda t: {*t} > {"O"})]
+    long = df.words.map(len).between(4, longest)
+    df = df[long & df.label.map(lambda tags: {*tags} > {"O"})]
     return df.assign(text=df.words.map(" ".join)), ["O", "B-CLASS", "I-CLASS",
                                                     "B-NAME", "I-NAME"]
 

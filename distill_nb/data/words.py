@@ -51,13 +51,15 @@ def read_tags(df, labels, name, kind=None) -> tuple:
     own = {t[0] for t in labels or () if BIO.fullmatch(t)} & {*"ESLU"} # of a model
     if marked and not own:
         new = [row and as_bio(row) for row in said]
-        n = sum(a != b for old, row in zip(said, new) for a, b in zip(old or (), row or ()))
+        n = sum(a != b for old, row in zip(said, new)
+                for a, b in zip(old or (), row or ()))
         if n: warnings.warn(f"{name}: {n:,} tags are written otherwise than B- at the "
                             "beginning of each entity and I- within, and are read so")
         said, found = new, {t for row in new for t in row or ()}
     names = list(labels or sorted(found, key=lambda t: (t != "O", t[2:], t)))
-    expect(len(names) > 1 and found, f"{name}: " + (f"every tag is {names[0]!r}" if found
-           else "no row has tags"), "two tags or more", "Name their column with label=")
+    one = f"every tag is {names[0]!r}" if found else "no row has tags"
+    expect(len(names) > 1 and found, f"{name}: {one}", "two tags or more",
+           "Name their column with label=")
     like = spelled_like(found, names)
     for strange in sorted({like.get(t, t) for t in found} - {*names})[:1]: expect(
         False, f"{name}: tag {strange!r}", f"one of [{some_names(names)}]")
@@ -94,8 +96,8 @@ def share_out(windows:list, n:int) -> list:
 # %% ../../nbs/data/12_words.ipynb #e667ee0c
 def _windows(tokenizer, texts, max_length):
     "Columns of tokens for texts, cut into overlapping windows where they are long."
-    expect(tokenizer.is_fast, f"{type(tokenizer).__name__} for tags", "a fast tokenizer",
-           "Save it again with transformers, which makes it one")
+    expect(tokenizer.is_fast, f"{type(tokenizer).__name__} for tags",
+           "a fast tokenizer", "Save it again with transformers, which makes it one")
     stride = (max_length - tokenizer.num_special_tokens_to_add()) // 3
     return tokenizer(texts, truncation=True, max_length=max_length, stride=stride,
                      return_overflowing_tokens=True, return_offsets_mapping=True)
@@ -109,6 +111,7 @@ def _spelled(words, tokenizer):
            "a tokenizer with an unknown token")
     return [unknown if e else w for w, e in zip(words, empty)]
 
+# %% ../../nbs/data/12_words.ipynb #fcf3151c
 def encode_tags(task, tokenizer, max_length, rows, numbers) -> dict:
     """Columns of tokens, labels and word_mask, 1 at the first piece of each word.
 

@@ -57,7 +57,7 @@ def score_tags(answers, rows, config) -> dict:
     for z, y, n in zip(answers, labels, numbers):
         y = np.asarray(y)
         known, z = y != UNLABELLED, np.asarray(z)[:len(y)]
-        expect(np.isfinite(z[known]).all(), "answers that are NaN or infinite", "numbers",
+        expect(np.isfinite(z[known]).all(), "answers of NaN or infinity", "numbers",
                "The model's weights have overflowed: lower the learning rate")
         pred, gold = texts.setdefault(n, ([], []))
         pred += [names[i] for i in z[known].argmax(-1)]

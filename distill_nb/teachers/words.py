@@ -27,7 +27,7 @@ def word_answers(
     max_length=128, # tokens of a window
     batch_size=64,
 ) -> list:
-    """For each text of a split the logits (words, tags), in the order of the task's tags.
+    """For each text of a split the logits (words, tags), tags in the task's order.
 
     Raises `InputError` for a teacher of other tags."""
     check_labels(teacher.config, task)
