@@ -8,10 +8,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 import pandas as pd
-from datasets import DatasetDict
 import common
 from distill_nb.data.load import load_task
 from distill_nb.data.tasks import make_task
+from distill_nb.recipes.kinds import some_labels
 from distill_nb.recipes.layers import distil_layers
 
 def read_task(name, source):
@@ -24,17 +24,10 @@ def read_task(name, source):
         frames[split] = df.assign(label=[[names[int(i)] for i in y.split(",")] for y in df.label])[["text", "label"]]
     return make_task(name, frames, names, "multilabel")
 
-def part(task, o):
-    "The first texts of every split; of those of train the later ones lose their labels."
-    def hidden(row, i): return {"label": row["label"] if i < o.labelled else None}
-    splits = {s: d.select(range(min(len(d), o.texts if s == "train" else o.held_out))) for s, d in task.splits.items()}
-    splits["train"] = splits["train"].map(hidden, with_indices=True)
-    return replace(task, splits=DatasetDict(splits))
-
 def rows(o):
     "A row for every model of every run."
     for name, source in (s.split("=", 1) for s in o.task):
-        task = part(read_task(name, source), o)
+        task = some_labels(read_task(name, source), o.labelled, o.texts, o.held_out)
         for seed in range(o.seeds):
             done = distil_layers(task, layers=o.layers, max_length=o.max_length, seed=seed, num_train_epochs=o.epochs, per_device_train_batch_size=16,
                                  learning_rate=o.rate, eval_strategy="no", disable_tqdm=True, teacher_settings=dict(num_train_epochs=o.teacher_epochs))
