@@ -45,4 +45,4 @@ if __name__ == "__main__":
     o = p.parse_args()
     file, named = o.results/"kinds.json", [s.split("=")[0] for s in o.task]
     held = json.loads(file.read_text(encoding="utf-8"))["results"] if o.add and file.is_file() else []
-    common.study(o, "kinds.json", rows(o), [r for r in held if r["task"] not in named], settings=common.settings(o, "task", "add"))
+    common.study(o, "kinds.json", rows(o), [r for r in held if r["task"] not in named], settings=common.settings(o, "task", "add", "labelled", "texts"))

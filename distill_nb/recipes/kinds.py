@@ -21,7 +21,8 @@ def some_labels(task:Task, labelled:int, texts:int, held_out=1000) -> Task:
     none = dict(classification=UNLABELLED, regression=math.nan).get(task.kind)
     def seen(row, i): return {"label": row["label"] if i < labelled else none}
     def first(split, rows):
-        some = rows.select(range(min(len(rows), texts if split == "train" else held_out)))
+        most = texts if split == "train" else held_out
+        some = rows.select(range(min(len(rows), most)))
         return some.map(seen, with_indices=True) if split == "train" else some
     splits = {s: first(s, rows) for s, rows in task.splits.items()}
     return replace(task, splits=DatasetDict(splits))

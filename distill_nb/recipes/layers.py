@@ -40,7 +40,8 @@ def assisted(at, through, choice, objective, **plan):
     "The model that teaches the student: the last assistant, or the teacher if none is."
     big = at.teacher
     for n in through:
-        texts = some_batches(at.rows["train"], at.tokenizer) if choice == "measured" else ()
+        measured = choice == "measured"
+        texts = some_batches(at.rows["train"], at.tokenizer) if measured else ()
         small = init_student(big, choose_layers(big, n, choice, texts))
         big = at.fit(f"assistant, {n} layers", small, teacher=big, objective=objective,
                      **plan).student
