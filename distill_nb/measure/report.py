@@ -16,6 +16,7 @@ import torch
 from fastcore.basics import patch
 from ..data.tables import one_line
 from ..inside.capture import trace
+from ..kit.errors import expect
 from ..kit.figures import figure, palette
 from ..kit.models import evaluating, longest
 
@@ -37,12 +38,18 @@ class Latency:
     device:str
     low:float=None # a quarter of the passes took less
     high:float=None # a quarter took more
+    p95:float=None # one in twenty took more
 
     def conditions(self):
         return (f"ms: {self.batch_size} text of {self.tokens} tokens, "
                 f"{self.threads} threads, {self.device}")
 
     def spread(self): return f"{self.low:.2f}-{self.high:.2f}"
+
+    def per_million(self, per_hour:float) -> float:
+        "Price of a million texts on a machine that costs `per_hour`."
+        expect(per_hour >= 0, f"per_hour={per_hour}", "a price of 0 or more")
+        return self.ms / self.batch_size / 3.6e6 * 1e6 * per_hour
 
 @contextmanager
 def cpu_threads(n):
@@ -78,9 +85,10 @@ def latencies(models, tokens=32, batch_size=1, threads=None, warmup=5, repeats=3
             for m, b in zip(models, batches): _pass_time(m, b)
         times = [[_pass_time(m, b) for m, b in zip(models, batches)]
                  for _ in range(repeats)]
-    low, ms, high = np.quantile(times, [.25, .5, .75], axis=0).round(3).tolist()
-    return [Latency(ms[i], batch_size, tokens, used, repeats, m.device.type, low[i],
-                    high[i]) for i, m in enumerate(models)]
+    low, ms, high, p95 = np.quantile(times, [.25, .5, .75, .95], axis=0).round(3)
+    return [Latency(float(ms[i]), batch_size, tokens, used, repeats,
+                    m.device.type, float(low[i]), float(high[i]), float(p95[i]))
+            for i, m in enumerate(models)]
 
 def latency(model, **how) -> Latency:
     "`latencies` of one model."

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ANSWERS', 'LABELS', 'KEPT', 'DISTILLED', 'constant_score', 'check_teacher', 'Distilled', 'score', 'finish',
-           'fit_and_report', 'equal_steps', 'Setup', 'set_up']
+           'fit_and_report', 'equal_steps', 'trust_line', 'Setup', 'set_up']
 
 # %% ../../nbs/recipes/00_base.ipynb #222c9277
 import time, warnings
@@ -19,8 +19,9 @@ from ..inside.inputs import kind_of
 from ..kit.models import check_tokenizer_fits
 from ..measure.report import Report
 from ..losses import LogitMSE, SoftLabels, SoftTargets
-from ..measure.scores import score as score_rows
+from ..measure.scores import last_answers, score as score_rows
 from ..measure.several import choose_thresholds
+from ..measure.trust import TRUSTED, Trust, trust, trust_models
 from ..teachers.load import (
     DEFAULT_TEACHER, learn_characters, load_teacher, load_tokenizer, knows_task)
 from ..data.classes import match_labels
@@ -63,6 +64,11 @@ class Distilled:
         "Save student, tokenizer, model card and report to `out`; see `save_student`."
         return save_result(self, self.task, out, overwrite, also)
 
+    def trust(self, split="test", agree=.95, **how) -> Trust:
+        "How far the student may answer for its teacher: see `trust_models`."
+        return trust_models(self.student, self.teacher, self.task, self.tokenizer,
+                            split=split, agree=agree, **how)
+
 # %% ../../nbs/recipes/00_base.ipynb #7a95e01d
 def score(model, rows, tokenizer, split="test") -> dict:
     "Metrics of a model on one split of tokenised rows."
@@ -102,6 +108,15 @@ def equal_steps(rows:list) -> str:
     said = f"; {steps[0]:,} steps for every student" if same else ""
     names = {row["model"] for row in rows}
     return said + (f"; {KEPT!r} learns from labels alone" if KEPT in names else "")
+
+def trust_line(student, teacher, rows, split="test") -> str:
+    "For a report's note: how often both gave the same answer when they were scored."
+    models = student, teacher
+    z = [None if m is None else last_answers(m, rows[split]) for m in models]
+    if any(x is None for x in z) or kind_of(student) not in TRUSTED: return ""
+    found = trust(*z, rows[split]["labels"], kind_of(student)).numbers
+    return f"; the student agrees with its teacher on {found['agreement']:.1%} of " \
+        f"{len(z[0]):,} texts (at least {found['bound']:.1%})"
 
 
 # %% ../../nbs/recipes/00_base.ipynb #5e7a0002
@@ -143,6 +158,7 @@ class Setup:
     def done(self, student, history, objective) -> Distilled:
         "The result; the times of all models are taken now, by turns."
         self.report.note += equal_steps(self.report.rows)
+        self.report.note += trust_line(student, self.teacher, self.rows)
         self.report.time()
         return Distilled(self.task, student, self.teacher, self.tokenizer, self.report,
                          history, objective, self.source)

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['EVALUATE', 'AUGMENT', 'DEMO', 'add_options', 'quiet_libraries', 'run_demo', 'task_of', 'run_evaluate', 'run_augment',
-           'run_train', 'recipe_of', 'parser', 'Signals', 'interrupts', 'what_is_kept', 'main']
+           'run_train', 'recipe_of', 'parser', 'check_against', 'answers_of', 'trust_of', 'Signals', 'interrupts',
+           'what_is_kept', 'main']
 
 # %% ../../nbs/shell/01_cli.ipynb #a79dc1c3
 import argparse, json, os, signal, sys, threading, time, warnings
@@ -15,13 +16,20 @@ from ..kit.errors import InputError, expect
 from ..kit.files import MARK, world
 from ..kit.folders import output_folder
 from ..kit.kinds import KINDS
-from .options import (NEW_TEXTS, RECIPES, SEED, TASK, beside,
-    check_options, layer_list, make_augmenter, read_task, say)
+from .options import (
+    NEW_TEXTS, RECIPES, SEED, SHARE, TASK, Numbers, beside, check_options, layer_list,
+    make_augmenter, read_task, say)
 
 # %% ../../nbs/shell/01_cli.ipynb #30a0b4c0
 EVALUATE = dict(
     model=(None, "folder or Hub name of a trained model"),
     split=("test", "train, validation, test, or all rows of the data"),
+    against=(None, "a teacher's folder or Hub name, or a file of its answers: how far "
+             "may the student answer in its place?"),
+    agree=(.95, "agreement with --against that is promised", SHARE),
+    tolerance=(0., "how far scores may be apart; 0: a tenth of their range",
+               Numbers(0, 1e9)),
+    calibrate=(False, "write the fitted temperature into the model's config.json"),
     json=(False, "print numbers as JSON"))
 AUGMENT = dict(
     out=(None, "a tsv, csv, jsonl or parquet file for the training texts and new ones"),
@@ -88,22 +96,27 @@ def task_of(o, model):
     check_labels(model.config, task)
     return task
 
+# %% ../../nbs/shell/01_cli.ipynb #c8530dc1
 def run_evaluate(o):
     "`distill_nb evaluate`."
     from distill_nb.measure.scores import evaluate, pick_split
     from distill_nb.measure.report import Report, as_json
     from distill_nb.teachers.load import knows_task, load_teacher, load_tokenizer
     quiet_libraries()
+    check_against(o)
     model, tokenizer = load_teacher(o.model), load_tokenizer(o.model)
     expect(knows_task(model), f"{o.model}: its head is untrained",
            "a model trained on this task", "Train one with distill_nb train")
     task = task_of(o, model)
     n = pick_split(task, o.split).table().labelled.sum()
+    found = trust_of(o, model, tokenizer, task) if o.against else None
     scores = evaluate(model, task, tokenizer, o.split, o.max_length)
     rows = "all rows" if o.split == "all" else f"{o.split} split"
     report = Report(task.name, task.metric, note=f"{rows}, {n:,} labelled")
     report.add(o.model, scores, model).time()
-    print(as_json(report.rows[0]) if o.json else report)
+    if not o.json: return print(report, *[found] * bool(found), sep="\n\n")
+    told = dict(trust=found.plain()) if found else {}
+    print(json.dumps(json.loads(as_json(report.rows[0])) | told))
 
 # %% ../../nbs/shell/01_cli.ipynb #5c37e932
 def run_augment(o):
@@ -164,6 +177,41 @@ def parser(recipe="layers") -> argparse.ArgumentParser:
     command("evaluate", "metrics, size and latency of a trained model", run_evaluate,
             TASK | EVALUATE, ("task", "model"))
     return top
+
+# %% ../../nbs/shell/01_cli.ipynb #1ca5d46e
+def check_against(o):
+    "Refuse options of the trust report that do not go together, before anything loads."
+    expect(0 < o.agree < 1, f"--agree {o.agree}", "a share between 0 and 1")
+    expect(o.against or not o.calibrate, "--calibrate", "--against TEACHER beside it")
+    expect(not o.calibrate or Path(o.model).is_dir(), f"--calibrate for {o.model}",
+           "a folder, whose config.json can be written")
+
+def answers_of(o, task):
+    "Logits of a file's answers for the split, and which of its rows have one."
+    from datasets import DatasetDict
+    from distill_nb.measure.scores import pick_split
+    from distill_nb.teachers.answers import read_answers
+    some = pick_split(task, o.split)
+    some.splits = DatasetDict(train=some.splits[o.split])
+    found = read_answers(o.against, some, text=o.text, pair=o.pair, partial=True)
+    return found.splits["train"], found.known("train")
+
+def trust_of(o, model, tokenizer, task):
+    "The trust report against a teacher, or against the answers in a file."
+    from distill_nb.measure.trust import asked, keep_temperature, trust, trust_models
+    from distill_nb.teachers.load import load_teacher, load_tokenizer
+    how = dict(agree=o.agree, tolerance=o.tolerance or None)
+    if Path(o.against).is_file():
+        z_t, known = answers_of(o, task)
+        z_s, y, names = asked(model, task, tokenizer, o.split, o.max_length)
+        pick = known.nonzero()[0].tolist()
+        found = trust(z_s[pick], z_t[pick], [y[i] for i in pick], task.kind, names,
+                      **how)
+    else: found = trust_models(
+        model, load_teacher(o.against), task, tokenizer, load_tokenizer(o.against),
+        o.split, o.max_length, **how)
+    if o.calibrate: keep_temperature(o.model, found)
+    return found
 
 # %% ../../nbs/shell/01_cli.ipynb #83e2f9be
 class Signals:

@@ -1,0 +1,116 @@
+"The comparison's runner: rows survive a kill, other versions are refused, runs come in the order of their worth and are done once."
+import importlib, json, os, subprocess, sys
+from argparse import Namespace
+from pathlib import Path
+import numpy as np
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parent.parent/"benchmarks"
+
+@pytest.fixture
+def compare(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("compare")
+
+def row(**more): return dict(version=1, task="bshift", method="teacher", seed=0, budget="toy") | more
+
+def written(compare, file, *rows):
+    for r in rows: compare.append(file, r)
+    return file
+
+def test_rows_come_back(compare, tmp_path):
+    file = written(compare, tmp_path/"x.jsonl", row(metrics=dict(a=float("nan"), b=1/3)), row(seed=1))
+    assert compare.read_rows(tmp_path/"none.jsonl") == []
+    assert compare.read_rows(file) == [row(metrics=dict(a=None, b=.333333)), row(seed=1)]
+
+def test_a_cut_last_line_is_removed(compare, tmp_path, capsys):
+    file = written(compare, tmp_path/"x.jsonl", row(), row(seed=1))
+    os.truncate(file, file.stat().st_size - 20)
+    assert compare.read_rows(file) == [row()] and "cut off" in capsys.readouterr().err
+    written(compare, file, row(seed=2))
+    assert compare.read_rows(file) == [row(), row(seed=2)]
+    os.truncate(file, 9)
+    assert compare.read_rows(file) == [] and file.stat().st_size == 0
+
+@pytest.mark.parametrize("bad, says", [(b'{"version":0}\n', "version 0, expected 1"), (b"{}\n", "version None"), (b'{"version":1,"ta\n', "not JSON"), (b"7\n", "version None"), (b"\n", "not JSON")])
+def test_other_versions_and_damage_inside_are_refused(compare, tmp_path, bad, says):
+    file = written(compare, tmp_path/"x.jsonl", row())
+    file.write_bytes(file.read_bytes() + bad + file.read_bytes())
+    size = file.stat().st_size
+    with pytest.raises(compare.BadRows, match=f"line 2: {says}"): compare.read_rows(file)
+    assert file.stat().st_size == size
+
+def asked(compare, tmp_path, *more): return compare.prepared(["run", "--budget", "toy", "--results", str(tmp_path), "--work", str(tmp_path/"work"), *more])
+
+def planned(compare, o, rows=()):
+    o.tasks = o.tasks or ["SST-2", "STS-B", "bshift@500"]
+    return compare.plan(o, [*rows])
+
+def test_runs_come_by_worth_and_equal_for_all_tasks(compare, tmp_path):
+    todo = planned(compare, asked(compare, tmp_path, "--seeds", "0", "1", "2"))
+    assert len({compare.key(i) for i in todo}) == len(todo)
+    assert {(i["method"], i["seed"]) for i in todo[:3]} == {("teacher", 0)}
+    main = [i for i in todo if i["method"] == "labels, pretrained layers"]
+    assert [i["seed"] for i in main] == [0, 0, 0, 1, 1, 1, 2, 2, 2] and [i["first"] for i in main] == [True] * 3 + [False] * 6
+    assert {i["seed"] for i in todo if i["method"] == "triple, without labels"} == {0, 1}
+    of = lambda task: {i["method"] for i in todo if i["task"] == task}
+    assert "logits, KL" in of("SST-2") and "logits, KL" not in of("STS-B") and "logits, MSE" in of("STS-B")
+    assert "logits, KL, labelled texts alone" in of("bshift@500") and "PKD" not in of("bshift@500")
+    assert not any("new texts" in m for m in of("SST-2")), "there are none"
+
+def test_finished_runs_are_left_out_and_their_teachers_come_back(compare, tmp_path):
+    o = asked(compare, tmp_path, "--tasks", "SST-2", "--seeds", "0", "--only", "PKD", "logits, KL")
+    settings = json.loads(json.dumps(compare.settings_of(o)))
+    done = [row(task="SST-2", method=m, settings=settings) for m in ("teacher", "PKD")]
+    left = planned(compare, o, done)
+    assert [(i["method"], i.get("again", False)) for i in left] == [("teacher", True), ("logits, KL", False)]
+    assert planned(compare, o, [*done, row(task="SST-2", method="logits, KL", settings=settings)]) == []
+    with pytest.raises(compare.BadRows, match="other settings"): planned(compare, o, [row(task="SST-2", method="PKD", settings=settings | dict(steps=9))])
+
+def test_later_seeds_take_the_chosen_learning_rate(compare):
+    from compare_ways import WAYS
+    item = lambda method, first: row(method=method, task="SST-2", first=first)
+    chosen = [row(task="SST-2", method="triple form", learning_rate=3e-4, rates=[1e-4, 3e-4])]
+    assert compare.rate_of(item("triple form", True), []) == WAYS["triple form"].rates
+    assert compare.rate_of(item("triple form", False), []) is None
+    assert compare.rate_of(item("triple form", False), chosen) == (3e-4,) == compare.rate_of(item("triple, without labels", True), chosen)
+    assert compare.rate_of(item("PKD", False), chosen) is None
+
+def test_the_queue_waits_for_teachers_and_ends(compare, tmp_path):
+    o = asked(compare, tmp_path, "--tasks", "SST-2", "--seeds", "0", "--only", "PKD", "linear probe")
+    queue = compare.Queue(o, planned(compare, o), [])
+    item, rates = queue.next()
+    assert item["method"] == "teacher"
+    queue.done(item, row(task="SST-2", metric="a", metrics=dict(a=1), seconds=0))
+    assert {queue.next()[0]["method"] for _ in range(2)} == {"linear probe", "PKD"} and queue.next() is None
+    late = compare.Queue(o, planned(compare, o), [])
+    late.end = 0
+    assert late.next() is None
+    lost = compare.Queue(o, planned(compare, o), [])
+    lost.done(lost.next()[0], dict(error="no"))
+    assert lost.next() is None and len(lost.failed) == 1, "what needs the teacher cannot be run"
+
+def test_right_rows_are_packed(compare):
+    import base64
+    z = np.eye(3)[[0, 1, 2, 0, 1, 2, 0, 0, 1]]
+    y = np.array([0, 1, 1, 0, 1, 2, 0, 1, 1])
+    raw = np.frombuffer(base64.b64decode(compare.packed_right(z, y)), np.uint8)
+    assert np.unpackbits(raw)[:9].tolist() == [1, 1, 0, 1, 1, 1, 1, 0, 1] and compare.packed_right(z[:, :1], y) is None
+
+def test_a_small_run_goes_on_after_a_kill(tmp_path):
+    "Two methods on the embedded task; the second call finds the first one's rows, and a task that is not there is one sentence."
+    args = [sys.executable, str(BENCHMARKS/"compare.py"), "run", "--budget", "toy", "--tasks", "bshift", "--seeds", "0", "--results", tmp_path, "--work", tmp_path/"work"]
+    env = {**os.environ, "PYTHONPATH": str(BENCHMARKS.parent), "HF_DATASETS_CACHE": str(tmp_path/"cache")}
+    one = subprocess.run([*args, "--only", "most frequent"], capture_output=True, text=True, env=env)
+    assert one.returncode == 0, one.stderr
+    file = tmp_path/"compare.jsonl"
+    with open(file, "a") as f: f.write('{"version":1,"task":"bsh')
+    two = subprocess.run([*args, "--only", "most frequent", "labels, teacher's layers"], capture_output=True, text=True, env=env)
+    assert two.returncode == 0 and "cut off" in two.stderr, two.stderr
+    rows = [json.loads(l) for l in file.read_text().splitlines()]
+    assert [r["method"] for r in rows] == ["teacher", "most frequent", "labels, teacher's layers"]
+    student = rows[-1]
+    assert student["rates"] == [1e-4, 3e-4] and student["learning_rate"] in student["rates"] and student["steps"] == 3
+    assert 0 < student["parameters"] < rows[0]["parameters"] and {"agreement", "ece", "promised coverage"} <= {*student["trust"]}
+    wrong = subprocess.run([*args, "--tasks", "nonsense"], capture_output=True, text=True, env=env)
+    assert wrong.returncode == 1 and wrong.stderr.startswith("compare: --tasks nonsense: expected some of SST-2"), wrong.stderr
