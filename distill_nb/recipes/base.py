@@ -145,8 +145,7 @@ class Setup:
 
     def score(self, name, model, seconds=None, steps=None):
         "A row of the report for a model as it is."
-        finish(model, self.rows, self.tokenizer)
-        found = score(model, self.rows, self.tokenizer)
+        found = score(finish(model, self.rows, self.tokenizer), self.rows, self.tokenizer)
         self.report.add(name, found, model, seconds, steps)
 
     def tune_teacher(self, **how):
