@@ -145,8 +145,8 @@ class Setup:
 
     def score(self, name, model, seconds=None, steps=None):
         "A row of the report for a model as it is."
-        found = score(finish(model, self.rows, self.tokenizer), self.rows, self.tokenizer)
-        self.report.add(name, found, model, seconds, steps)
+        at = self.rows, self.tokenizer
+        self.report.add(name, score(finish(model, *at), *at), model, seconds, steps)
 
     def tune_teacher(self, **how):
         "The teacher's row; unless it knows the task it is fine-tuned first."
