@@ -13,7 +13,7 @@ from ..kit.errors import expect
 from distill_nb.losses import (
     DIST, ClsMSE, CosineHidden, DecoupledTargets, HardTargets, StandardizedTargets,
     as_objective)
-from .base import ANSWERS, DISTILLED, KEPT, Distilled, set_up
+from .base import ANSWERS, DISTILLED, KEPT, Distilled, set_up, typed
 from ..students.copied import init_student
 from ..students.layers import choose_layers, some_batches
 from ..teachers.load import knows_task
@@ -66,13 +66,15 @@ def assisted(at, through, choice, objective, **plan):
     "The model that teaches the student: the last assistant, or the teacher if none is."
     big = at.teacher
     for n in through:
-        texts = some_batches(at.rows["train"], at.tokenizer) if choice == "measured" else ()
+        looks = choice == "measured"
+        texts = some_batches(at.rows["train"], at.tokenizer) if looks else ()
         small = init_student(big, choose_layers(big, n, choice, texts))
         big = at.fit(f"assistant, {n} layers", small, teacher=big, objective=objective,
                      **plan).student
     return big
 
 # %% ../../nbs/recipes/01_layers.ipynb #72336164
+@typed
 def distil_layers(
     task:Task, # from `load_task`
     teacher=None, # folder or Hub name; None: the default teacher

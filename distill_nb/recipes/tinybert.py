@@ -16,7 +16,7 @@ from functools import partial
 from types import FunctionType
 from datasets import Dataset
 from datasets.fingerprint import Hasher
-from ..words.augmenter import augment
+from ..words.augmenter import augment, check_texts
 from ..data.tasks import UNLABELLED, Task
 from ..data.load import glue_key
 from ..data.tokens import tokenize
@@ -27,7 +27,7 @@ from ..losses.layermap import LayerMap
 from ..losses import AttentionMSE, HardTargets, HiddenMSE, as_objective
 from ..students.narrow import NARROW, narrow_config, narrow_student, widths
 from .base import (
-    ANSWERS, DISTILLED, KEPT, LABELS, Distilled, set_up)
+    ANSWERS, DISTILLED, KEPT, LABELS, Distilled, set_up, typed)
 from ..training.run import fit, with_labels
 from ..training.saving import save_student
 from ..training.resume import check_note, run_note, write_note
@@ -174,6 +174,7 @@ def tiny_student(teacher, n_layers=4, hidden_size=312, intermediate_size=1200,
     return type(teacher)(narrow_config(teacher, layers, *sizes)).to(teacher.device)
 
 # %% ../../nbs/recipes/02_tinybert.ipynb #7ad385fe
+@typed
 def distil_tinybert(
     task:Task,
     teacher=None, # folder or Hub name; None: the default teacher
@@ -191,6 +192,7 @@ def distil_tinybert(
 )->Distilled:
     "Fine-tune the teacher if need be, then distil a narrow student stage by stage."
     max_length = max_length or longest_text(task)
+    if augmenter: check_texts(task)
     at = set_up(task, teacher, max_length, settings.get("seed", 0))
     tok, stages = at.tokenizer, stages or tinybert_stages(at.task)
     if callable(stages): stages = stages(at)

@@ -62,10 +62,11 @@ def check_options(o, options:dict):
 # %% ../../nbs/shell/00_options.ipynb #579aa650
 TASK = dict(
     task=(None, "a csv, tsv, json, jsonl or parquet file; a folder of one per split;"
-          " a GLUE or Hub name; or one of bshift, docnames, libraries"),
+          " a GLUE or Hub name; or one of bshift, docnames, libraries, gaps"),
     text=(None, "name of the text column (default: text)"),
     pair=(None, "name of the second text's column, for pairs"),
-    label=(None, "name of the label column (default: label); rows may lack a label"),
+    label=(None, "name of the label column (default: label); rows may lack a label;"
+           " of multilabel also the columns of 0 and 1, as a,b,c"),
     kind=(None, f"{', '.join(KINDS)} (default: read off the labels)", (None, *KINDS)),
     max_length=(128, "longest text in tokens", COUNT))
 TRAIN = dict(
@@ -111,6 +112,7 @@ BASELINE = dict(
 PAPERS = ("distilbert", "pkd", "answers", "dist", "standardized", "decoupled")
 LAYERS = DEPTH | BASELINE | dict(
     objective=("distilbert", "whose sum of losses: " + ", ".join(PAPERS), PAPERS),
+    through=(None, "layers of teacher assistants on the way, 4 or 9,6"),
     temperature=(2., "of the soft targets", HEAT))
 LAST = python_defaults("recipes/minilm.py", "distil_minilm")
 MINILM = BASELINE | dict(
@@ -246,6 +248,9 @@ def _pupil(o, task) -> dict:
             shape=dict(start=o.start, embedding_size=o.width, hidden_size=o.units),
             teacher_settings=dict(num_train_epochs=o.teacher_epochs,
                                   learning_rate=TRAIN["learning_rate"][0]))
+    expect(not getattr(o, "through", None), f"--through {getattr(o, 'through', '')}",
+           "one teacher, of whose layers assistant and student are made",
+           "Leave out --answers, --base and further teachers")
     if o.recipe == "layers": return dict(
         shape=dict(layers=o.layers, choice=o.choice),
         objective=answers_objective(task, o.temperature) if o.objective == "distilbert"
@@ -278,10 +283,11 @@ def by_layers(o):
     "A student of some of the teacher's layers."
     if asked(o): return by_answers(o)
     from distill_nb.recipes.layers import distil_layers, named_objective
+    through = [o.through] if isinstance(o.through, int) else o.through or []
     task = shown_task(o)
     return distil_layers(task, o.teacher, o.layers, o.choice,
-                       named_objective(task, o.objective, o.temperature), o.baseline,
-                       o.max_length, **common(o))
+                         named_objective(task, o.objective, o.temperature), o.baseline,
+                         o.max_length, **common(o), through=through)
 
 # %% ../../nbs/shell/00_options.ipynb #c11a0003
 def make_augmenter(o, task, max_length):
@@ -340,9 +346,10 @@ def by_bilstm(o):
     "A BiLSTM that learns the teacher's answers."
     from distill_nb.recipes.bilstm import answer_terms, distil_bilstm
     if asked(o): return by_answers(o)
-    terms = answer_terms(o.loss or ANSWERS["loss"], o.temperature, o.label_weight)
+    task, loss = shown_task(o), o.loss or ANSWERS["loss"]
+    terms = answer_terms(loss, o.temperature, o.label_weight, task.kind)
     return distil_bilstm(
-        shown_task(o), o.teacher, terms, o.start, o.baseline, o.max_length,
+        task, o.teacher, terms, o.start, o.baseline, o.max_length,
         dict(embedding_size=o.width, hidden_size=o.units),
         dict(num_train_epochs=o.teacher_epochs), **common(o))
 

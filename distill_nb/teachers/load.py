@@ -261,6 +261,7 @@ def saved_kind(source) -> str:
     kind = head_kind(str((config.architectures or [""])[0]), config)
     return kind if kind and KINDS[kind].head else "classification"
 
+# %% ../../nbs/teachers/00_load.ipynb #86f70c9c
 def load_teacher(source=None, task:Task=None) -> PreTrainedModel:
     """A model with a head for `task`, or its own, from a folder or Hub name.
 
@@ -278,6 +279,10 @@ def load_teacher(source=None, task:Task=None) -> PreTrainedModel:
     elif task is not None: model = load_pretrained(
         auto, source, ignore_mismatched_sizes=True, **head_config(task)) # a new head
     return note(model, knows_task=trained)
+
+def knows_task(model) -> bool:
+    "Is the model's head trained, as far as is known? `load_teacher` finds it out."
+    return noted(model, "knows_task", False)
 
 # %% ../../nbs/teachers/00_load.ipynb #a0000x01
 def knows_task(model) -> bool:

@@ -7,12 +7,10 @@ __all__ = ['Distillation', 'label_losses']
 
 # %% ../../nbs/training/03_distillation.ipynb #690e33b5
 import torch
-import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import nn
 from ..inside.capture import trace
-from ..losses import HardTargets, known_labels
-from ..kit.masks import to_float32
+from ..losses import HardTargets, label_loss
 from ..inside.padding_free import trace_packed
 
 # %% ../../nbs/training/03_distillation.ipynb #a900b558
@@ -59,9 +57,6 @@ def get_input_embeddings(self:Distillation):
 # %% ../../nbs/training/03_distillation.ipynb #19e00004
 def label_losses(z, y):
     "Per row, the sum of its labels' losses and the number of its labels: (bs, 2)."
-    known, z = known_labels(y), to_float32(z)
-    y = torch.where(known, y, 0)
-    if z.shape[-1] == 1: each = (z.squeeze(-1) - y).square()
-    else: each = F.cross_entropy(z.transpose(1, -1), y, reduction="none")
-    rows = torch.where(known, each, 0).reshape(len(y), -1).sum(1)
+    each, known = label_loss(z, y)
+    rows = each.reshape(len(y), -1).sum(1)
     return torch.stack([rows, known.reshape(len(y), -1).sum(1).to(rows)], 1)

@@ -20,12 +20,13 @@ from .settings import check_precision, own_precision, training_args
 
 # %% ../../nbs/training/08_run.ipynb #23e00001
 def with_labels(rows):
-    "The tokenised rows that have a label."
+    "The tokenised rows that have a label, for one of their words at least."
     expect("labels" in rows.column_names, f"columns {rows.column_names}", "labels",
            "Give an objective that reads none, and a teacher")
-    known = known_labels(rows.with_format("torch")["labels"][:])
-    expect(known.any(), f"{len(rows)} rows without a label", "one that is known")
-    return rows.select(known.nonzero().flatten().tolist())
+    y = rows.with_format("torch")["labels"][:]
+    known = [bool(known_labels(one).any()) for one in y]
+    expect(any(known), f"{len(rows)} rows without a label", "one that is known")
+    return rows.select([i for i, there in enumerate(known) if there])
 
 def _answered(teacher, rows, tokenizer, bf16):
     "The rows with the teacher's answers, or as they are where no cache can be kept."

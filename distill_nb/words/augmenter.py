@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STOP_WORDS', 'CJK', 'PART', 'PER_TASK', 'split_words', 'replaceable', 'windows', 'Gap', 'match_case', 'frame',
-           'Augmenter', 'batches', 'draw', 'new_texts', 'augment', 'save_table']
+           'Augmenter', 'batches', 'draw', 'new_texts', 'check_texts', 'augment', 'save_table']
 
 # %% ../../nbs/words/03_augmenter.ipynb #af3d926a
 import hashlib, io, random, re
@@ -318,6 +318,11 @@ def _files(plain, augmenter, home, per_file):
     return [str(_whole(home, s)) for s in starts]
 
 # %% ../../nbs/words/03_augmenter.ipynb #e771bc49
+def check_texts(task):
+    "Refuse a task in which a label belongs to a word and not to the text."
+    expect(task.about.unit == "examples", f"new texts for {task.kind}", "a label that "
+           "belongs to a whole text", "Train without new texts (--augment)")
+
 def augment(
     task:Task, augmenter:Augmenter,
     labels:str="original", # of new texts; 'teacher': none, its answers count alone
@@ -329,8 +334,7 @@ def augment(
     Finished files are kept and found again. Under torchrun processes share the work."""
     expect(labels in ("original", "teacher"), f"labels={labels!r}",
            "'original' or 'teacher'")
-    expect(task.about.unit == "examples", f"new texts for {task.kind}", "a label that "
-           "belongs to a whole text", "Train without new texts (--augment)")
+    check_texts(task)
     plain = task["train"].select_columns([*task.sides, "label"])
     home = Path(folder or datasets.config.HF_DATASETS_CACHE)/"distill_nb-augment"
     home = home/augmenter.key(plain.to_dict(), rows_per_file)
@@ -347,6 +351,11 @@ def save_table(task:Task, out):
     "Write the training texts with the names of their classes; whole or not at all."
     df = task["train"].to_pandas()
     if task.labels: # a label that is not known is an empty field
-        names = dict(enumerate(task.labels))
-        df["label"] = df.label.map(names)
+        names, plain = dict(enumerate(task.labels)), task.kind == "classification"
+        listed = Path(out).suffix.lower() in (".jsonl", ".parquet")
+        def several(y):
+            if y is None: return None
+            given = [names[i] for i, v in enumerate(y) if v]
+            return given if listed else "|".join(given) or "[]"
+        df["label"] = df.label.map(names if plain else several)
     write_table(df, out)

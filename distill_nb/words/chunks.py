@@ -18,7 +18,7 @@ from ..inside.capture import READERS
 from ..kit.errors import expect
 from ..kit.gpu import PLACES
 from ..kit.models import evaluating, same_numbers
-from ..losses.logits import _check_temperature
+from ..losses.logits import check_temperature
 from ..losses import Term, known_labels
 from ..losses.objective import check_unit, unit_mask
 from ..kit.masks import to_float32
@@ -153,7 +153,7 @@ class SoftWords(WordTerm):
     masked ones, its `--restrict_ce_to_mask`."""
     def __init__(self, T=2., unit="tokens", chunk=None):
         super().__init__(unit, chunk)
-        _check_temperature(T)
+        check_temperature(T)
         self.T = T
 
     def rows(self, z_s, z_t, y, share):

@@ -328,7 +328,7 @@ SHAPE, OTHER = draw(2, 4, 5, 5), draw(2, 8, 5, 5)
     (lambda: hidden_mse(draw(2, 3, 4), draw(2, 3, 4), torch.zeros(2, 3)), "all zero"), (lambda: cls_mse(draw(2, 4), draw(2, 8)), "equal shapes"),
     (lambda: HiddenMSE(project="none"), "project='none'"), (lambda: ClsMSE().pairs(1, 12), "PKD needs two"),
     (lambda: Relations(""), "kinds=''"), (lambda: Relations("qz"), "kinds='qz'"), (lambda: Relations(("qkv",)), "kinds="),
-    (lambda: Relations(heads=0), "heads=0"), (lambda: SoftTargets(unit="words"), "unit='words'"), (lambda: LogitMSE(unit="pairs"), "unit='pairs'"),
+    (lambda: Relations(heads=0), "heads=0"), (lambda: SoftTargets(unit="lines"), "unit='lines'"), (lambda: LogitMSE(unit="pairs"), "unit='pairs'"),
     (lambda: AttentionMSE("best").map(2, 4), "layers='best'"),
     (lambda: math.nan * AttentionMSE(), "weight nan of AttentionMSE"), (lambda: -1 * HiddenMSE(), "weight -1 of HiddenMSE")])
 def test_bad_input_gets_one_clear_error(call, message):

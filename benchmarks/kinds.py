@@ -1,0 +1,48 @@
+"""Several labels and tags: `python benchmarks/kinds.py --task gaps=gaps --task CoNLL=FOLDER --task GoEmotions=FOLDER`.
+
+For every task and seed a teacher learns from the texts that have a label, and `distil_layers` makes students of its layers: on labels alone, from the
+teacher's layers, and distilled on all texts. Writes nbs/results/kinds.json after every model, which nbs/recipes/10_kinds.ipynb reads. A folder with
+labels.txt is read as GoEmotions was published: a text, the numbers of its labels and a key a line.
+"""
+import json
+from dataclasses import replace
+from pathlib import Path
+import pandas as pd
+import common
+from distill_nb.data.load import load_task
+from distill_nb.data.tasks import make_task
+from distill_nb.recipes.kinds import some_labels
+from distill_nb.recipes.layers import distil_layers
+
+def read_task(name, source):
+    "A task of the library's, or GoEmotions' files."
+    folder, frames = Path(source), {}
+    if not (folder/"labels.txt").is_file(): return replace(load_task(source), name=name)
+    names = (folder/"labels.txt").read_text().split()
+    for split, file in dict(train="train", validation="dev", test="test").items():
+        df = pd.read_csv(folder/f"{file}.tsv", sep="\t", names=["text", "label", "key"], dtype=str, quoting=3)
+        frames[split] = df.assign(label=[[names[int(i)] for i in y.split(",")] for y in df.label])[["text", "label"]]
+    return make_task(name, frames, names, "multilabel")
+
+def rows(o):
+    "A row for every model of every run."
+    for name, source in (s.split("=", 1) for s in o.task):
+        task = some_labels(read_task(name, source), o.labelled, o.texts, o.held_out)
+        for seed in range(o.seeds):
+            done = distil_layers(task, layers=o.layers, max_length=o.max_length, seed=seed, num_train_epochs=o.epochs, per_device_train_batch_size=16,
+                                 learning_rate=o.rate, eval_strategy="no", disable_tqdm=True, teacher_settings=dict(num_train_epochs=o.teacher_epochs))
+            for row in done.report.rows:
+                yield dict(task=name, kind=task.kind, labels=len(task.labels), seed=seed, labelled=o.labelled, texts=len(task["train"]),
+                           **{k: v for k, v in row.items() if k not in ("seconds", "ms", "spread", "mb")})
+
+if __name__ == "__main__":
+    p = common.parser(__doc__)
+    p.add_argument("--task", action="append", default=[], metavar="NAME=SOURCE")
+    for name, default in dict(labelled=1000, texts=2000, held_out=1000, layers=3, max_length=64, seeds=3, epochs=2., teacher_epochs=4., rate=2e-4).items():
+        p.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    p.add_argument("--add", action="store_true", help="keep the rows of other tasks that the file has")
+    common.options(p)
+    o = p.parse_args()
+    file, named = o.results/"kinds.json", [s.split("=")[0] for s in o.task]
+    held = json.loads(file.read_text(encoding="utf-8"))["results"] if o.add and file.is_file() else []
+    common.study(o, "kinds.json", rows(o), [r for r in held if r["task"] not in named], settings=common.settings(o, "task", "add", "labelled", "texts"))
