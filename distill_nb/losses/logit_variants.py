@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from ..kit.errors import expect
 from ..kit.masks import check_shapes, mean_where, to_float32
 from .logits import (
-    LogitTerm, _check_temperature, _expected, kl_divergence)
+    LogitTerm, check_temperature, expected_under, kl_divergence)
 from .objective import Term, check_number, unit_mask
 
 # %% ../../nbs/losses/06_logit_variants.ipynb #7f42871b
@@ -33,7 +33,7 @@ def dist_loss(
     gamma:float=1., # weight of the texts of each class
 ):
     "Distance by correlation of classes and of texts (DIST, Huang et al. 2022, eq. 9)."
-    _check_temperature(T)
+    check_temperature(T)
     check_shapes(z_s, z_t)
     q, p = [F.softmax(to_float32(z) / T, -1) for z in (z_s, z_t.detach())]
     inter, intra = [pearson_distance(q, p, dim).mean() for dim in (-1, 0)]
@@ -72,7 +72,7 @@ def decoupled(
     # by gather: a boolean index would make a GPU wait
     pairs = [torch.stack([log.gather(-1, y[:, None])[:, 0], r], -1)
              for log, r in zip(logs, rest)]
-    tckd = _expected(pairs[0], pairs[0] - pairs[1])
+    tckd = expected_under(pairs[0], pairs[0] - pairs[1])
     log_p, log_q = [(o - r[:, None]).masked_fill(target, 0) for o, r in
                     zip(others, rest)] # the target's entry counts nothing below
     nckd = (log_p.exp() * (log_p - log_q)).masked_fill(target, 0).sum(-1)
@@ -87,7 +87,7 @@ def decoupled_kd(
     beta:float=8., # weight of NCKD
 ):
     "Decoupled distillation, mean over rows (Zhao et al. 2022, equation 7, T**2 kept)."
-    _check_temperature(T)
+    check_temperature(T)
     check_shapes(z_s, z_t)
     tckd, nckd = decoupled(z_s, z_t, y, T)
     return T**2 * (alpha * tckd + beta * nckd).mean()
@@ -104,7 +104,7 @@ class DIST(LogitTerm):
     shown = frozenset({"T"})
     def __init__(self, T=1., beta=1., gamma=1.):
         super().__init__()
-        _check_temperature(T)
+        check_temperature(T)
         _numbers(beta=beta, gamma=gamma)
         self.T, self.beta, self.gamma = T, beta, gamma
 
@@ -116,7 +116,7 @@ class StandardizedTargets(LogitTerm):
     shown = frozenset({"T"})
     def __init__(self, T=2., unit="examples"):
         super().__init__(unit)
-        _check_temperature(T)
+        check_temperature(T)
         self.T = T
 
     def loss(self, z_s, z_t, mask): return standardized_kl(z_s, z_t, self.T, mask)
@@ -126,7 +126,7 @@ class DecoupledTargets(Term):
     unit, shown = "labels", frozenset({"T"})
     def __init__(self, T=4., alpha=1., beta=8.):
         super().__init__()
-        _check_temperature(T)
+        check_temperature(T)
         _numbers(alpha=alpha, beta=beta)
         self.T, self.alpha, self.beta = T, alpha, beta
 

@@ -28,7 +28,6 @@ DEFAULTS = dict(
     per_device_train_batch_size=32, per_device_eval_batch_size=64, num_train_epochs=3,
     learning_rate=1e-4, warmup_steps=.1, weight_decay=.01, optim="adamw_torch_fused",
     train_sampling_strategy="group_by_length", remove_unused_columns=False,
-    accelerator_config=dict(non_blocking=True), # else a copy to a GPU waits for it
     eval_strategy="epoch", save_strategy="no", report_to="none", logging_steps=50,
     logging_first_step=True, logging_nan_inf_filter=False, disable_tqdm=False)
 
@@ -38,6 +37,8 @@ def training_args(out, **settings) -> TrainingArguments:
     for name in "num_train_epochs", "per_device_train_batch_size", "learning_rate":
         expect(settings[name] > 0, f"{name}={settings[name]}", "a number above 0")
     if not torch.accelerator.is_available(): settings.setdefault("use_cpu", True)
+    if not settings.get("use_cpu"): # else a copy to a GPU waits until it is done
+        settings.setdefault("accelerator_config", dict(non_blocking=True))
     if not settings.get("fp16"): settings.setdefault(
         "bf16", fast_bf16(settings.get("use_cpu", False)))
     return TrainingArguments(output_dir=str(out), **settings)
