@@ -33,6 +33,7 @@ READ = {
     "_can_set_attn_implementation": (lambda: PreTrainedModel, "`trace` refuses families whose attention cannot be recorded"),
     "_supports_sdpa": (lambda: PreTrainedModel, "`trace` refuses families without SDPA"),
     "_name_or_path": (lambda: tiny_model().config, "a model card names the teacher by it"),
+    "_fingerprint": (picked_rows, "answers that were given to a table are found again by its fingerprint"),
     "_indices": (picked_rows, "cached rows are flattened where rows were picked out of order"),
     "_actions": (argparse.ArgumentParser, "the manual and the completion of the shell list a parser's options"),
     "_modules": (nn.ModuleList, "slots are replaced in a module list without becoming part of the student"),

@@ -121,6 +121,7 @@ class StandardizedTargets(LogitTerm):
 
     def loss(self, z_s, z_t, mask): return standardized_kl(z_s, z_t, self.T, mask)
 
+# %% ../../nbs/losses/06_logit_variants.ipynb #1cecff71
 class DecoupledTargets(Term):
     "`decoupled_kd`, mean over the known labels; 0 if there are none."
     unit, shown = "labels", frozenset({"T"})
@@ -131,7 +132,8 @@ class DecoupledTargets(Term):
         self.T, self.alpha, self.beta = T, alpha, beta
 
     def forward(self, s, t, batch):
-        known, y, z_s, z_t = unit_mask(batch, "labels"), batch["labels"], s.logits, t.logits
+        known, y = unit_mask(batch, "labels"), batch["labels"]
+        z_s, z_t = s.logits, t.logits
         expect(y.dim() == 1 and z_s.dim() == 2 and not y.is_floating_point(),
                f"labels {tuple(y.shape)}, logits {tuple(z_s.shape)}",
                "one class per text", "Use SoftTargets where a text has no target class")

@@ -30,4 +30,5 @@ _all_ = ["answer_terms", "answers_objective", "bag_of_words",
          "distil_tinybert", "distil_words",
          "Distilled", "DistilledWords", "fit_words", "general_stage",
          "hide_labels", "minilm_terms", "plot_history", "replace_blocks",
-         "run_stages", "set_up", "Stage", "tiny_student", "tinybert_stages", "triple_loss"]
+         "run_stages", "set_up", "Stage", "tiny_student", "tinybert_stages",
+         "triple_loss"]

@@ -10,7 +10,7 @@ from functools import partial
 from ..data.tasks import Task
 from ..kit.errors import expect
 from ..losses import AttentionKL, Relations, as_objective
-from .base import Distilled
+from .base import Distilled, typed
 from .tinybert import (
     Stage, distil_tinybert, tiny_student, tinybert_stages)
 from ..students.copied import init_student
@@ -45,6 +45,7 @@ def minilm_stages(task:Task, terms=None)->list:
     return [Stage("1-relations", terms or minilm_terms(), inside.settings), answers]
 
 # %% ../../nbs/recipes/08_minilm.ipynb #ef0494ce
+@typed
 def distil_minilm(
     task:Task, # from `load_task`
     teacher=None, # folder or Hub name; None: the default teacher

@@ -13,7 +13,7 @@ from ..inside.blocks import n_blocks
 from ..inside.inputs import kind_of
 from ..kit.errors import expect
 from ..losses import AttentionKL, FeatureMaps
-from .base import ANSWERS, KEPT, LABELS, Distilled
+from .base import ANSWERS, KEPT, LABELS, Distilled, typed
 from .tinybert import Stage, distil_tinybert
 from ..teachers.load import auto_class
 
@@ -60,6 +60,7 @@ def mobilebert_stages(task:Task, n:int, epochs=1)->list:
     return [*blocks, Stage("answers", answers, dict(num_train_epochs=3))]
 
 # %% ../../nbs/recipes/09_mobilebert.ipynb #c34e8728
+@typed
 def distil_mobilebert(
     task:Task, # from `load_task`
     teacher=None, # folder or Hub name of a BERT; None: the default teacher

@@ -173,6 +173,12 @@ def tiny_student(teacher, n_layers=4, hidden_size=312, intermediate_size=1200,
     if start != "random": return narrow_student(teacher, layers, *sizes, start=start)
     return type(teacher)(narrow_config(teacher, layers, *sizes)).to(teacher.device)
 
+# %% ../../nbs/recipes/02_tinybert.ipynb #91a2a533
+def _alone(at, model, rows, stage, home, name, steps, **settings):
+    "The row of a student that learned from labels alone."
+    model, _ = run_stages(model, None, rows, at.tokenizer, [stage], home, **settings)
+    at.score(name, model, steps=steps)
+
 # %% ../../nbs/recipes/02_tinybert.ipynb #7ad385fe
 @typed
 def distil_tinybert(
@@ -198,8 +204,8 @@ def distil_tinybert(
     if callable(stages): stages = stages(at)
     new = student if callable(student) else partial(tiny_student, **student or {})
     small = new(at.teacher) # refused here, not later
-    if texts: stages = [general_stage(copy.deepcopy(at.teacher), texts, tok,
-                                      objective=general), *stages]
+    first = copy.deepcopy(at.teacher) # as it was pretrained
+    if texts: stages = [general_stage(first, texts, tok, objective=general), *stages]
     with working_folder(out) as home: # so is a place that cannot be written
         _tune_once(at, home/"teacher", {**settings, **(teacher_settings or {})})
         if isinstance(augmenter, FunctionType): augmenter = augmenter()
@@ -209,9 +215,8 @@ def distil_tinybert(
         steps = n_steps(stages, rows, **settings)
         alone = copy.deepcopy(small) if baseline else None
         small, _ = run_stages(small, at.teacher, rows, tok, stages, home, **settings)
-        if alone: alone, _ = run_stages(alone, None, rows, tok, [
-            labels_stage(stages[-1], rows, steps)], home, **settings)
-    if alone: at.score(LABELS if texts else KEPT, alone, steps=steps)
+        if alone: _alone(at, alone, rows, labels_stage(stages[-1], rows, steps), home,
+                         LABELS if texts else KEPT, steps, **settings)
     at.score(DISTILLED, small, steps=steps)
     return at.done(small, None, " then ".join(repr(s.objective) for s in stages))
 

@@ -19,8 +19,8 @@ from ..kit.folders import output_folder
 from ..kit.kinds import KINDS
 from .manual import SHELLS, completion
 from .options import (
-    NEW_TEXTS, RECIPES, SEED, SHARE, TASK, Numbers, beside, check_options, layer_list,
-    make_augmenter, read_task, say)
+    NEW_TEXTS, SEED, SHARE, TASK, Numbers, check_options, layer_list)
+from .recipes import RECIPES, beside, make_augmenter, read_task, say
 
 # %% ../../nbs/shell/01_cli.ipynb #30a0b4c0
 EVALUATE = dict(

@@ -9,7 +9,7 @@ from distill_nb.kit.figures import palette
 from distill_nb.measure.report import _colour
 from distill_nb.recipes.base import DISTILLED, KEPT, LABELS
 from distill_nb.recipes.layers import distil_layers
-from distill_nb.shell.options import RECIPES
+from distill_nb.shell.recipes import RECIPES
 
 @pytest.mark.parametrize("labelled", [200, 40, 20])
 def test_baseline_and_student_take_equal_steps(headless, labelled):

@@ -217,7 +217,8 @@ def test_so_do_the_other_commands(shell, words): refused(shell(*words), f"{words
 
 def test_every_number_has_a_range_and_every_default_is_in_it():
     from distill_nb.shell.cli import AUGMENT, DEMO, EVALUATE, EXPORT
-    from distill_nb.shell.options import NEW_TEXTS, RECIPES, TASK, check_options
+    from distill_nb.shell.options import NEW_TEXTS, TASK, check_options
+    from distill_nb.shell.recipes import RECIPES
     tables = [table for _, _, table, _ in RECIPES.values()] + [AUGMENT, DEMO, EVALUATE, EXPORT, NEW_TEXTS, TASK]
     for table in tables:
         check_options(SimpleNamespace(**{name: default for name, (default, *_) in table.items()}), table)

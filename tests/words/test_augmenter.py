@@ -10,14 +10,13 @@ from distill_nb.kit.files import FILES
 from distill_nb.words.head import knows_words, check_head, fit_head, load_masked_lm, masked_logits, perplexity
 from distill_nb.kit.models import note
 from distill_nb.words import augmenter as module
-from distill_nb.data.tables import check_table
+from distill_nb.data.tables import check_table, read_table
 from distill_nb.words.augmenter import (
     Augmenter, augment, save_table, draw, match_case, replaceable, new_texts, split_words, windows,
     token_words)
 from distill_nb.data.tasks import make_task
 from distill_nb.data.tokens import tokenize
 from distill_nb.kit.errors import InputError
-from distill_nb.data.tables import read_table
 from distill_nb.data.vectors import WordVectors, embedding_vectors, piece_means, read_vectors, token_words
 from families import EXTRA, V, build
 
