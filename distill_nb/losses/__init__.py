@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['AttentionKL', 'AttentionMSE', 'ClsMSE', 'CosineHidden', 'HardTargets', 'HiddenMSE', 'LayerMap', 'LogitMSE',
-           'Objective', 'Relations', 'SoftTargets', 'Term', 'as_objective', 'attention_kl', 'attention_mse', 'cls_mse',
-           'cosine_distance', 'count', 'hidden_mse', 'kl_divergence', 'known_labels', 'logit_gradient', 'logit_mse',
-           'relation_kl', 'soft_cross_entropy']
+           'Objective', 'Relations', 'Similarities', 'SoftTargets', 'VectorCosine', 'VectorMSE', 'Term', 'as_objective',
+           'attention_kl', 'attention_mse', 'cls_mse', 'cosine_distance', 'count', 'hidden_mse', 'kl_divergence',
+           'known_labels', 'logit_gradient', 'logit_mse', 'relation_kl', 'soft_cross_entropy']
 
 # %% ../../nbs/losses/index.ipynb #e81e31fc
 from .attention import (
     AttentionKL, AttentionMSE, Relations, attention_kl, attention_mse, relation_kl)
+from .vectors import Similarities, VectorCosine, VectorMSE
 from .hidden import (ClsMSE, CosineHidden, HiddenMSE, cls_mse,
     cosine_distance, hidden_mse)
 from .layermap import LayerMap
@@ -21,7 +22,8 @@ from .objective import (
 
 # %% ../../nbs/losses/index.ipynb #f0000c6f
 _all_ = ["AttentionKL", "AttentionMSE", "ClsMSE", "CosineHidden", "HardTargets",
-         "HiddenMSE", "LayerMap", "LogitMSE", "Objective", "Relations", "SoftTargets",
+         "HiddenMSE", "LayerMap", "LogitMSE", "Objective", "Relations", "Similarities",
+         "SoftTargets", "VectorCosine", "VectorMSE",
          "Term", "as_objective", "attention_kl", "attention_mse", "cls_mse",
          "cosine_distance", "count", "hidden_mse", "kl_divergence",
          "known_labels", "logit_gradient", "logit_mse", "relation_kl",
