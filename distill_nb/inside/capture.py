@@ -283,6 +283,8 @@ def trace(
 def _part_of(out, part, name):
     "Logits or hidden states of a model's output."
     found = getattr(out, part, None)
+    if part == "hidden_states" and found == (): # a model without blocks
+        found = out.last_hidden_state,
     expect(found is not None, f"{name} gives no {part}", "one that does",
            "A task head gives one answer per text or per token")
     return found
