@@ -18,7 +18,9 @@ from ..data.tables import one_line
 from ..inside.capture import trace
 from ..kit.errors import expect
 from ..kit.figures import figure, palette
-from ..kit.models import evaluating, longest
+from ..inside.inputs import encoder_of
+from ..kit.kinds import head_kind
+from ..kit.models import depth, evaluating, longest
 
 # %% ../../nbs/measure/01_report.ipynb #264d2e7a
 def size_mb(model) -> float:
@@ -62,11 +64,13 @@ def cpu_threads(n):
 # %% ../../nbs/measure/01_report.ipynb #001ad276
 def _pass_time(model, batch):
     "Milliseconds of one forward pass, waiting for an accelerator to finish."
-    wait = model.device.type != "cpu"
+    wait, name = model.device.type != "cpu", type(encoder_of(model)).__name__
+    alone = head_kind(name, model.config) == "embedding" # there are no logits
+    read = {"hidden_states": (depth(model),)} if alone else ["logits"]
     with evaluating(model):
         if wait: torch.accelerator.synchronize(model.device)
         start = time.perf_counter()
-        trace(model, batch)
+        trace(model, batch, read)
         if wait: torch.accelerator.synchronize(model.device)
         return 1e3 * (time.perf_counter() - start)
 
