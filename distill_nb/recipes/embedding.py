@@ -80,9 +80,10 @@ def vector_student(teacher, tokenizer, layers=3, choice="spread", pool="mean",
                    width=None):
     "An encoder of some of the teacher's blocks, or with `layers=0` a static one."
     if isinstance(layers, int) and layers == 0:
+        vectors = token_vectors(teacher, tokenizer, pool)
+        vectors = vectors - vectors.mean(0) # what all tokens share tells none apart
         places = min(longest(teacher) or 512, 512)
-        return static_student(token_vectors(teacher, tokenizer, pool), tokenizer, width,
-                              places)
+        return static_student(vectors, tokenizer, width, places)
     expect(width is None, f"width={width} with layers={layers}", "layers=0",
            "Blocks of the teacher have its width")
     return init_student(teacher, choose_layers(teacher, layers, choice))

@@ -59,10 +59,10 @@ def static_student(
            f"a whole number from 1 to the vectors' {d}")
     if width: vectors = vectors @ singular_directions(vectors, width)[1].to(vectors)
     config = static_config(n, width or d, tokenizer, places)
-    student = BertModel(config, add_pooling_layer=False)
+    student = BertModel(config) # its pooler, which is not read, stays zero
     tables = student.requires_grad_(False).embeddings
     with torch.no_grad():
-        for p in tables.parameters(): p.zero_()
+        for p in student.parameters(): p.zero_()
         tables.LayerNorm.weight.fill_(FLAT)
         tables.word_embeddings.weight.copy_(vectors)
     tables.word_embeddings.requires_grad_(True)
