@@ -110,13 +110,14 @@ def scorer(teacher, tokenizer, texts, pairs, pool, max_length):
     return scores
 
 def check_pairs(pairs):
-    "Refuse pairs without two texts and a score each."
-    if pairs is None: return
+    "The pairs, scores as numbers; refuses those without two texts and a score each."
+    if pairs is None: return None
     names, lacks = [*pairs], {"text", "pair", "label"} - {*pairs}
     expect(not lacks and len(pairs) > 2, f"{len(pairs)} pairs with columns {names}",
            "three pairs or more with text, pair and label")
     score = pd.to_numeric(pairs.label, errors="coerce")
     expect(np.isfinite(score).all(), "labels of pairs", "a finite number each")
+    return pairs.assign(label=score)
 
 # %% ../../nbs/recipes/09_embedding.ipynb #03f7d7d0
 @dataclass
@@ -137,10 +138,11 @@ class DistilledVectors:
         return embed(self.student, texts, self.tokenizer, self.how["pool"],
                      self.how["max_length"])
 
-    def save(self, out, overwrite=False) -> Path:
+    def save(self, out, overwrite=False, also=None) -> Path:
         "Save the student for transformers and sentence-transformers, with its card."
         def files(folder):
             sentence_files(folder, self.student.config.hidden_size, **self.how)
+            if also: also(folder)
         return save_result(self, self.task, out, overwrite, files)
 
 # %% ../../nbs/recipes/09_embedding.ipynb #57076301
@@ -185,7 +187,7 @@ def distil_embedding(
     **settings, # `seed` and TrainingArguments
 ) -> DistilledVectors:
     "Distil a sentence embedder; the report has its likeness to the teacher."
-    check_pairs(pairs)
+    pairs = check_pairs(pairs)
     learn, held = split_texts(texts, held_out)
     at = vector_setup(teacher, max_length)
     big, tok, pool = at["teacher"], at["tokenizer"], at["how"]["pool"]
@@ -195,8 +197,7 @@ def distil_embedding(
     report = Report(name, "likeness" if pairs is None else "spearman")
     score = scorer(big, tok, held, pairs, pool, max_length)
     report.add("teacher", score(big), big)
-    if student.config.hidden_size == big.config.hidden_size or not width:
-        report.add("student, not trained", score(student))
+    report.add("student, not trained", score(student))
     start, rows = time.time(), {"train": text_rows(learn, tok, max_length)}
     run = fit(student, rows, tok, objective, big, "student, distilled", **settings)
     report.add("student, distilled", score(student), student, time.time() - start,
