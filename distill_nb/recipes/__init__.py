@@ -25,7 +25,9 @@ from distill_nb.recipes.tinybert import (
 # %% ../../nbs/recipes/index.ipynb #942edd87
 _all_ = ["answer_terms", "answers_objective", "bag_of_words",
          "default_objective", "distil_answers", "distil_bilstm",
-         "distil_embedding", "distil_layers", "distil_theseus", "distil_tinybert", "distil_words",
-         "Distilled", "DistilledVectors", "DistilledWords", "fit_words", "general_stage",
+         "distil_embedding", "distil_layers",
+         "distil_theseus", "distil_tinybert", "distil_words",
+         "Distilled", "DistilledVectors",
+         "DistilledWords", "fit_words", "general_stage",
          "hide_labels", "plot_history", "replace_blocks", "run_stages",
          "set_up", "Stage", "tiny_student", "tinybert_stages", "triple_loss"]
