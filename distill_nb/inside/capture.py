@@ -253,6 +253,21 @@ def reading(model, batch, wanted:dict):
         yield {part: stack.enter_context(READERS[part].reading(model, batch, wanted))
                for part in parts}
 
+# %% ../../nbs/inside/03_capture.ipynb #e749ef73
+def _part_of(out, part, name):
+    "Logits or hidden states of a model's output."
+    found = getattr(out, part, None)
+    if found == (): found = out.last_hidden_state, # a model without blocks
+    expect(found is not None, f"{name} gives no {part}", "one that does",
+           "A task head gives one answer per text or per token")
+    return found
+
+def _only(hidden_states, wanted):
+    "The states of the layers that are wanted, and None in place of the others."
+    layers, hidden_states = wanted["hidden_states"], padded(hidden_states)
+    if layers is None: return tuple(hidden_states)
+    return tuple(h if i in layers else None for i, h in enumerate(hidden_states))
+
 # %% ../../nbs/inside/03_capture.ipynb #8cbd7e96
 @torch.compiler.disable(recursive=False)
 def trace(
@@ -279,16 +294,3 @@ def trace(
         parts[part] = _part_of(out, part, name)
     if hidden: parts["hidden_states"] = _only(parts["hidden_states"], wanted)
     return Outputs(**parts)
-
-def _part_of(out, part, name):
-    "Logits or hidden states of a model's output."
-    found = getattr(out, part, None)
-    expect(found is not None, f"{name} gives no {part}", "one that does",
-           "A task head gives one answer per text or per token")
-    return found
-
-def _only(hidden_states, wanted):
-    "The states of the layers that are wanted, and None in place of the others."
-    layers, hidden_states = wanted["hidden_states"], padded(hidden_states)
-    if layers is None: return tuple(hidden_states)
-    return tuple(h if i in layers else None for i, h in enumerate(hidden_states))

@@ -89,8 +89,12 @@ MARK = ".distill_nb.json" # the mark of a folder
 FILES = ".distill_nb_files.json" # the mark of single files, beside other people's
 
 def file_digest(file):
-    "A file's digest; None for what is no plain file."
-    if file.is_symlink() or not file.is_file(): return None
+    "Digest of a file, or of a folder's files; None for what is neither."
+    if file.is_symlink() or not file.exists(): return None
+    if file.is_dir():
+        inside = {p.name: file_digest(p) for p in sorted(file.iterdir())}
+        return hashlib.sha256(json.dumps(inside).encode()).hexdigest()
+    if not file.is_file(): return None
     digest = hashlib.sha256()
     with open(file, "rb") as f:
         while part := f.read(2**20): digest.update(part)

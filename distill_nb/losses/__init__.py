@@ -6,12 +6,14 @@
 __all__ = ['as_objective', 'attention_kl', 'attention_mse', 'AttentionKL', 'AttentionMSE', 'binary_divergence', 'cls_mse',
            'ClsMSE', 'cosine_distance', 'CosineHidden', 'count', 'DecoupledTargets', 'DIST', 'FeatureMaps',
            'HardTargets', 'hidden_mse', 'HiddenMSE', 'kl_divergence', 'known_labels', 'label_loss', 'LayerMap',
-           'logit_gradient', 'logit_mse', 'LogitMSE', 'Objective', 'relation_kl', 'Relations', 'soft_cross_entropy',
-           'SoftLabels', 'SoftTargets', 'StandardizedTargets', 'Term']
+           'logit_gradient', 'logit_mse', 'LogitMSE', 'Objective', 'relation_kl', 'Relations', 'Similarities',
+           'soft_cross_entropy', 'SoftLabels', 'SoftTargets', 'StandardizedTargets', 'Term', 'VectorCosine',
+           'VectorMSE']
 
 # %% ../../nbs/losses/index.ipynb #e81e31fc
 from .attention import (
     AttentionKL, AttentionMSE, Relations, attention_kl, attention_mse, relation_kl)
+from .vectors import Similarities, VectorCosine, VectorMSE
 from .hidden import (ClsMSE, CosineHidden, HiddenMSE, cls_mse,
     cosine_distance, hidden_mse)
 from .feature_maps import FeatureMaps
@@ -30,5 +32,6 @@ _all_ = ["as_objective", "attention_kl", "attention_mse", "AttentionKL",
          "CosineHidden", "count", "DecoupledTargets", "DIST", "FeatureMaps",
          "HardTargets", "hidden_mse", "HiddenMSE", "kl_divergence", "known_labels",
          "label_loss", "LayerMap", "logit_gradient", "logit_mse", "LogitMSE",
-         "Objective", "relation_kl", "Relations", "soft_cross_entropy", "SoftLabels",
-         "SoftTargets", "StandardizedTargets", "Term"]
+         "Objective", "relation_kl", "Relations", "Similarities", "soft_cross_entropy",
+         "SoftLabels", "SoftTargets", "StandardizedTargets", "Term", "VectorCosine",
+         "VectorMSE"]

@@ -26,8 +26,8 @@ from ..data.tasks import Task
 from ..data.tokens import unknown_share
 from ..kit.errors import InputError, expect, counted
 from ..kit.kinds import KINDS, head_kind
-from ..inside.blocks import block_lists, block_of, n_blocks
-from ..kit.models import note, noted
+from ..inside.blocks import block_lists, block_of
+from ..kit.models import depth, note, noted
 from ..data.classes import check_labels, head_config
 
 
@@ -182,7 +182,7 @@ def check_arrived(model, info:dict):
            f"({_named(lost)}){has}", "all but the head's", do)
     expect(not stray, f"the file holds {counted(len(stray), 'tensor')} "
            f"({_named(stray)}) for which the config.json has no place",
-           f"{n_blocks(model)} blocks", do)
+           f"{depth(model)} blocks", do)
 
 def check_numbers(model):
     "Refuse a model with NaN or infinity among its weights."
