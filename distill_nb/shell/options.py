@@ -6,7 +6,7 @@
 __all__ = ['EPOCHS', 'COUNT', 'MAYBE', 'SEED', 'RATE', 'SHARE', 'WIDTH', 'HEAT', 'TASK', 'TRAIN', 'NEW_TEXTS', 'LAYER_RECIPE',
            'DEPTH', 'BASELINE', 'PAPERS', 'LAYERS', 'LAST', 'MINILM', 'MOBILE', 'MOBILEBERT', 'TINY', 'TINYBERT',
            'READERS', 'ANSWERS', 'BILSTM', 'WORDS', 'DISTILBERT', 'THESEUS', 'READ', 'ASKED', 'VECTORS', 'EMBEDDING',
-           'RECIPES', 'layer_list', 'Numbers', 'check_options', 'python_defaults', 'by_vectors']
+           'layer_list', 'Numbers', 'check_options', 'python_defaults']
 
 # %% ../../nbs/shell/00_options.ipynb #5be11002
 import argparse, ast
@@ -216,32 +216,3 @@ EMBEDDING = DEPTH | dict(
     width=(0, "of the table, 0: the teacher's", MAYBE),
     max_length=(VECTORS["max_length"], "longest text in tokens", COUNT),
     learning_rate=(3e-4, "peak of the linear schedule", RATE))
-
-# %% ../../nbs/shell/00_options.ipynb #f919fe0d
-def by_vectors(o):
-    "A sentence embedder of some of the teacher's layers, or of none."
-    from distill_nb.data.corpus import read_corpus
-    from distill_nb.data.tables import pick_columns, read_table
-    from distill_nb.recipes.distilbert import corpus_name
-    from distill_nb.recipes.embedding import distil_embedding
-    pairs = pick_columns(read_table(o.pairs), pair="pair", where=o.pairs) \
-        if o.pairs else None
-    return distil_embedding(
-        read_corpus(o.corpus, o.column)["text"], o.teacher, o.layers, o.choice,
-        pairs=pairs, held_out=o.held_out, max_length=o.max_length,
-        width=o.width or None, name=corpus_name(o.corpus), **common(o))
-
-# %% ../../nbs/shell/00_options.ipynb #c11a0004
-RECIPES = dict(
-    layers=(by_layers, "some of the teacher's layers",
-            TASK | TRAIN | LAYERS | ASKED, ("task", "out")),
-    tinybert=(by_stages, "narrow, in two stages, each kept in a folder OUT-stages",
-              TASK | TRAIN | TINYBERT | ASKED, ("task", "out")),
-    bilstm=(by_bilstm, "two recurrent readers with a million parameters",
-            TASK | TRAIN | BILSTM | ASKED, ("task", "out")),
-    theseus=(by_replacing, "the teacher's blocks replaced during training",
-             TASK | TRAIN | THESEUS, ("task", "out")),
-    distilbert=(by_words, "a masked language model from unlabelled text; checkpoints"
-                " go to a folder OUT-steps", TRAIN | DISTILBERT, ("out",)),
-    embedding=(by_vectors, "a sentence embedder from unlabelled text",
-               TRAIN | EMBEDDING, ("out",)))

@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['RECIPES', 'read_task', 'say', 'shown_task', 'beside', 'common', 'parts', 'asked', 'by_answers', 'by_layers',
-           'make_augmenter', 'by_stages', 'by_relations', 'by_blocks', 'by_bilstm', 'by_replacing', 'by_words']
+           'make_augmenter', 'by_stages', 'by_relations', 'by_blocks', 'by_bilstm', 'by_replacing', 'by_words',
+           'by_vectors']
 
 # %% ../../nbs/shell/00_recipes.ipynb #b1cfd860
 import os, sys
 from ..kit.errors import expect
 from ..kit.files import real_path
 from ..kit.folders import working_folder
-from distill_nb.shell.options import (
-    ANSWERS, ASKED, BILSTM, DISTILBERT, LAYERS, MINILM, MOBILEBERT, TASK, THESEUS,
-    TINYBERT, TRAIN)
+from .options import (
+    ANSWERS, ASKED, BILSTM, DISTILBERT, EMBEDDING, LAYERS, MINILM, MOBILEBERT, TASK,
+    THESEUS, TINYBERT, TRAIN)
 
 # %% ../../nbs/shell/00_recipes.ipynb #5be1100b
 def read_task(o):
@@ -196,6 +197,20 @@ def by_words(o):
     done.report.task = corpus_name(o.corpus)
     return done
 
+# %% ../../nbs/shell/00_recipes.ipynb #f919fe0d
+def by_vectors(o):
+    "A sentence embedder of some of the teacher's layers, or of none."
+    from distill_nb.data.corpus import read_corpus
+    from distill_nb.data.tables import pick_columns, read_table
+    from distill_nb.recipes.distilbert import corpus_name
+    from distill_nb.recipes.embedding import distil_embedding
+    pairs = pick_columns(read_table(o.pairs), pair="pair", where=o.pairs) \
+        if o.pairs else None
+    return distil_embedding(
+        read_corpus(o.corpus, o.column)["text"], o.teacher, o.layers, o.choice,
+        pairs=pairs, held_out=o.held_out, max_length=o.max_length,
+        width=o.width or None, name=corpus_name(o.corpus), **common(o))
+
 # %% ../../nbs/shell/00_recipes.ipynb #c11a0004
 RECIPES = dict(
     layers=(by_layers, "some of the teacher's layers",
@@ -211,4 +226,6 @@ RECIPES = dict(
     mobilebert=(by_blocks, "thin inside, block by block; kept in a folder OUT-stages",
                 TASK | TRAIN | MOBILEBERT, ("task", "out")),
     distilbert=(by_words, "a masked language model from unlabelled text; checkpoints"
-                " go to a folder OUT-steps", TRAIN | DISTILBERT, ("out",)))
+                " go to a folder OUT-steps", TRAIN | DISTILBERT, ("out",)),
+    embedding=(by_vectors, "a sentence embedder from unlabelled text",
+               TRAIN | EMBEDDING, ("out",)))
