@@ -1,10 +1,11 @@
-"""Distil BERT-like models: ten chapters from losses to the shell, and their main names here."""
+"""Distil BERT-like models: eleven chapters from losses to the shell, and their main names here."""
 __version__ = "0.1.0"
 
 # Each is imported when it is first asked for, so that `import distill_nb` loads neither torch nor transformers.
 _HOMES = {"data.load": ["load_task"],
           "teachers.load": ["load_teacher", "load_tokenizer"],
           "teachers.cache": ["cache_teacher"],
+          "teachers.answers": ["read_answers"],
           "inside.tree": ["module_tree"],
           "students.copied": ["init_student"],
           "students.narrow": ["narrow_student"],
@@ -17,7 +18,9 @@ _HOMES = {"data.load": ["load_task"],
           "recipes.theseus": ["distil_theseus"],
           "recipes.distilbert": ["distil_words"],
           "recipes.minilm": ["distil_minilm"],
-          "recipes.mobilebert": ["distil_mobilebert"]}
+          "recipes.mobilebert": ["distil_mobilebert"],
+          "recipes.answers": ["distil_answers"],
+          "recipes.embedding": ["distil_embedding"]}
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [*_HOME_OF]
 

@@ -100,19 +100,21 @@ def test_quarto_says_what_settings_say():
     assert site["repo-url"] == SETTINGS["git_url"]
     assert site["site-url"] == SETTINGS["doc_host"] + SETTINGS["doc_baseurl"]
 
+def folder_of(section): return str(Path(section["contents"][0]).parent)
+
 def test_sidebar_lists_every_notebook_once():
     sections = quarto()["website"]["sidebar"]["contents"]
     chapters = [c for c in CHAPTERS if (ROOT/"nbs"/c).exists()]
-    assert [s["section"] for s in sections] == ["Start here", "Tutorials", *chapters[1:], "Results", "kit"]
+    assert [folder_of(s) for s in sections] == [".", "tutorials", *chapters[1:], "results", "kit"]
+    assert all(s["section"][0].isupper() for s in sections)  # words for a reader, not names of packages
     assert sorted(page for s in sections for page in s["contents"]) == notebooks()
-    folders = {"Start here": ".", "Tutorials": "tutorials", "Results": "results"}
-    for s in sections: assert {str(Path(p).parent) for p in s["contents"]} == {folders.get(s["section"], s["section"])}
+    for s in sections: assert {str(Path(p).parent) for p in s["contents"]} == {folder_of(s)}
     for s in sections[2:-2] + sections[-1:]: assert s["contents"] == sorted(s["contents"], key=lambda p: (not p.endswith("index.ipynb"), p))
 
 def test_next_follows_the_sidebar():
     "The last words of a chapter's page lead to the page below it, under that page's title."
     sections = quarto()["website"]["sidebar"]["contents"]
-    pages = [page for s in sections if s["section"] in CHAPTERS for page in s["contents"]]
+    pages = [page for s in sections if folder_of(s) in CHAPTERS for page in s["contents"]]
     for here, there in zip(pages, pages[1:]):
         prose = [c for c in json.loads((ROOT/"nbs"/here).read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "markdown"]
         title = json.loads((ROOT/"nbs"/there).read_text(encoding="utf-8"))["cells"]
