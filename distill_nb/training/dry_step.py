@@ -37,8 +37,8 @@ def share_findings(losses:dict) -> list:
         f"{large[0]} is {shares[large[0]]:.2%} of the first loss",
         "the other terms change next to nothing",
         "Lower its weight, or leave the others out")]
-    return [Finding(f"{name} is {x:.3%} of the first loss", "it changes next to nothing",
-                    "Raise its weight, or leave it out")
+    return [Finding(f"{name} is {x:.3%} of the first loss",
+                    "it changes next to nothing", "Raise its weight, or leave it out")
             for name, x in shares.items() if x < LEAST]
 
 # %% ../../nbs/training/10_dry_step.ipynb #b38f0fae
