@@ -41,6 +41,9 @@ ON_CPU = {
     ("narrow", "averaged"): "linear algebra in float64", ("cpu", "can_pack"): "packing is the CPU's", ("slots", "draw"): "coins, read by Python",
     ("slots", "__init__"): "a buffer, which moves with its model", ("slots", "rewind"): "coins", ("vectors", "read_vectors"): "a table for words",
     ("vectors", "piece_means"): "a table for words", ("temperature", "soften"): "a number becomes a tensor, a tensor stays where it is",
+    ("words", "__call__"): "a collator", ("words", "word_answers"): "answers are kept on the CPU", ("words", "with_word_answers"): "a column",
+    ("words", "logits"): "a column", ("onnx", "forward"): "onnxruntime's numbers", ("packing", "__call__"): "a collator",
+    ("vectors", "embed"): "an order, read by Python", ("static", "token_vectors"): "ids of a tokenizer, taken to the teacher",
     ("temperature", "entropy"): "as soften", ("temperature", "_prediction"): "as soften", ("order", None): "orders of rows and seeds, read by Python"}
 
 def factories(tree):

@@ -174,10 +174,24 @@ def tiny_student(teacher, n_layers=4, hidden_size=312, intermediate_size=1200,
     return type(teacher)(narrow_config(teacher, layers, *sizes)).to(teacher.device)
 
 # %% ../../nbs/recipes/02_tinybert.ipynb #91a2a533
-def _alone(at, model, rows, stage, home, name, steps, **settings):
+def _more(at, augmenter, labels):
+    "The task with new texts, where there is an augmenter, or what makes one."
+    made = augmenter() if isinstance(augmenter, FunctionType) else augmenter
+    return augment(at.task, made, labels) if made else None
+
+def _stages(at, stages, texts, general):
+    "The stages of a run; on `texts` the teacher teaches as it was pretrained."
+    stages = stages or tinybert_stages(at.task)
+    if callable(stages): stages = stages(at)
+    first = texts and general_stage(copy.deepcopy(at.teacher), texts, at.tokenizer,
+                                    objective=general)
+    return [first, *stages] if texts else stages
+
+def _alone(at, model, rows, last, steps, home, texts, **settings):
     "The row of a student that learned from labels alone."
-    model, _ = run_stages(model, None, rows, at.tokenizer, [stage], home, **settings)
-    at.score(name, model, steps=steps)
+    stages = [labels_stage(last, rows, steps)]
+    model, _ = run_stages(model, None, rows, at.tokenizer, stages, home, **settings)
+    at.score(LABELS if texts else KEPT, model, steps=steps)
 
 # %% ../../nbs/recipes/02_tinybert.ipynb #7ad385fe
 @typed
@@ -197,26 +211,22 @@ def distil_tinybert(
     **settings, # `seed` and TrainingArguments of all stages
 )->Distilled:
     "Fine-tune the teacher if need be, then distil a narrow student stage by stage."
-    max_length = max_length or longest_text(task)
     if augmenter: check_texts(task)
+    max_length = max_length or longest_text(task)
     at = set_up(task, teacher, max_length, settings.get("seed", 0))
-    tok, stages = at.tokenizer, stages or tinybert_stages(at.task)
-    if callable(stages): stages = stages(at)
+    stages = _stages(at, stages, texts, general)
     new = student if callable(student) else partial(tiny_student, **student or {})
-    small = new(at.teacher) # refused here, not later
-    first = copy.deepcopy(at.teacher) # as it was pretrained
-    if texts: stages = [general_stage(first, texts, tok, objective=general), *stages]
+    small = new(at.teacher) # what cannot be is refused here
     with working_folder(out) as home: # so is a place that cannot be written
         _tune_once(at, home/"teacher", {**settings, **(teacher_settings or {})})
-        if isinstance(augmenter, FunctionType): augmenter = augmenter()
-        more = augment(at.task, augmenter, labels) if augmenter else None
-        rows = tokenize(more, tok, max_length) if more else at.rows
+        more = _more(at, augmenter, labels)
+        rows = tokenize(more, at.tokenizer, max_length) if more else at.rows
         if not texts: small = new(at.teacher) # of the tuned one
         steps = n_steps(stages, rows, **settings)
         alone = copy.deepcopy(small) if baseline else None
-        small, _ = run_stages(small, at.teacher, rows, tok, stages, home, **settings)
-        if alone: _alone(at, alone, rows, labels_stage(stages[-1], rows, steps), home,
-                         LABELS if texts else KEPT, steps, **settings)
+        small, _ = run_stages(small, at.teacher, rows, at.tokenizer, stages, home,
+                              **settings)
+        if alone: _alone(at, alone, rows, stages[-1], steps, home, texts, **settings)
     at.score(DISTILLED, small, steps=steps)
     return at.done(small, None, " then ".join(repr(s.objective) for s in stages))
 

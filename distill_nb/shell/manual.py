@@ -54,8 +54,9 @@ def completion(name:str, parsers, shell="bash") -> str:
     expect(shell in SHELLS, f"shell {shell!r}", " or ".join(SHELLS))
     known, lines = all_flags(parsers), ([], [])
     for command, found in known.items():
-        lines[0].extend(f'    "{command} {flag}") words="{" ".join(map(str, values))}" ;;'
-                        for flag, values in found.items() if values)
+        told = {flag: " ".join(map(str, some)) for flag, some in found.items()}
+        lines[0].extend(f'    "{command} {flag}") words="{words}" ;;'
+                        for flag, words in told.items() if words)
         lines[1].append(f'    {command}) words="{" ".join(sorted(found))}" ;;')
     values, flags = map("\n".join, lines)
     script = SCRIPT.format(name=name, values=values, flags=flags,

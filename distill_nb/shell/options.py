@@ -51,7 +51,8 @@ def check_options(o, options:dict):
             value.strip() and len(value) < 4096, f"{flag} {value[:50]!r}",
             "1 to 4,095 characters", "Is a shell variable unset?")
         for some in allowed:
-            words = "" if isinstance(some, Numbers) else ", ".join(filter(None, some))
+            listed = () if isinstance(some, Numbers) else filter(None, some)
+            words = ", ".join(map(str, listed))
             wanted = f"one of {words}" if words else f"{some}"
             expect(value in some, f"{flag} {value}", wanted)
 

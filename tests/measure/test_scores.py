@@ -182,10 +182,10 @@ def test_models_take_turns(monkeypatch):
     "A machine that is ten times slower for a while, as seen by a clock that we hold."
     seen, now = [], [0.]
     one, two = bert(1), bert(1)
-    def asked(model, batch):
+    def asked(model, **batch):
         seen.append(model)
         now[0] += .010 if 40 < len(seen) < 60 else .001
-    monkeypatch.setattr(distill_nb.measure.report, "trace", asked)
+    monkeypatch.setattr(type(one), "forward", asked)
     monkeypatch.setattr(distill_nb.measure.report.time, "perf_counter", lambda: now[0])
     got = latencies([one, two], warmup=3, repeats=30)
     assert seen == [one, two] * 33
@@ -207,12 +207,11 @@ def test_latency_draws_nothing():
 class Elsewhere(torch.nn.Module):
     "A model on a device without data: what is made for it must be made there."
     device, config = torch.device("meta"), bert(1).config
-    def forward(self, **batch):
-        assert {t.device.type for t in batch.values()} == {"meta"}
+    def forward(self, input_ids, attention_mask):
+        assert {t.device.type for t in (input_ids, attention_mask)} == {"meta"}
         raise KeyboardInterrupt
 
 def test_batches_are_made_where_the_model_is(monkeypatch):
-    monkeypatch.setattr(distill_nb.measure.report, "trace", lambda model, batch: model(**batch))
     monkeypatch.setattr(torch.accelerator, "synchronize", lambda device: None)
     with pytest.raises(KeyboardInterrupt): latency(Elsewhere())
 
