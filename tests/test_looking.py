@@ -25,7 +25,7 @@ def functions():
     for module in pkgutil.walk_packages(distill_nb.__path__, "distill_nb."):
         if "._" in module.name: continue
         here = importlib.import_module(module.name)
-        for name, f in vars(here).items():
+        for name, f in [*vars(here).items()]:  # lazy modules grow while they are looked at
             if not inspect.isfunction(inspect.unwrap(f)) or name[0] == "_" or f.__module__ != here.__name__: continue
             if {"model", "models", "teacher", "student"} & {*inspect.signature(f).parameters} and not name.startswith("distil_"): yield name, f
 

@@ -10,7 +10,7 @@ from distill_nb.losses.vectors import (
 def draw(*shape, seed=0): return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 def test_the_formulas_of_sentence_transformers():
-    "Pinned: what version 6.2.0 computes from these tensors, see the test below."
+    "The formulas of version 6.2.0 on these tensors; the test below asks the package itself where it is installed."
     q, p, n = draw(3, 8, 5)
     margin = draw(8, seed=1)
     assert margin_mse(q, p, n, margin).item() == pytest.approx(nn.MSELoss()((q * p).sum(-1) - (q * n).sum(-1), margin).item(), rel=1e-6)
