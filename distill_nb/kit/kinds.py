@@ -20,6 +20,7 @@ class Kind:
     unit:str="examples" # what has one answer: a mean over `unit`, see `Term`
     outputs:int=None # of the head; None: one for each class
     columns:tuple=() # of a row, beside its texts and its label
+    task:bool=True # can `load_task` read one? Else only its models are known
 
     @property
     def named(self):
@@ -37,9 +38,9 @@ KINDS = dict(
               "TokenClassification", pipeline="token-classification", unit="words",
               columns=("words",)),
     spans=Kind(("f1", "exact"), "QuestionAnswering", pipeline="question-answering",
-               unit="places", outputs=2),
+               unit="places", outputs=2, task=False),
     embedding=Kind(("spearman", "pearson"), "", pipeline="sentence-similarity",
-                   outputs=0))
+                   outputs=0, task=False))
 
 # %% ../../nbs/kit/08_kinds.ipynb #e9413c6b
 def check_known(value, allowed, what):

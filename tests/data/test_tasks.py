@@ -536,3 +536,9 @@ def test_a_separator_is_found_where_the_usual_one_fits_no_row(tmp_path, sep):
     rows = "".join(f"a film, {i}{sep}{'good' if i % 2 else 'bad'}{'' if i % 3 else ''}\n" for i in range(40))
     (tmp_path/"a.csv").write_text(f"text, as written{sep}label\n{rows}1,2,3{sep}good\n")
     assert load_task(tmp_path/"a.csv", text="text, as written").labels == ["bad", "good"]
+
+def test_a_kind_is_offered_exactly_if_it_can_be_read():
+    import distill_nb.data  # its pages register what they read
+    from distill_nb.data.tasks import READ
+    from distill_nb.shell.options import TASKS
+    assert {*TASKS} == {*READ}
