@@ -10,6 +10,7 @@ import copy, shutil, warnings
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
+import torch
 from ..kit.errors import expect
 from ..kit.files import once, world
 from ..losses import HardTargets, as_objective, known_labels
@@ -24,7 +25,8 @@ def with_labels(rows):
     expect("labels" in rows.column_names, f"columns {rows.column_names}", "labels",
            "Give an objective that reads none, and a teacher")
     y = rows.with_format("torch")["labels"][:]
-    known = [bool(known_labels(one).any()) for one in y]
+    if torch.is_tensor(y): known = known_labels(y).reshape(len(y), -1).any(1).tolist()
+    else: known = [bool(known_labels(one).any()) for one in y] # as many as words
     expect(any(known), f"{len(rows)} rows without a label", "one that is known")
     return rows.select([i for i, there in enumerate(known) if there])
 
