@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PADDED', 'MACHINE_CHECKS', 'weight_bytes', 'activation_bytes', 'needed_memory', 'some_lengths', 'free_memory',
-           'full_memory', 'disk_room', 'checkpoint_bytes', 'padding_share', 'much_padding', 'slow_attention',
-           'plain_float32']
+           'full_memory', 'disk_room', 'planned_steps', 'checkpoint_bytes', 'padding_share', 'much_padding',
+           'slow_attention', 'plain_float32']
 
 # %% ../../nbs/training/07_machine.ipynb #72126114
 import math, shutil
@@ -95,6 +95,13 @@ def disk_room(folder, needs:int, what:str) -> list:
                     "Name a folder on another disk, or keep less (save_total_limit)",
                     error=True)]
 
+def planned_steps(args, n:int) -> int:
+    "Optimizer steps of a training on `n` rows, if no callback stops it."
+    if args.max_steps > 0: return args.max_steps
+    batches = math.ceil(n / (args.train_batch_size * args.world_size))
+    each = math.ceil(batches / args.gradient_accumulation_steps)
+    return math.ceil(args.num_train_epochs * max(each, 1))
+
 def checkpoint_bytes(run, steps:int) -> int:
     "What the checkpoints of a run need if they all stay that may stay."
     args = run.args
@@ -114,7 +121,7 @@ def padding_share(run) -> float:
     lengths, bs = some_lengths(run), run.args.train_batch_size
     whole = lengths and len(lengths) == len(run.train_dataset)
     grouped = run.args.train_sampling_strategy == "group_by_length"
-    few = grouped and whole and len(lengths) < 8 * bs # then the sampler groups nothing
+    few = grouped and whole and len(lengths) < 32 * bs # then the sampler groups nothing
     if not whole or few or isinstance(run.data_collator, Packed): return 0.
     order = [i for i in run._get_train_sampler() if i >= 0]
     batches = [[lengths[i] for i in order[at:at + bs]] for at in
