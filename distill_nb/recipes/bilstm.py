@@ -11,9 +11,11 @@ from ..students.bilstm import lstm_student
 from ..inside.capture import Outputs
 from ..data.tasks import Task
 from ..kit.errors import expect
+from ..kit.findings import dry
 from ..losses import HardTargets, LogitMSE, SoftTargets, as_objective
 from ..kit.kinds import KINDS
-from .base import ANSWERS, DISTILLED, Distilled, set_up, typed
+from .base import ANSWERS, DISTILLED, Distilled, set_up
+from .lookahead import checked
 
 
 # %% ../../nbs/recipes/03_bilstm.ipynb #a191ec30
@@ -47,7 +49,7 @@ def check_terms(objective, n_outputs:int, kind=None):
 # %% ../../nbs/recipes/03_bilstm.ipynb #2640bcbf
 STUDENT = dict(num_train_epochs=15, learning_rate=5e-3, per_device_train_batch_size=32)
 
-@typed
+@checked
 def distil_bilstm(
     task:Task, # from `load_task`; rows without a label are distilled too
     teacher=None, # folder or Hub name; None: the default teacher
@@ -57,6 +59,7 @@ def distil_bilstm(
     max_length=128, # tokens
     student=None, # embedding_size, hidden_size and other fields of BiLstmConfig
     teacher_settings=None, # TrainingArguments of the teacher's fine-tuning
+    check=True, # look for likely mistakes before anything is trained?
     **settings, # `seed`, `callbacks`, `out` and TrainingArguments, see `STUDENT`
 ) -> Distilled:
     "Fine-tune the teacher if need be, distil a BiLSTM from it, report on test."
@@ -67,8 +70,9 @@ def distil_bilstm(
     at.report.note = f"seed {seed}, embeddings from {start}"
     def fresh():
         torch.manual_seed(seed)
-        return lstm_student(at.teacher, at.tokenizer, at.task.is_pair, start,
-                            **student or {})
+        quick = dry() and dry().quick # the run itself takes its time
+        return lstm_student(at.teacher, at.tokenizer, at.task.is_pair,
+                            "random" if quick else start, **student or {})
     fresh() # what cannot be built is refused here, not after an hour
     at.tune_teacher(**dict(seed=seed) | (teacher_settings or {}))
     plan = {**STUDENT, **settings}

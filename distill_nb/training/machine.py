@@ -121,7 +121,7 @@ def padding_share(run) -> float:
     lengths, bs = some_lengths(run), run.args.train_batch_size
     whole = lengths and len(lengths) == len(run.train_dataset)
     grouped = run.args.train_sampling_strategy == "group_by_length"
-    few = grouped and whole and len(lengths) < 32 * bs # then the sampler groups nothing
+    few = grouped and whole and len(lengths) < 200 * bs # then it groups less than usual
     if not whole or few or isinstance(run.data_collator, Packed): return 0.
     order = [i for i in run._get_train_sampler() if i >= 0]
     batches = [[lengths[i] for i in order[at:at + bs]] for at in
