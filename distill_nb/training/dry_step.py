@@ -10,6 +10,7 @@ __all__ = ['MOST', 'LEAST', 'ALIKE', 'FILL', 'STEP_CHECKS', 'DryStep', 'first_ro
 
 # %% ../../nbs/training/08_dry_step.ipynb #46d39fe1
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 import torch
@@ -54,12 +55,14 @@ def dry_step(run:Distiller, n=8) -> DryStep:
 def outside_inference(x):
     "A copy of a tensor, or of what holds tensors, that a gradient may pass."
     if torch.is_tensor(x): return x.clone()
-    if isinstance(x, dict): return {k: outside_inference(v) for k, v in x.items()}
+    if isinstance(x, Mapping): return {k: outside_inference(v) for k, v in x.items()}
     if isinstance(x, tuple): return tuple(map(outside_inference, x))
     return Outputs(**outside_inference(vars(x))) if isinstance(x, Outputs) else x
 
 def gradient_shares(run, step) -> dict:
-    "Term -> the length of its gradient in the student, as a share of all of them."
+    """Term -> its largest share of the gradient of a tensor of the student.
+
+    Only of tensors that several terms reach; 0 for a term that meets no other one."""
     batch, t = outside_inference(step.batch), outside_inference(step.teacher)
     learned = [p for p in run.model.student.parameters() if p.requires_grad]
     modes = [(m, m.training) for m in run.model.modules()]
@@ -68,12 +71,15 @@ def gradient_shares(run, step) -> dict:
                                 batch)
     finally:
         for m, training in modes: m.training = training
-    def length(x):
+    def lengths(x):
         found = torch.autograd.grad(x, learned, retain_graph=True, allow_unused=True)
-        return sum(float(g.square().sum()) for g in found if g is not None) ** .5
-    sizes = {n: length(x) for n, x in losses.items() if n in step.losses
-             and x.requires_grad}
-    return {n: x / (sum(sizes.values()) or 1.) for n, x in sizes.items()}
+        return torch.stack([x.new_zeros(()) if g is None else g.norm() for g in found])
+    names = [n for n, x in losses.items() if n in step.losses and x.requires_grad]
+    if not names: return {}
+    each = torch.stack([lengths(losses[n]) for n in names]) # (terms, tensors)
+    each = each[:, (each > 0).sum(0) > 1]
+    shares = (each / each.sum(0)).amax(1) if each.numel() else each.new_zeros(len(names))
+    return dict(zip(names, shares.tolist()))
 
 # %% ../../nbs/training/08_dry_step.ipynb #06f193e6
 MOST, LEAST = .99, .001 # shares of the loss between which a term is left alone
@@ -85,14 +91,16 @@ def loss_shares(run, step) -> list:
     odd = [n for n, x in shares.items() if x < LEAST or x > MOST and len(shares) > 1]
     if not odd: return []
     steep = gradient_shares(run, step)
-    large = [n for n, x in shares.items() if x > MOST and steep.get(n, 1) > MOST]
+    def small(n): return steep.get(n, 0) < 1 - MOST
+    large = [n for n, x in shares.items() if x > MOST and all(
+        small(other) for other in shares if other != n)]
     if large: return [Finding(
         f"{large[0]} is {shares[large[0]]:.2%} of the first loss",
         "the other terms change next to nothing",
         "Lower its weight, or leave the others out")]
     return [Finding(f"{n} is {x:.3%} of the first loss",
                     "it changes next to nothing", "Raise its weight, or leave it out")
-            for n, x in shares.items() if x < LEAST and steep.get(n, 0) < LEAST]
+            for n, x in shares.items() if x < LEAST and small(n)]
 
 def odd_losses(run, step) -> list:
     "Losses that are no numbers."
@@ -217,7 +225,7 @@ def _own_terms(run):
 def twice(x):
     "A tensor, or what holds tensors, with all rows two times."
     if torch.is_tensor(x): return torch.cat([x, x]) if x.dim() else x
-    if isinstance(x, dict): return {k: twice(v) for k, v in x.items()}
+    if isinstance(x, Mapping): return {k: twice(v) for k, v in x.items()}
     if isinstance(x, tuple): return tuple(map(twice, x))
     if isinstance(x, Outputs): return Outputs(**twice(vars(x)))
     return x
