@@ -75,6 +75,7 @@ TRAIN = dict(
     batch_size=(32, "texts per step", COUNT),
     learning_rate=(1e-4, "peak of the linear schedule", RATE),
     seed=(0, "of everything drawn", SEED),
+    check=(True, "look for likely mistakes before anything is trained"),
     overwrite=(False, "replace the model in --out"))
 NEW_TEXTS = dict(
     masked_lm=(None, "folder or Hub name of a masked language model (default: the"
