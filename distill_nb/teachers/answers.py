@@ -19,6 +19,7 @@ from ..data.load import read_files
 from ..data.tables import check_table, read_table, some_names, write_table
 from ..data.tasks import UNLABELLED, Task
 from ..kit.errors import InputError, counted, expect
+from ..kit.findings import dry
 from ..measure.scores import metrics
 from .columns import ANSWERED, COLUMNS, LOGITS
 from .numbers import (
@@ -199,7 +200,7 @@ def _tell_cover(found, keys, task, where):
     texts = {text_key(*row) for rows in task.splits.values()
              for row in zip(*(rows[c] for c in task.sides))}
     spare = sum(k not in texts for k in keys)
-    if spare: warnings.warn(f"{where}: {counted(spare, 'row')} about no text of "
+    if spare and not dry(): warnings.warn(f"{where}: {counted(spare, 'row')} about no text of "
                             f"{task.name}")
     if not train.all(): warnings.warn(
         f"{where}: {(~train).sum():,} of {len(train):,} training texts have no answer")

@@ -77,7 +77,8 @@ def gradient_shares(run, step) -> dict:
     names = [n for n, x in losses.items() if n in step.losses and x.requires_grad]
     if not names: return {}
     each = torch.stack([lengths(losses[n]) for n in names]) # (terms, tensors)
-    each = each[:, (each > 0).sum(0) > 1]
+    total = each.sum(0) # of a key's bias it is 0 but for rounding
+    each = each[:, ((each > 0).sum(0) > 1) & (total > 1e-3 * total.max())]
     shares = (each / each.sum(0)).amax(1) if each.numel() else each.new_zeros(len(names))
     return dict(zip(names, shares.tolist()))
 
@@ -86,8 +87,8 @@ MOST, LEAST = .99, .001 # shares of the loss between which a term is left alone
 
 def loss_shares(run, step) -> list:
     "Terms that are nearly all of loss and gradient, or next to nothing of both."
-    total = sum(step.losses.values())
-    shares = {n: x / total for n, x in step.losses.items()} if total else {}
+    total = sum(step.losses.values()) # a student may start as a copy: then some are 0
+    shares = {n: x / total for n, x in step.losses.items() if x > 1e-6}
     odd = [n for n, x in shares.items() if x < LEAST or x > MOST and len(shares) > 1]
     if not odd: return []
     steep = gradient_shares(run, step)
@@ -209,7 +210,7 @@ def odd_temperature(run, step) -> list:
     for name, term in zip(run.objective.names, run.objective.terms):
         T = getattr(term, "T", None)
         if not isinstance(T, int|float) or not 0 < T < math.inf: continue
-        flat = apart > .5 and T > 1 and apart / T < .05
+        flat = T > 1 and apart / T < min(.05, apart / 20)
         if flat or T < .1: found.append(Finding(
             f"{name} has T={T:g}, and logits lie up to {apart:.2g} apart", "all classes "
             "become equally likely" if flat else "only the likeliest class is left",

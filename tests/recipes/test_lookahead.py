@@ -39,6 +39,8 @@ def masked(tok, tmp_path): return folder(tok, tmp_path/"masked", BertForMaskedLM
 def sentence(i): return " ".join(WORDS[5 + int(d)] for d in f"{i + 64:o}")
 def texts(n=240): return [sentence(i) for i in range(n)]
 
+def corpus(): return Dataset.from_dict(dict(text=[" ".join(sentence(7 * i + j) for j in range(6)) for i in range(600)]))
+
 def made(kind, n=240):
     "A small task of a kind, all of its texts different."
     df = pd.DataFrame(dict(text=texts(n)))
@@ -83,7 +85,7 @@ def test_healthy_runs_without_labels_are_silent(pretrained, masked, tmp_path):
     before = sorted(p.name for p in tmp_path.iterdir())
     silent(distil_embedding, texts(), pretrained, layers=2, held_out=20, **FAST)
     silent(distil_embedding, texts(), pretrained, layers=0, held_out=20, **FAST)
-    silent(distil_words, Dataset.from_dict(dict(text=texts(600))), masked, held_out=.1, folder=tmp_path/"steps", **FAST)
+    silent(distil_words, corpus(), masked, held_out=.1, folder=tmp_path/"steps", **FAST)
     silent(distil_tinybert, made("classes"), pretrained, out=tmp_path/"g", student=SMALL, max_length=32, texts=texts(), **FAST)
     assert sorted(p.name for p in tmp_path.iterdir()) == before
 
@@ -105,9 +107,8 @@ def test_the_check_changes_no_bit(name, kind, pretrained, tmp_path):
     assert a[1:] == b[1:]
 
 def test_the_check_changes_no_bit_without_labels(pretrained, masked, tmp_path):
-    corpus = Dataset.from_dict(dict(text=texts(600)))
     for recipe, at, how in (distil_embedding, texts(), dict(teacher=pretrained, layers=2, held_out=20)), (
-            distil_words, corpus, dict(teacher=masked, held_out=.1, baseline=False)):
+            distil_words, corpus(), dict(teacher=masked, held_out=.1, baseline=False)):
         found = []
         for check in False, True:
             torch.manual_seed(7)
@@ -183,7 +184,7 @@ def test_rows_with_labels_come_first():
 def named(tok, path, names, **how):
     "A teacher that knows its task, because its classifier reads single words: it says which of two words it saw."
     torch.manual_seed(0)
-    config = BertConfig(**CONFIG | dict(num_hidden_layers=1), **({} if names is None else dict(
+    config = BertConfig(**CONFIG | dict(num_hidden_layers=1, initializer_range=.1), **({} if names is None else dict(
         id2label=dict(enumerate(names)), label2id={n: i for i, n in enumerate(names)})))
     model = AutoModelForSequenceClassification.from_config(config)
     model.save_pretrained(path), tok.save_pretrained(path)
@@ -194,7 +195,7 @@ def fitted(tok, path, task, names, flip=False):
     from distill_nb.data.tokens import tokenize
     from distill_nb.training import fit
     source, model = named(tok, path, names)
-    fit(model, {"train": tokenize(task, tok, 16)["train"]}, tok, max_steps=60, learning_rate=1e-2, disable_tqdm=True, eval_strategy="no",
+    fit(model, {"train": tokenize(task, tok, 16)["train"]}, tok, max_steps=150, learning_rate=5e-3, disable_tqdm=True, eval_strategy="no",
         per_device_train_batch_size=16, use_cpu=True, bf16=False)
     if flip:
         with torch.no_grad():
@@ -202,8 +203,9 @@ def fitted(tok, path, task, names, flip=False):
     model.save_pretrained(path)
     return source
 
-def two_words(n=200):
-    df = pd.DataFrame(dict(text=[f"{'good' if i % 2 else 'bad'} {sentence(i // 2).replace('good', 'film').replace('bad', 'film')}" for i in range(n)]))
+def two_words(n=600):
+    rest = [" ".join(WORDS[7 + int(d)] for d in np.base_repr(i // 2 + 1296, 6)) for i in range(n)] # neither good nor bad
+    df = pd.DataFrame(dict(text=[f"{'good' if i % 2 else 'bad'} {t}" for i, t in enumerate(rest)]))
     return make_task("two", dict(train=df.assign(label=["good" if i % 2 else "bad" for i in range(n)])))
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -221,7 +223,7 @@ def test_a_teacher_whose_nameless_classes_are_in_another_order(tok, tmp_path, fl
 
 def test_a_teacher_at_chance(tok, tmp_path):
     task = two_words()
-    teacher, _ = named(tok, tmp_path/"fresh", ["bad", "good"])
+    teacher = fitted(tok, tmp_path/"wrong", task, ["bad", "good"], flip=True)
     found = [str(f) for f in check_recipe(distil_layers, task, teacher, layers=[0], **FAST)]
     assert sum("no better than a constant answer" in f for f in found) == 1, found
     good = fitted(tok, tmp_path/"fitted", task, ["bad", "good"])
@@ -237,7 +239,7 @@ def test_answers_in_another_order(pretrained, tmp_path, wrong):
     call = dict(answers=str(tmp_path/"a.csv"), base=pretrained, shape=dict(layers=1), reading=dict(means="probabilities"), **FAST)
     found = check_recipe(distil_answers, task, **call)
     assert ["outputs mean" in f.what for f in found.errors] == [True] * wrong
-    assert [f for f in found.warnings if "about no text" not in f.what and "no answer" not in f.what] == []
+    assert [f for f in found.warnings] == []
 
 def test_a_padding_token_that_is_another_one(tok, tmp_path):
     source = folder(tok, tmp_path/"odd", pad_token_id=3)
