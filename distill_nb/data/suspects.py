@@ -100,8 +100,8 @@ def cut_texts(lengths, max_length:int, most:int=None) -> list:
     more = most is None or most > max_length
     do = f"Raise max_length={max_length} (--max-length)" if more else \
         "Split long texts, or take a teacher with more positions"
-    return [Finding(f"{share:.0%} of the texts have {max_length} tokens or more and are "
-                    "cut", "what stands behind is not learned", do)]
+    return [Finding(f"{share:.0%} of the texts have {max_length} tokens or more and "
+                    "are cut", "what stands behind is not learned", do)]
 
 # %% ../../nbs/data/13_suspects.ipynb #28284702
 def other_order(z, y, names, whose="the teacher") -> list:
@@ -119,7 +119,8 @@ def other_order(z, y, names, whose="the teacher") -> list:
     if other - own <= max(.2, 4 * (.25 / len(y)) ** .5): return []
     order = some_names([names[i] for i in best], 8)
     return [Finding(
-        f"{whose} is right for {own:.0%} of {counted(len(y), 'row')}, and for {other:.0%} "
-        f"if its outputs mean {order}", "its classes are probably in another order than "
-        "those of the data", "Name the classes in its id2label in their true order",
+        f"{whose} is right for {own:.0%} of {counted(len(y), 'row')}, and for "
+        f"{other:.0%} if its outputs mean {order}", "its classes are probably in "
+        "another order than those of the data",
+        "Name the classes in its id2label in their true order",
         error=True)]

@@ -90,7 +90,8 @@ def _markdown(self):
     lines = [f"| {f.level} | {cell(f.what)} | {cell(f.why)} | {cell(f.do)} |"
              for f in self.rows]
     table = ["", "", "| | what | why it matters | what to do |", "|---|---|---|---|"]
-    return "\n".join([f"**{cell(self.headline())}**", *(table + lines if lines else [])])
+    rows = table + lines if lines else []
+    return "\n".join([f"**{cell(self.headline())}**", *rows])
 
 Findings.__repr__, Findings._repr_markdown_ = _repr_, _markdown
 

@@ -74,6 +74,7 @@ def _tuned(at, task, source, max_length, how):
     own.tune_teacher(**how)
     return own
 
+# %% ../../nbs/recipes/06_answers.ipynb #d114b478
 def odd_answers(name, answers, task, scores) -> list:
     "Answers at chance, or in another order of the classes."
     if task.kind != "classification": return []
@@ -110,9 +111,14 @@ def hear(at:Setup, files:list, teachers=(), max_length=128, how=None, weights=No
     return both
 
 # %% ../../nbs/recipes/06_answers.ipynb #a0600011
-def _read(answers, task, reading):
-    return [a if isinstance(a, Answers) else read_answers(a, task, **reading)
-            for a in _listed(answers)]
+def _sources(answers, teacher, task, reading, weights) -> tuple:
+    "Answers that are read, and names of models; refuses none, and other weights."
+    files = [a if isinstance(a, Answers) else read_answers(a, task, **reading)
+             for a in _listed(answers)]
+    teachers = _listed(teacher)
+    expect(files or teachers, "no answers and no teacher", "one of them or more")
+    check_weights(weights, len(files) + len(teachers))
+    return files, teachers
 
 def _pupil(at, heard, objective) -> Setup:
     "The setup with answers beside its training texts, less those that teach nothing."
@@ -149,9 +155,7 @@ def distil_answers(
 ) -> Distilled:
     "Distil the answers of files and models into one small model, report on test."
     goal = per_text(objective or answers_objective(task))
-    files, teachers = _read(answers, task, reading or {}), _listed(teacher)
-    expect(files or teachers, "no answers and no teacher", "one of them or more")
-    check_weights(weights, len(files) + len(teachers))
+    files, teachers = _sources(answers, teacher, task, reading or {}, weights)
     seed, base = settings.get("seed", 0), base or next(iter(teachers), None)
     at = set_up(task, base, max_length, seed)
     def start(): return new_student(at, student, seed, **shape or {})

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ANSWERS', 'LABELS', 'KEPT', 'DISTILLED', 'constant_score', 'check_teacher', 'no_better', 'at_chance', 'student_line',
            'Distilled', 'unscored', 'score', 'finish', 'fit_and_report', 'as_typed', 'as_call', 'typed', 'equal_steps',
-           'trust_line', 'Setup', 'teacher_order', 'special_tokens', 'set_up']
+           'trust_line', 'Setup', 'teacher_order', 'judge_teacher', 'special_tokens', 'set_up']
 
 # %% ../../nbs/recipes/00_base.ipynb #222c9277
 import inspect, time, warnings
@@ -198,9 +198,7 @@ class Setup:
                               **how)
 
     def fit_baseline(self, model, steps, name=LABELS, **how):
-        """Train on labels alone for `steps`, those of the distilled student.
-
-        Its row stands above the student's, which was trained first."""
+        "Train on labels alone for the `steps` of the student; the row stands above it."
         run = self.fit(name, model, **how | dict(max_steps=steps))
         self.report.rows.insert(-1, self.report.rows.pop())
         return run
@@ -214,14 +212,13 @@ class Setup:
         "The teacher's row; unless it knows the task it is fine-tuned first."
         if knows_task(self.teacher): self.score("teacher", self.teacher)
         else: self.fit("teacher", self.teacher, **how)
-        check_teacher(self.report.rows[-1], self.task)
-        if dry(): dry().found.add(*teacher_order(self))
+        judge_teacher(self)
 
     def done(self, student, history, objective) -> Distilled:
         "The result; the times of all models are taken now, by turns."
-        self.report.note += equal_steps(self.report.rows)
+        rows = self.report.rows
+        self.report.note += equal_steps(rows) + student_line(rows, self.task)
         self.report.note += trust_line(student, self.teacher, self.rows)
-        self.report.note += student_line(self.report.rows, self.task)
         if not dry(): self.report.time()
         return Distilled(self.task, student, self.teacher, self.tokenizer, self.report,
                          history, objective, self.source)
@@ -236,14 +233,19 @@ def teacher_order(at:Setup) -> list:
     if z is None: z = predict(big, rows, at.tokenizer)
     return other_order(z, rows["labels"][:], at.task.labels)
 
+def judge_teacher(at:Setup):
+    "Warn of a teacher at chance; in a dry run also find one of another order."
+    check_teacher(at.report.rows[-1], at.task)
+    if dry(): dry().found.add(*teacher_order(at))
+
 def special_tokens(rows, tokenizer, model) -> list:
     "Rows without the tokens of begin and end, and another padding than the model's."
     found, ids = [], rows["input_ids"][0]
     marks = [t for t in (tokenizer.cls_token_id, tokenizer.sep_token_id)
              if t is not None and t not in ids]
     if marks: found.append(Finding(
-        f"the rows have no {tokenizer.convert_ids_to_tokens(marks[0])}", "the model was "
-        "trained with it, and a head may read its place", "Take the model's own "
+        f"the rows have no {tokenizer.convert_ids_to_tokens(marks[0])}", "the model "
+        "was trained with it, and a head may read its place", "Take the model's own "
         "tokenizer, with its post_processor"))
     own = getattr(model.config, "pad_token_id", None)
     if own is not None and own != tokenizer.pad_token_id: found.append(Finding(

@@ -198,6 +198,11 @@ def _fit_and_score(name, model, data, report, folder, **how):
     report.note += equal_steps(report.rows)
     return run
 
+def _rows_before(report, data, big, new):
+    "The rows of teacher and untrained student."
+    for name, m in () if dry() else (("teacher", big), ("student, untrained", new())):
+        report.add(name, word_scores(m, data.batches), m)
+
 def _texts(corpus):
     "A data set as it is, or what `read_corpus` makes of a name."
     found = corpus if hasattr(corpus, "map") else read_corpus(corpus)
@@ -239,8 +244,7 @@ def distil_words(
     new = lambda: word_student(big, tok, **small)
     objective = objective or triple_loss(new(), big, **triple or {})
     report = Report(corpus_name(corpus), "accuracy", note=f"hidden words, seed {seed}")
-    for name, m in () if dry() else (("teacher", big), ("student, untrained", new())):
-        report.add(name, word_scores(m, data.batches), m)
+    _rows_before(report, data, big, new)
     if baseline: _fit_and_score("words alone", new(), data, report, folder, **settings)
     run = _fit_and_score("distilled", new(), data, report, folder, objective=objective,
                          teacher=big, **settings)

@@ -188,11 +188,12 @@ def tiny_student(teacher, n_layers=4, hidden_size=312, intermediate_size=1200,
     return type(teacher)(narrow_config(teacher, layers, *sizes)).to(teacher.device)
 
 # %% ../../nbs/recipes/02_tinybert.ipynb #91a2a533
-def _more(at, augmenter, labels):
-    "The task with new texts, where there is an augmenter, or what makes one."
-    if dry(): return None # they are made in the run alone
+def _more(at, augmenter, labels, max_length):
+    "The rows, those of new texts too where there is an augmenter, or what makes one."
+    if dry(): return at.rows # new texts are made in the run alone
     made = augmenter() if isinstance(augmenter, FunctionType) else augmenter
-    return augment(at.task, made, labels) if made else None
+    if not made: return at.rows
+    return tokenize(augment(at.task, made, labels), at.tokenizer, max_length)
 
 def _stages(at, stages, texts, general):
     "The stages of a run; on `texts` the teacher teaches as it was pretrained."
@@ -228,15 +229,14 @@ def distil_tinybert(
 )->Distilled:
     "Fine-tune the teacher if need be, then distil a narrow student stage by stage."
     if augmenter: check_texts(task)
-    max_length = max_length or longest_text(task)
-    at = set_up(task, teacher, max_length, settings.get("seed", 0))
+    most = max_length or longest_text(task)
+    at = set_up(task, teacher, most, settings.get("seed", 0))
     stages = _stages(at, stages, texts, general)
     new = student if callable(student) else partial(tiny_student, **student or {})
     small = new(at.teacher) # what cannot be is refused here
     with working_folder(out) as home: # so is a place that cannot be written
         _tune_once(at, home/"teacher", {**settings, **(teacher_settings or {})})
-        more = _more(at, augmenter, labels)
-        rows = tokenize(more, at.tokenizer, max_length) if more else at.rows
+        rows = _more(at, augmenter, labels, most)
         if not texts: small = new(at.teacher) # of the tuned one
         steps = n_steps(stages, rows, **settings)
         alone = copy.deepcopy(small) if baseline else None

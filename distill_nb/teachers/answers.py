@@ -200,8 +200,8 @@ def _tell_cover(found, keys, task, where):
     texts = {text_key(*row) for rows in task.splits.values()
              for row in zip(*(rows[c] for c in task.sides))}
     spare = sum(k not in texts for k in keys)
-    if spare and not dry(): warnings.warn(f"{where}: {counted(spare, 'row')} about no text of "
-                            f"{task.name}")
+    if spare and not dry(): warnings.warn( # there it knows few texts
+        f"{where}: {counted(spare, 'row')} about no text of {task.name}")
     if not train.all(): warnings.warn(
         f"{where}: {(~train).sum():,} of {len(train):,} training texts have no answer")
 

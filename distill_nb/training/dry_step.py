@@ -79,8 +79,8 @@ def gradient_shares(run, step) -> dict:
     each = torch.stack([lengths(losses[n]) for n in names]) # (terms, tensors)
     total = each.sum(0) # of a key's bias it is 0 but for rounding
     each = each[:, ((each > 0).sum(0) > 1) & (total > 1e-3 * total.max())]
-    shares = (each / each.sum(0)).amax(1) if each.numel() else each.new_zeros(len(names))
-    return dict(zip(names, shares.tolist()))
+    if not each.numel(): return dict.fromkeys(names, 0.)
+    return dict(zip(names, (each / each.sum(0)).amax(1).tolist()))
 
 # %% ../../nbs/training/08_dry_step.ipynb #06f193e6
 MOST, LEAST = .99, .001 # shares of the loss between which a term is left alone
@@ -108,8 +108,8 @@ def odd_losses(run, step) -> list:
     bad = [name for name, x in step.losses.items() if not math.isfinite(x)]
     if not bad: return []
     return [Finding(f"the first loss of {', '.join(bad)} is not finite",
-                    "a run cannot begin with it", "Look for NaN in the models, in labels "
-                    "and answers, and for rows without tokens", error=True)]
+                    "a run cannot begin with it", "Look for NaN in the models, in "
+                    "labels and answers, and for rows without tokens", error=True)]
 
 # %% ../../nbs/training/08_dry_step.ipynb #bd28bce8
 def nothing_learns(run, step) -> list:
@@ -130,8 +130,8 @@ def outside_optimizer(run, step) -> list:
              if p.requires_grad and p not in held]
     found = [Finding(f"the optimizer lacks {len(lacks)} trained tensors, first "
                      f"{lacks[0]}", "they never change, a projection among them would "
-                     "stay random", "Make it of run.model.parameters(), which are those "
-                     "of student and objective", error=True)] if lacks else []
+                     "stay random", "Make it of run.model.parameters(), which are "
+                     "those of student and objective", error=True)] if lacks else []
     if run.teacher is not None and held & {*run.teacher.parameters()}: found.append(
         Finding("the optimizer has weights of the teacher", "the teacher would change",
                 "Leave them out", error=True))
@@ -212,8 +212,9 @@ def odd_temperature(run, step) -> list:
         if not isinstance(T, int|float) or not 0 < T < math.inf: continue
         flat = T > 1 and apart / T < min(.05, apart / 20)
         if flat or T < .1: found.append(Finding(
-            f"{name} has T={T:g}, and logits lie up to {apart:.2g} apart", "all classes "
-            "become equally likely" if flat else "only the likeliest class is left",
+            f"{name} has T={T:g}, and logits lie up to {apart:.2g} apart", "all "
+            "classes become equally likely" if flat else "only the likeliest class is "
+            "left",
             "Take a temperature between 1 and 10"))
     return found
 
@@ -251,14 +252,16 @@ def no_means(run, step) -> list:
         seen = trace(pair.student, long, pair.needs), run.ask_teacher(long), long
     both = [twice(x) for x in (step.student, step.teacher, step.batch)]
     found = []
-    for what, given, most in ("batch", both, 1.5), ("padding", seen, 1.02):
+    tried = ("batch", "the rows twice", both, 1.5), ("padding", "more padding", seen,
+                                                     1.02)
+    for what, how, given, most in tried:
         for n, t in own:
             ratio = float(t(*given)) / (once[n] or math.inf)
             if 1 / most <= ratio <= most or not once[n]: continue
             found.append(Finding(
-                f"{n} is {ratio:.2f} times as large with " + ("the rows twice" if what ==
-                "batch" else "more padding"), "its weight would depend on the "
-                f"{what}", "Return a mean over what is real, see unit_mask"))
+                f"{n} is {ratio:.2f} times as large with {how}",
+                f"its weight would depend on the {what}",
+                "Return a mean over what is real, see unit_mask"))
     return found
 
 # %% ../../nbs/training/08_dry_step.ipynb #71031cd4

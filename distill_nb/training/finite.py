@@ -20,7 +20,7 @@ from .order import OrderedTrainer, holds_nan
 
 # %% ../../nbs/training/04_finite.ipynb #513d8c71
 def bad_gradient(run):
-    "0, or NaN where a gradient is NaN or infinite; in fp16 the scaler skips such steps."
+    "0, or NaN where a gradient is none; in fp16 the scaler skips such steps."
     if run.args.fp16 or run.is_fsdp_enabled or run.is_deepspeed_enabled: return 0.
     norm = get_total_norm([p.grad for p in run.model.parameters()
                            if p.grad is not None])

@@ -90,8 +90,8 @@ def disk_room(folder, needs:int, what:str) -> list:
     while not there.exists() and there != there.parent: there = there.parent
     free = shutil.disk_usage(there).free
     if needs < free: return []
-    return [Finding(f"{what} in {folder}: {needs / 1e9:.1f} GB, and {free / 1e9:.1f} GB "
-                    "are free", "the run ends when the disk is full",
+    return [Finding(f"{what} in {folder}: {needs / 1e9:.1f} GB, and {free / 1e9:.1f} "
+                    "GB are free", "the run ends when the disk is full",
                     "Name a folder on another disk, or keep less (save_total_limit)",
                     error=True)]
 
@@ -143,8 +143,8 @@ def slow_attention(run) -> list:
     slow = [name for name, m in models.items() if m is not None
             and own_attention(encoder_of(m)) == "eager"
             and getattr(encoder_of(m), "_supports_sdpa", False)]
-    return [Finding(f"the {name} has eager attention", "it is slower than SDPA and needs "
-                    "memory for every table of scores", "Call its "
+    return [Finding(f"the {name} has eager attention", "it is slower than SDPA and "
+                    "needs memory for every table of scores", "Call its "
                     "set_attn_implementation('sdpa')") for name in slow]
 
 def plain_float32(run) -> list:
@@ -154,6 +154,7 @@ def plain_float32(run) -> list:
     models = [m for m in (run.student, run.teacher) if m is not None]
     if any(autocast_fault(m) for m in models): return [] # these cannot
     return [Finding("the run computes in float32, and this machine multiplies bf16",
-                    "a step takes about twice as long as it must", "Leave out bf16=False")]
+                    "a step takes about twice as long as it must",
+                    "Leave out bf16=False")]
 
 MACHINE_CHECKS = [slow_attention, plain_float32, much_padding, full_memory]
