@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SHARE', 'Distiller', 'prediction_metrics', 'has_words', 'place', 'own_args', 'small_columns', 'moved',
-           'check_answers', 'LossBar', 'show_bar']
+           'check_answers']
 
 # %% ../../nbs/training/04_distiller.ipynb #41bc3c11
 import copy, inspect, math
@@ -17,7 +17,6 @@ import torch
 from accelerate.utils import send_to_device
 from fastcore.basics import patch
 from transformers import Trainer, TrainingArguments, set_seed
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import IntervalStrategy
 from ..data.words import FILL, PadWords
 from ..inside.capture import Outputs, trace
@@ -33,7 +32,7 @@ from distill_nb.teachers.columns import (
 from .checks import check_answered, check_pair, what_to_trace
 from .distillation import Distillation, label_losses
 from .order import OrderedTrainer
-from .settings import check_precision, training_args
+from .settings import check_precision, show_bar, training_args
 from ..inside.padding_free import trace_packed
 
 # %% ../../nbs/training/04_distiller.ipynb #40f702f9
@@ -43,6 +42,7 @@ class Distiller(OrderedTrainer):
     `student` may be None if `model_init` makes it. `self.objective` is a copy."""
     loss_is_scaled_for_ga = True # by `window_share`; before transformers 5.19 see there
     graphs, compiles = True, False # on a GPU: record the steps? compile the blocks?
+    show_bar = show_bar
 
     def __init__(self, student, teacher, objective, args=None, **kwargs):
         data, self.teacher = kwargs.get("train_dataset"), teacher
@@ -287,26 +287,3 @@ def history(self:Distiller) -> pd.DataFrame:
     logs = [l for l in self.state.log_history if "loss" in l]
     names = None if logs else ["step", "loss"]
     return pd.DataFrame(logs, columns=names).set_index("step")
-
-# %% ../../nbs/training/04_distiller.ipynb #ed6c069a
-class LossBar(ProgressCallback):
-    "Trainer's progress bar with a name and the loss; logs are not printed."
-    def __init__(self, name):
-        super().__init__()
-        self.name = name
-    def on_train_begin(self, args, state, control, **kwargs):
-        super().on_train_begin(args, state, control, **kwargs)
-        if self.training_bar is not None: self.training_bar.set_description(self.name)
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        if self.training_bar is not None and "loss" in (logs or {}):
-            self.training_bar.set_postfix(loss=f"{logs['loss']:.3f}")
-
-def show_bar(trainer:Trainer, name):
-    "Show a `LossBar` where Trainer would print dictionaries; returns the trainer."
-    for printing in PrinterCallback, ProgressCallback:
-        if trainer.pop_callback(printing) and not trainer.args.disable_tqdm:
-            trainer.add_callback(LossBar(name))
-    return trainer
-
-Distiller.show_bar = show_bar
