@@ -30,6 +30,9 @@ from ..teachers.several import ask_model, average, check_weights
 # %% ../../nbs/recipes/06_answers.ipynb #a0600005
 def answers_objective(task:Task, T=2.):
     "Soft targets and labels, 5 to 2; for scores two squared errors."
+    per = task.about.unit
+    expect(per == "examples", f"answers to {task.kind}", "one answer per text, and "
+           f"here are answers to {per}", "Give a teacher alone")
     if task.labels is None: return LogitMSE() + HardTargets()
     return 5*SoftTargets(T=T) + 2*HardTargets()
 

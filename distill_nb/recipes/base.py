@@ -25,6 +25,7 @@ from ..measure.report import Report
 from ..losses import LogitMSE, SoftLabels, SoftTargets
 from ..measure.scores import last_answers, predict, score as score_rows
 from ..measure.several import choose_thresholds
+from ..measure.spans import same_answers
 from ..measure.trust import TRUSTED, Trust, trust, trust_models
 from ..teachers.load import (
     DEFAULT_TEACHER, learn_characters, load_teacher, load_tokenizer, knows_task)
@@ -34,9 +35,10 @@ from ..training.saving import save_result
 
 # %% ../../nbs/recipes/00_base.ipynb #676911e2
 def constant_score(task:Task) -> float:
-    "Accuracy (F1 of several labels) of always giving one test label; else 0."
-    if task.kind not in ("classification", "multilabel"): return 0.
+    "Accuracy (F1 of several labels, of spans) of always giving one answer; else 0."
+    if task.kind not in ("classification", "multilabel", "spans"): return 0.
     y = task["test"]["label"]
+    if task.kind == "spans": return float(np.mean([not s for s in y if s is not None]))
     if task.kind == "multilabel":
         y = np.array([row for row in y if row is not None])
         return float(max(2 * y.sum(0) / (len(y) + y.sum())))
@@ -155,6 +157,7 @@ def typed(recipe):
 # %% ../../nbs/recipes/00_base.ipynb #119389d6
 ANSWERS = dict(classification=SoftTargets, multilabel=SoftLabels,
                tags=lambda T: SoftTargets(T=T, unit="words"),
+               spans=lambda T: SoftTargets(T=T, unit="spans"),
                regression=lambda T: LogitMSE())
 
 # %% ../../nbs/recipes/00_base.ipynb #d9961878
@@ -176,9 +179,12 @@ def trust_line(student, teacher, rows, split="test") -> str:
     models = student, teacher
     z = [None if m is None else last_answers(m, rows[split]) for m in models]
     if any(x is None for x in z) or kind_of(student) not in TRUSTED: return ""
-    found = trust(*z, rows[split]["labels"], kind_of(student)).numbers
-    return f"; the student agrees with its teacher on {found['agreement']:.1%} of " \
-        f"{len(z[0]):,} texts (at least {found['bound']:.1%})"
+    spans = kind_of(student) == "spans"
+    found = same_answers(*z, rows[split]) if spans else \
+        trust(*z, rows[split]["labels"], kind_of(student))
+    rate, least = [found.numbers[k] for k in ("agreement", "bound")]
+    return f"; the student agrees with its teacher on {rate:.1%} of {found.rows:,} " \
+        f"texts (at least {least:.1%})"
 
 
 # %% ../../nbs/recipes/00_base.ipynb #5e7a0002

@@ -18,10 +18,11 @@ from accelerate.utils import send_to_device
 from fastcore.basics import patch
 from transformers import Trainer, TrainingArguments, set_seed
 from transformers.trainer_utils import IntervalStrategy
-from ..data.words import FILL, PadWords
+from ..data.words import FILL, PadWords, has_marks
 from ..inside.capture import Outputs, trace
 from ..inside.inputs import encoder_of, kind_of, unwrap
 from ..kit.errors import expect
+from ..kit.masks import PLACE_MASK
 from ..kit.models import evaluating
 from ..losses import as_objective, count
 from ..measure.scores import SCORERS, metrics
@@ -93,13 +94,14 @@ def prediction_metrics(p, run=None):
     own = getattr(run.evaluated, "column_names", ())
     columns = {c: run.evaluated[c] for c in own if not c.endswith("ids")}
     columns |= dict(labels=p.label_ids)
-    return SCORERS[kind](p.predictions, columns, encoder_of(run.student).config)
+    z = p.predictions.swapaxes(1, 2) if kind == "spans" else p.predictions
+    return SCORERS[kind](z, columns, encoder_of(run.student).config)
 
 def has_words(rows) -> bool:
-    "Do tokenised rows say where their words begin?"
+    "Do tokenised rows say where their words begin, or where an answer may be?"
     names = getattr(rows, "column_names", None)
     if names is None and isinstance(rows, list): names = rows[0] if rows else ()
-    return "word_mask" in (names or ())
+    return has_marks(names or ())
 
 def place(teacher, device):
     "A teacher in eval mode on `device`; one that is quantised or spread stays put."
@@ -226,6 +228,7 @@ def prediction_step(self:Distiller, model, inputs, prediction_loss_only,
                     ignore_keys=None):
     loss, z, y = Trainer.prediction_step(self, model, inputs, False, ignore_keys)
     if loss is not None and torch.is_tensor(y): self.weigh(label_losses(z, y))
+    if z is not None and kind_of(self.student) == "spans": z = z.mT # Trainer pads dim 1
     return (loss, None, None) if prediction_loss_only else (loss, z, y)
 
 @patch
@@ -248,7 +251,9 @@ def check_answers(run:Distiller, n=4):
     batch = {k: v.to(run.teacher.device) for k, v in batch.items()}
     with evaluating(run.teacher): now = trace(run.teacher, batch).logits.float()
     then = cached_outputs(batch, run.student.config.vocab_size).logits.float()
-    if now.dim() == 3 and TOP_IDS not in batch: # answers to words
+    if PLACE_MASK in batch: # where an answer starts and ends
+        now, then = [z.mT[batch[PLACE_MASK].bool()] for z in (now, then)]
+    elif now.dim() == 3 and TOP_IDS not in batch: # answers to words
         now, then = [z[batch["word_mask"].bool()] for z in (now, then)]
     elif now.dim() == 3: # the words that were kept, at real tokens
         real, ids = batch["attention_mask"].bool(), batch[TOP_IDS].long()
