@@ -53,8 +53,8 @@ def pruned(o, model, tokenizer, texts) -> tuple:
     found = importance(model, some_batches(one, tokenizer))
     new = prune(model, found, o.units, o.heads)
     same = compare(model, new, other, tokenizer)
-    kept = ", ".join(f"{getattr(o, part):g} of the {part}" for part in ("units", "heads")
-                     if getattr(o, part) < 1)
+    shares = dict(units=o.units, heads=o.heads)
+    kept = ", ".join(f"{x:g} of the {part}" for part, x in shares.items() if x < 1)
     line = (f"{kept} of each block kept; before any further training: agreement "
             f"{same['agreement']:.4f} on {len(other)} texts")
     return new, line, same
@@ -90,12 +90,13 @@ def run_shrink(o):
         quiet_libraries()
         texts = read_corpus(o.texts, o.column)["text"][:]
         model = load_saved(o.model, parts(o.labels) or None)
-        model, tokenizer, lines, facts = shrunk(o, model, load_tokenizer(o.model), texts)
+        words = load_tokenizer(o.model)
+        model, words, lines, facts = shrunk(o, model, words, texts)
         def also(folder):
             text = as_json(facts, indent=1)
             (folder/"shrink.json").write_text(text + "\n", encoding="utf-8")
         card = shrunk_card(o.model, lines, same="agreement" not in facts)
-        save_student(model, tokenizer, o.out, card, o.overwrite, also)
+        save_student(model, words, o.out, card, o.overwrite, also)
     mb = " -> ".join(f"{x:.1f}" for x in facts["megabytes"])
     say("\n".join([*lines, f"{mb} MB in all", "", f"Student: {o.out}"]))
     return dict(out=str(o.out), **facts, **pushed(o))
