@@ -3,10 +3,11 @@
 The default teacher is fine-tuned; that is the whole student, of 91 MB. Then its vocabulary is cut to the tokens of the training texts; a share of
 its feed-forward units is kept, by importance on training texts without their labels; the result is distilled from the whole student; it becomes a
 graph of ONNX in float32 and in int8, embeddings too. Every step: bytes, accuracy on the test split and agreement with the whole student, for each
-seed. For the first seed also torch's own ways beside onnxruntime's (see export.py), and at the end the times of all of them by turns, in one
-process, with the load of the machine before and after. Writes nbs/results/smaller.json, which nbs/results/smaller.ipynb reads.
+seed. At the end the times of all sizes by turns, in one process, torch's own ways (bfloat16, dynamic int8) beside onnxruntime's, with the load of
+the machine before and after; what these ways do to answers is in export.py. `--no-times` leaves them out, `--seeds` without a number the rest.
+Writes nbs/results/smaller.json, which nbs/results/smaller.ipynb reads.
 """
-import os, shutil, tempfile, time
+import argparse, os, shutil, tempfile, time
 from pathlib import Path
 import common
 from export import onnx_ways, torch_ways
@@ -34,7 +35,7 @@ def measured(model, rows, tok, whole):
 
 def torch_steps(task, seed, o):
     "(name, model, its tokenised splits, its tokenizer, facts) of every step that is a model."
-    tok, how = load_tokenizer(), dict(seed=seed, per_device_train_batch_size=32, eval_strategy="no")
+    tok, how = load_tokenizer(), dict(seed=seed, per_device_train_batch_size=o.batch_size, eval_strategy="no")
     rows = tokenize(task, tok)
     whole = load_teacher(task=task)
     fit(freeze_embeddings(whole), rows, tok, name="whole", max_steps=o.teacher_steps, learning_rate=o.teacher_rate, **how)
@@ -61,50 +62,42 @@ def graphs(name, model, tok, home):
     quantize(float32/"model.onnx", int8/"model.onnx", embeddings=True)
     return {folder.name: (folder, (folder/"model.onnx").stat().st_size) for folder in (float32, int8)}
 
-def one_seed(task, seed, o, kept, home):
-    "Rows of results for a seed; `kept` gets what is timed at the end, each with its tokenizer."
+def one_seed(task, seed, o, home):
+    "Rows of results for a seed."
     whole = None
     for name, model, rows, tok, facts in torch_steps(task, seed, o):
         whole = whole or best(model, rows["test"], tok)
         about = dict(seed=seed, parameters=model.num_parameters(), units=model.config.intermediate_size, tokens=model.config.vocab_size)
         yield about | dict(step=name, bytes=int(size_mb(model) * 1e6), **measured(model, rows["test"], tok, whole), **facts)
-        if name.endswith("units"): continue  # as large and as fast as the distilled one
-        kept[name] = model, tok
         if "distilled" not in name: continue
-        for way, (folder, size) in graphs(name, model, tok, home/f"{seed}").items():
+        for way, (folder, size) in graphs(name, model, tok, made(home/f"{seed}")).items():
             yield about | dict(step=way, bytes=size, **measured(OnnxModel(folder), rows["test"], tok, whole))
-            kept[way] = folder, tok
 
-def served(task, o, kept, home):
-    "Rows of results: torch's own ways beside onnxruntime's, for the smallest student."
-    name = f"{min(o.units):g} of the units, distilled"
-    model, tok = kept[name]
-    rows, made = tokenize(task, tok)["test"], torch_ways(model) | onnx_ways(model, tok, home)
-    whole = best(model, rows, tok)
-    del made["torch float16"]  # see export.py
-    for way, (m, size) in made.items():
-        kept[f"way: {way}"] = m, tok
-        m = OnnxModel(m) if isinstance(m, Path) else m
-        yield dict(student=name, way=way, bytes=size, **measured(m, rows, tok, whole))
+def timed_models(task, o, home):
+    "Name -> model or folder of every shape and way: time does not depend on the weights, so nothing is trained."
+    tok = load_tokenizer()
+    whole = load_teacher(task=task).eval()
+    cut = cut_vocabulary(whole, tok, [*task["train"]["text"]], held_out=0)
+    rows = tokenize(hide_labels(task, 64, 64), cut.tokenizer)["train"].remove_columns("labels")
+    small = prune(cut.model, importance(cut.model, some_batches(rows, cut.tokenizer, 2)), o.units[0])
+    ways = torch_ways(small) | onnx_ways(small, cut.tokenizer, home)
+    del ways["torch float16"]  # see export.py
+    share = f"{o.units[0]:g} of the units"
+    return {"whole": whole, "vocabulary": cut.model} | {f"{share}, {way}": m for way, (m, _) in ways.items()}
 
-def times(kept, o):
-    "Milliseconds of everything in `kept` by turns, for one text and for 32, and the load of the machine around it."
-    models = {n: OnnxModel(m, 1) if isinstance(m, Path) else m for n, (m, _) in kept.items()}
-    found, before = [], os.getloadavg()[0]
+def times(models, o):
+    "Milliseconds of each model by turns, for one text and for 32, and the load of the machine around it."
+    models, before = {n: OnnxModel(m, 1) if isinstance(m, Path) else m for n, m in models.items()}, os.getloadavg()[0]
     for texts in 1, 32:
         for name, took in zip(models, latencies([*models.values()], batch_size=texts, threads=1, warmup=1, repeats=o.repeats)):
-            found.append(dict(name=name, texts=texts, ms=took.ms, low=took.low, high=took.high, p95=took.p95))
-    return dict(load=[before, os.getloadavg()[0]], cores=os.cpu_count(), rows=found)
+            yield dict(name=name, texts=texts, ms=took.ms, low=took.low, high=took.high, p95=took.p95, load=[before, os.getloadavg()[0]])
 
 def everything(task, o, found, home):
     "Fill `found` part by part; yields after each."
-    found |= dict(results=[], ways=[])
-    for seed in o.seeds[::-1]:  # the first one last: its models are timed
-        kept = {}
-        for row in one_seed(task, seed, o, kept, made(home/f"{seed}").parent): yield found["results"].append(row) or row
-    for row in served(task, o, kept, made(home/"ways")): yield found["ways"].append(row) or row
-    found["times"] = times(kept, o)
-    yield "times"
+    found |= dict(results=[], times=[])
+    for seed in o.seeds:
+        for row in one_seed(task, seed, o, home): yield found["results"].append(row) or row
+    for row in times(timed_models(task, o, made(home/"times")), o) if o.times else (): yield found["times"].append(row) or row
 
 def made(folder):
     folder.mkdir()
@@ -113,10 +106,12 @@ def made(folder):
 if __name__ == "__main__":
     p = common.parser(__doc__)
     p.add_argument("--task", default="bshift", help="a folder of one file per split, or an embedded task")
-    p.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    p.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    p.add_argument("--times", action=argparse.BooleanOptionalAction, default=True)
     p.add_argument("--units", type=float, nargs="+", default=[.5], help="shares of the units to keep")
-    p.add_argument("--texts", type=int, default=20_000)
-    p.add_argument("--batches", type=int, default=16, help="of 32 texts, for the importance")
+    p.add_argument("--texts", type=int, default=10_000)
+    p.add_argument("--batches", type=int, default=8, help="of 32 texts, for the importance")
+    p.add_argument("--batch-size", type=int, default=16)
     p.add_argument("--teacher-steps", type=int, default=150)
     p.add_argument("--teacher-rate", type=float, default=1e-4)
     p.add_argument("--steps", type=int, default=80)

@@ -83,8 +83,11 @@ def needed(said:dict, tokens, characters=True) -> set:
     "`tokens`, and what the algorithm needs to cut them as before."
     found = with_parts(tokens, said)
     if characters: found |= {t for t in pieces(said) if is_basic(t, said)}
+    found.add(said["model"].get("unk_token"))
     if said["model"]["type"] == "Unigram":
-        found.add(min(said["model"]["vocab"], key=lambda pair: pair[1])[0])
+        words = said["model"]["vocab"]
+        found.add(min(words, key=lambda pair: pair[1])[0])
+        found |= {words[i][0] for i in {said["model"].get("unk_id")} - {None}}
     return found & {*pieces(said)}
 
 # %% ../../nbs/deploy/01_vocabulary.ipynb #931bc4a9

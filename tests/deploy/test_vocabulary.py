@@ -19,21 +19,21 @@ BERT = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token
 ROBERTA = dict(bos_token="<s>", eos_token="</s>", cls_token="<s>", sep_token="</s>", pad_token="<pad>", unk_token="<unk>", mask_token="<mask>")
 
 @cache
-def trained(kind, size=1200):
+def trained(kind, size=1200, special=("<s>", "<pad>", "</s>", "<unk>", "<mask>"), unk="<unk>"):
     "A tokenizer of one of the algorithms, trained on docstrings: the parts of its tokenizer.json."
     if kind == "WordPiece":
         t, special = Tokenizer(models.WordPiece(unk_token="[UNK]")), [*BERT.values()]
         t.pre_tokenizer, t.normalizer = pre_tokenizers.BertPreTokenizer(), normalizers.BertNormalizer()
         trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=special, show_progress=False)
     elif kind == "BPE":
-        t, special = Tokenizer(models.BPE()), ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+        t = Tokenizer(models.BPE())
         t.pre_tokenizer, t.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
         alphabet = pre_tokenizers.ByteLevel.alphabet()
-        trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+        trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=[*special], initial_alphabet=alphabet, show_progress=False)
     else:
-        t, special = Tokenizer(models.Unigram()), ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+        t = Tokenizer(models.Unigram())
         t.pre_tokenizer = pre_tokenizers.Metaspace()
-        trainer = trainers.UnigramTrainer(vocab_size=size, special_tokens=special, unk_token="<unk>", show_progress=False)
+        trainer = trainers.UnigramTrainer(vocab_size=size, special_tokens=[*special], unk_token=unk, show_progress=False)
     t.train_from_iterator(corpus(), trainer)
     return t
 
@@ -43,7 +43,9 @@ def byte_level():
     said = json.loads(trained("BPE").to_str())["model"]
     return T.RobertaTokenizerFast(vocab=said["vocab"], merges=[tuple(m) for m in said["merges"]])
 
-def unigram(): return T.XLMRobertaTokenizerFast(vocab=[tuple(p) for p in json.loads(trained("Unigram").to_str())["model"]["vocab"]])
+def unigram(cls=T.XLMRobertaTokenizerFast, *special, unk="<unk>", **how):
+    t = trained("Unigram", special=special, unk=unk) if special else trained("Unigram")
+    return cls(vocab=[tuple(p) for p in json.loads(t.to_str())["model"]["vocab"]], **how)
 
 def generic():
     "As ModernBERT's: byte-level BPE of no class of its own; special tokens at the end, and others that were added."
@@ -63,7 +65,9 @@ def suffixed():
     return T.PreTrainedTokenizerFast(tokenizer_object=t, **BERT)
 
 TOKENIZERS = dict(bert=wordpiece, distilbert=lambda: wordpiece(T.DistilBertTokenizerFast), electra=lambda: wordpiece(T.ElectraTokenizerFast),
-                  roberta=byte_level, modernbert=generic, suffixed=suffixed, words=make_tokenizer) | {"xlm-roberta": unigram}
+                  roberta=byte_level, modernbert=generic, suffixed=suffixed, words=make_tokenizer,
+                  albert=lambda: unigram(T.AlbertTokenizerFast, "<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]")) | {
+    "xlm-roberta": unigram, "deberta-v2": lambda: unigram(T.DebertaV2TokenizerFast, "[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]", unk="[UNK]", unk_id=3)}
 tokenizer = cache(lambda name: TOKENIZERS[name]())
 
 def ids_of(tok): return dict(vocab_size=len(tok), pad_token_id=tok.pad_token_id, bos_token_id=tok.bos_token_id, eos_token_id=tok.eos_token_id,
@@ -170,7 +174,7 @@ def test_a_published_vocabulary(folder): # where the data are beside the checkou
 
 # The model
 
-FAMILIES = ["bert", "roberta", "distilbert", "xlm-roberta", "electra", "modernbert", "bilstm", "albert", "mpnet"]
+FAMILIES = ["bert", "roberta", "distilbert", "xlm-roberta", "electra", "modernbert", "bilstm", "albert", "deberta-v2", "mpnet"]
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_answers_are_the_same_bit_for_bit(family):

@@ -118,3 +118,15 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(case, shell, student, text
 def test_texts_are_required(shell, student):
     code, out, err = shell("shrink", student, "--vocabulary")
     assert code == 2 and "--texts" in err
+
+@pytest.mark.parametrize("flags", [["--units", .5], ["--units", .5, "--vocabulary"]], ids=str)
+def test_the_uncut_student_can_teach_the_smaller_one(flags, shell, student, texts, tmp_path):
+    from builders import frame
+    frame(label=["good", "bad"] * 20).to_csv(tmp_path/"t.csv", index=False)
+    assert shell("shrink", student, "--texts", texts, *flags)[0] == 0
+    code, out, err = shell("train", "--task", tmp_path/"t.csv", "--teacher", student, "--base", tmp_path/"student-small", "--layers", 2, "--epochs", 1,
+                           "--no-baseline", "--out", tmp_path/"again")
+    assert code == 0, err
+    again = T.AutoConfig.from_pretrained(tmp_path/"again")
+    assert (again.intermediate_size, again.num_hidden_layers) == (16, 2)
+    assert again.vocab_size == T.AutoConfig.from_pretrained(tmp_path/"student-small").vocab_size
