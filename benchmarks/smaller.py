@@ -3,8 +3,8 @@
 The default teacher is fine-tuned; that is the whole student, of 91 MB. Then its vocabulary is cut to the tokens of the training texts; a share of
 its feed-forward units is kept, by importance on training texts without their labels; the result is distilled from the whole student; it becomes a
 graph of ONNX in float32 and in int8, embeddings too. Every step: bytes, accuracy on the test split and agreement with the whole student, for each
-seed. At the end the times of all sizes by turns, in one process, torch's own ways (bfloat16, dynamic int8) beside onnxruntime's, with the load of
-the machine before and after; what these ways do to answers is in export.py. `--no-times` leaves them out, `--seeds` without a number the rest.
+seed. For the first seed torch's own ways (bfloat16, dynamic int8) beside onnxruntime's. At the end the times of all sizes and ways by turns, in
+one process, with the load of the machine before and after. `--no-times` leaves them out, `--seeds` without a number the rest.
 Writes nbs/results/smaller.json, which nbs/results/smaller.ipynb reads.
 """
 import argparse, os, shutil, tempfile, time
@@ -62,16 +62,25 @@ def graphs(name, model, tok, home):
     quantize(float32/"model.onnx", int8/"model.onnx", embeddings=True)
     return {folder.name: (folder, (folder/"model.onnx").stat().st_size) for folder in (float32, int8)}
 
-def one_seed(task, seed, o, home):
-    "Rows of results for a seed."
+def served(name, model, rows, tok, home):
+    "Rows of results: torch's own ways to serve a student beside onnxruntime's."
+    ways, whole = torch_ways(model) | onnx_ways(model, tok, home), best(model, rows, tok)
+    del ways["torch float16"]  # see export.py
+    for way, (m, size) in ways.items():
+        m = OnnxModel(m) if isinstance(m, Path) else m
+        yield dict(student=name, way=way, bytes=size, **measured(m, rows, tok, whole))
+
+def one_seed(task, seed, o, home, ways):
+    "Rows of results for a seed; `ways` gets those of `served` for the first one."
     whole = None
     for name, model, rows, tok, facts in torch_steps(task, seed, o):
         whole = whole or best(model, rows["test"], tok)
         about = dict(seed=seed, parameters=model.num_parameters(), units=model.config.intermediate_size, tokens=model.config.vocab_size)
         yield about | dict(step=name, bytes=int(size_mb(model) * 1e6), **measured(model, rows["test"], tok, whole), **facts)
         if "distilled" not in name: continue
-        for way, (folder, size) in graphs(name, model, tok, made(home/f"{seed}")).items():
+        for way, (folder, size) in graphs(name, model, tok, made(home/f"{name}, {seed}")).items():
             yield about | dict(step=way, bytes=size, **measured(OnnxModel(folder), rows["test"], tok, whole))
+        if seed == o.seeds[0]: ways.extend(served(name, model, rows["test"], tok, made(home/f"{name}, ways")))
 
 def timed_models(task, o, home):
     "Name -> model or folder of every shape and way: time does not depend on the weights, so nothing is trained."
@@ -94,9 +103,9 @@ def times(models, o):
 
 def everything(task, o, found, home):
     "Fill `found` part by part; yields after each."
-    found |= dict(results=[], times=[])
+    found |= dict(results=[], ways=[], times=[])
     for seed in o.seeds:
-        for row in one_seed(task, seed, o, home): yield found["results"].append(row) or row
+        for row in one_seed(task, seed, o, home, found["ways"]): yield found["results"].append(row) or row
     for row in times(timed_models(task, o, made(home/"times")), o) if o.times else (): yield found["times"].append(row) or row
 
 def made(folder):
