@@ -43,6 +43,23 @@ def checkout(tmp_path):
         shutil.copy2(ROOT/name, tmp_path/name, follow_symlinks=False)
     return tmp_path
 
+# Imports
+
+def unused_imports(text):
+    "Names that a module imports and neither uses nor exports; a comment on the line says why it stays."
+    tree, lines = ast.parse(text), text.splitlines()
+    shown = {c.value for n in ast.walk(tree) if isinstance(n, ast.Assign) and any(getattr(t, "id", "") == "__all__" for t in n.targets)
+             for c in ast.walk(n.value) if isinstance(c, ast.Constant)}
+    used = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} | shown
+    bound = [((a.asname or a.name).partition(".")[0], n.lineno) for n in ast.walk(tree) if isinstance(n, ast.Import|ast.ImportFrom) for a in n.names]
+    return [name for name, at in bound if name not in used and "#" not in lines[at - 1]]
+
+def test_no_module_imports_what_it_does_not_use():
+    found = {name: unused_imports(text) for name, text in GENERATED.items()}
+    assert not any(found.values()), {k: v for k, v in found.items() if v}
+    assert unused_imports("import json, os\nprint(os)") == ["json"]
+    assert unused_imports("import json # registers itself") == []
+
 # Generated files
 
 def test_modules_equal_notebooks(checkout):

@@ -10,7 +10,6 @@ __all__ = ['NAME', 'TABLES', 'text_files', 'numbered_lines', 'read_lines', 'read
 import json, re
 from itertools import accumulate, chain, islice
 from pathlib import Path
-import datasets
 import torch
 from datasets import (Dataset, DatasetDict, Features, IterableDataset, Value,
                       load_dataset, load_from_disk)

@@ -15,7 +15,6 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
 from zipfile import Path as ZipPath, ZipFile
-import datasets
 import pandas as pd
 from datasets import Dataset
 

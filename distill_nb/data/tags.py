@@ -9,7 +9,6 @@ __all__ = ['BIO', 'READERS', 'ALONE', 'WORD', 'KEYS', 'WORDS', 'TAGS', 'MARKS', 
 # %% ../../nbs/data/11_tags.ipynb #cb1b60f8
 import re
 from numbers import Integral
-import numpy as np
 import pandas as pd
 from .load import PICK
 from .multilabel import LISTS

@@ -21,8 +21,7 @@ from ..data.classes import head_names
 from .onnx import OnnxModel, answers, needs, quantize, to_onnx
 from ..inside.inputs import kind_of, model_inputs
 from ..kit.errors import expect
-from ..kit.files import real_path
-from ..kit.folders import output_folder, whole_folder
+from ..kit.folders import whole_folder
 from ..kit.kinds import KINDS, head_kind
 from ..kit.models import check_tokenizer_fits, evaluating, longest
 from ..measure.report import as_json, latencies

@@ -16,7 +16,6 @@ from .objective import (
     Term, check_flag, check_number, check_unit, unit_mask)
 from ..kit.masks import (
     check_shapes, counted_rows, cuts_out, mean_where, to_float32)
-from .temperature import soften
 
 # %% ../../nbs/losses/02_logits.ipynb #25036101
 def check_temperature(T):

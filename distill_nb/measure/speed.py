@@ -7,7 +7,6 @@ __all__ = ['PEAKS', 'peak', 'Meter']
 
 # %% ../../nbs/measure/04_speed.ipynb #6b7ddc0d
 import time
-import torch
 from .scale import GPUS, step_flops
 
 # %% ../../nbs/measure/04_speed.ipynb #00e4fc9e

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['answer_terms', 'answers_objective', 'bag_of_words', 'default_objective', 'distil_answers', 'distil_bilstm',
            'distil_embedding', 'distil_layers', 'distil_minilm', 'distil_mobilebert', 'distil_theseus',
-           'distil_tinybert', 'distil_words', 'Distilled', 'DistilledVectors', 'DistilledWords', 'fit_words',
-           'general_stage', 'hide_labels', 'minilm_terms', 'plot_history', 'replace_blocks', 'run_stages', 'set_up',
-           'Stage', 'tiny_student', 'tinybert_stages', 'triple_loss']
+           'distil_tinybert', 'distil_words', 'Distilled', 'DistilledVectors', 'fit_words', 'general_stage',
+           'hide_labels', 'minilm_terms', 'plot_history', 'replace_blocks', 'run_stages', 'set_up', 'Stage',
+           'tiny_student', 'tinybert_stages', 'triple_loss']
 
 # %% ../../nbs/recipes/index.ipynb #907e6132
 from .answers import answers_objective, distil_answers
@@ -15,7 +15,7 @@ from .base import Distilled, set_up
 from .bilstm import answer_terms, distil_bilstm
 from .demo import bag_of_words, hide_labels, plot_history
 from .distilbert import (
-    DistilledWords, distil_words, fit_words, triple_loss)
+    distil_words, fit_words, triple_loss)
 from .embedding import DistilledVectors, distil_embedding
 from .layers import default_objective, distil_layers
 from .minilm import distil_minilm, minilm_terms
@@ -29,7 +29,7 @@ from distill_nb.recipes.tinybert import (
 _all_ = ["answer_terms", "answers_objective", "bag_of_words", "default_objective",
          "distil_answers", "distil_bilstm", "distil_embedding", "distil_layers",
          "distil_minilm", "distil_mobilebert", "distil_theseus", "distil_tinybert",
-         "distil_words", "Distilled", "DistilledVectors", "DistilledWords",
+         "distil_words", "Distilled", "DistilledVectors",
          "fit_words", "general_stage", "hide_labels", "minilm_terms", "plot_history",
          "replace_blocks", "run_stages", "set_up", "Stage", "tiny_student",
          "tinybert_stages", "triple_loss"]

@@ -6,7 +6,6 @@
 __all__ = ['STUDENTS', 'answers_objective', 'per_text', 'new_student', 'hear', 'distil_answers']
 
 # %% ../../nbs/recipes/06_answers.ipynb #a060001b
-import warnings
 from dataclasses import replace
 from pathlib import Path
 import torch
@@ -23,7 +22,6 @@ from ..students.layers import choose_layers, some_batches
 from ..teachers.answers import Answers, add_answers, read_answers
 from ..teachers.load import knows_task
 from ..teachers.several import ask_model, average, check_weights
-
 
 # %% ../../nbs/recipes/06_answers.ipynb #a0600005
 def answers_objective(task:Task, T=2.):

@@ -51,8 +51,8 @@ def check_teacher(scores:dict, task:Task):
 # %% ../../nbs/recipes/00_base.ipynb #982a5d2e
 @dataclass
 class Distilled:
-    "What `distil_layers` made: the models, the report, the losses over the steps."
-    task:Task
+    "What a recipe made: the models, the report, the losses over the steps."
+    task:Task # or the name of a corpus
     student:object
     teacher:object
     tokenizer:object
@@ -64,7 +64,13 @@ class Distilled:
 
     def save(self, out, overwrite=False, also=None) -> Path:
         "Save student, tokenizer, model card and report to `out`; see `save_student`."
-        return save_result(self, self.task, out, overwrite, also)
+        def files(folder):
+            self.more_files(folder)
+            if also: also(folder)
+        return save_result(self, self.task, out, overwrite, files)
+
+    def more_files(self, folder):
+        "A recipe's own files beside the student; here none."
 
     def trust(self, split="test", agree=.95, **how) -> Trust:
         "How far the student may answer for its teacher: see `trust_models`."

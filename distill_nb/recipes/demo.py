@@ -8,7 +8,6 @@ __all__ = ['BUDGET', 'SETTINGS', 'hide_labels', 'bag_of_words', 'demo', 'plot_hi
 # %% ../../nbs/recipes/07_demo.ipynb #acc4e622
 from dataclasses import replace
 from itertools import cycle
-from pathlib import Path
 from datasets import DatasetDict
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PAPER', 'PAPER_BATCH', 'SAVING', 'LONGER', 'CHOOSE', 'triple_loss', 'word_teacher', 'word_student', 'accumulate',
-           'words_note', 'fit_words', 'DistilledWords', 'word_collator', 'two_sides', 'head_texts', 'WordData',
-           'word_data', 'corpus_name', 'distil_words']
+           'words_note', 'fit_words', 'word_collator', 'two_sides', 'head_texts', 'WordData', 'word_data',
+           'corpus_name', 'distil_words']
 
 # %% ../../nbs/recipes/05_distilbert.ipynb #a2988aea
 import math, os, time
@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-import pandas as pd
 from datasets import IterableDataset
 from ..data.corpus import count_tokens, hold_out, read_corpus, sequences
 from ..words.hiding import HideWords, rare_weights, word_batches
 from ..students.distilbert import to_distilbert
 from ..kit.errors import expect
-from .base import equal_steps, typed
+from .base import Distilled, equal_steps, typed
 from ..measure.report import Report
 from ..kit.folders import working_folder
 from ..losses import (CosineHidden, HardTargets, SoftTargets,
@@ -30,7 +29,6 @@ from ..students.copied import init_student
 from ..students.layers import pick_layers
 from ..teachers.load import DEFAULT_TEACHER, load_tokenizer
 from ..kit.models import check_tokenizer_fits
-from ..training.saving import save_result
 from ..training.resume import last_checkpoint, run_note
 from ..training.settings import own_precision, training_args
 from ..inside.blocks import n_blocks
@@ -132,23 +130,6 @@ def fit_words(
         run.show_bar(name).train(resume_from_checkpoint=begun or None)
     return run
 
-# %% ../../nbs/recipes/05_distilbert.ipynb #50cb036a
-@dataclass
-class DistilledWords:
-    "What `distil_words` made: the models, the report, the losses over the steps."
-    student:object
-    teacher:object
-    tokenizer:object
-    report:Report
-    history:pd.DataFrame
-    objective:object
-    source:str # where the teacher came from
-    call:str="" # that makes it again, see `typed`
-
-    def save(self, out, overwrite=False, also=None)->Path:
-        "Save student, tokenizer, model card and report to `out`; see `save_student`."
-        return save_result(self, self.report.task, out, overwrite, also)
-
 # %% ../../nbs/recipes/05_distilbert.ipynb #25a2f796
 CHOOSE = "tokens", "words", "rare"
 
@@ -233,7 +214,7 @@ def distil_words(
     student=None, # settings of `word_student`: choice, kind
     triple=None, # settings of `triple_loss`: T, only_masked
     **settings, # `seed` and TrainingArguments, over `PAPER`
-)->DistilledWords:
+)->Distilled:
     "Distil a masked language model on unlabelled text; report on held-out text."
     settings, seed = PAPER | settings, settings.get("seed", 0)
     settings |= accumulate(batch, settings.get("per_device_train_batch_size", 32))
@@ -252,5 +233,5 @@ def distil_words(
     if baseline: _fit_and_score("words alone", new(), data, report, folder, **settings)
     run = _fit_and_score("distilled", new(), data, report, folder, objective=objective,
                          teacher=big, **settings)
-    return DistilledWords(run.student, big, tok, report, run.history(), objective,
-                          str(teacher or DEFAULT_TEACHER))
+    return Distilled(report.task, run.student, big, tok, report, run.history(),
+                     objective, str(teacher or DEFAULT_TEACHER))

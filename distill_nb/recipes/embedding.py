@@ -30,7 +30,7 @@ from ..students.static import static_student, token_vectors
 from ..teachers.load import (
     DEFAULT_TEACHER, default_teacher, load_pretrained, load_tokenizer)
 from ..training.run import fit
-from ..training.saving import save_result
+from .base import Distilled, typed
 
 # %% ../../nbs/recipes/11_embedding.ipynb #7dadd48e
 POOLING = dict(mean="mean_tokens", cls="cls_token", max="max_tokens") # in its file
@@ -121,29 +121,18 @@ def check_pairs(pairs):
 
 # %% ../../nbs/recipes/11_embedding.ipynb #03f7d7d0
 @dataclass
-class DistilledVectors:
-    "What `distil_embedding` made: the models, the report, the losses over the steps."
-    task:Task # the texts, without labels
-    student:object
-    teacher:object
-    tokenizer:object
-    report:Report
-    history:pd.DataFrame
-    objective:object
-    source:str
-    how:dict # pool, normalize, max_length
+class DistilledVectors(Distilled):
+    "A `Distilled` whose student answers with vectors."
+    how:dict=None # pool, normalize, max_length
 
     def embed(self, texts):
         "The student's vectors (n, d) of length 1 of some texts."
         return embed(self.student, texts, self.tokenizer, self.how["pool"],
                      self.how["max_length"])
 
-    def save(self, out, overwrite=False, also=None) -> Path:
-        "Save the student for transformers and sentence-transformers, with its card."
-        def files(folder):
-            sentence_files(folder, self.student.config.hidden_size, **self.how)
-            if also: also(folder)
-        return save_result(self, self.task, out, overwrite, files)
+    def more_files(self, folder):
+        "What sentence-transformers reads."
+        sentence_files(folder, self.student.config.hidden_size, **self.how)
 
 # %% ../../nbs/recipes/11_embedding.ipynb #57076301
 def split_texts(texts, held_out:int) -> tuple:
@@ -173,6 +162,7 @@ def vector_setup(source, max_length) -> dict:
                 how=how)
 
 # %% ../../nbs/recipes/11_embedding.ipynb #70e568ef
+@typed
 def distil_embedding(
     texts, # list of texts to learn from, without labels
     teacher=None, # folder or Hub name of an embedder; None: the default teacher

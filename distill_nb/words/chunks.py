@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from ..inside.capture import READERS
 from ..kit.errors import expect
 from ..kit.gpu import PLACES
-from ..kit.models import evaluating, same_numbers
+from ..kit.models import same_numbers
 from ..losses.logits import check_temperature
 from ..losses import Term, known_labels
 from ..losses.objective import check_unit, unit_mask
