@@ -5,7 +5,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 
 class Browser:
     "One tab. `asked` has the addresses of all requests."
-    def __init__(self, width=1400, height=900, dark=False):
+    def __init__(self, width=1400, height=900):
         self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         (mine, theirs), (heard, told) = os.pipe(), os.pipe()  # it reads its file 3 and writes to its file 4
         def wires():
@@ -21,7 +21,7 @@ class Browser:
         self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in "Page", "Runtime", "Network": self.call(f"{domain}.enable")
         self.size(width, height)
-        self.call("Emulation.setEmulatedMedia", features=[dict(name="prefers-color-scheme", value="dark" if dark else "light")])
+        self.theme("light")
 
     def _read(self, limit):
         while b"\0" not in self.rest:
@@ -46,6 +46,8 @@ class Browser:
 
     def size(self, width, height=900):
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+
+    def theme(self, name): self.call("Emulation.setEmulatedMedia", features=[dict(name="prefers-color-scheme", value=name)])
 
     def run(self, code):
         found = self.call("Runtime.evaluate", expression=code, awaitPromise=True, returnByValue=True)

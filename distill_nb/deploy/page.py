@@ -234,7 +234,7 @@ def static_page(
     out, # folder to write
     texts=(), # examples: a text each, or (text, pair)
     told=None, # the teacher's scores for each of them, see `recorded`; None: no answer
-    teacher="the teacher", # its name
+    teacher="", # its name
     title=None, # of the page (default: the folder's name)
     pairs=False, # does the student read two texts? Examples of two say so too
     pool="mean", # of embeddings, see `pooled`

@@ -1,6 +1,7 @@
 "The page: its files and what it refuses; its tokenizer beside Python's (with node); the page itself in Chromium, where it and the runtime are."
 import json, os, random, re, shutil, subprocess, warnings
 from functools import cache
+from itertools import product
 from pathlib import Path
 import pytest, torch, transformers as T
 from tokenizers import AddedToken, Regex, Tokenizer, models as M, normalizers as N, pre_tokenizers as P, processors as R, trainers as TR
@@ -148,6 +149,15 @@ def test_words_are_those_of_python():
     found = json.loads(subprocess.run([NODE, "-e", code], input=json.dumps(rows), capture_output=True, text=True).stdout)
     assert found == [[w for w, *_ in words_of(t)] for t in rows]
 
+@nodes
+@pytest.mark.parametrize("pool", ["mean", "cls", "max"])
+def test_vectors_are_pooled_as_python_does(pool):
+    h = torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0))
+    code = (WEB/"engine.js").read_text() + f";const h = {h.tolist()};console.log(cosine(...h.map(rows => pooled(rows, '{pool}'))))"
+    u, v = pooled(h, torch.ones(2, 5), pool)
+    got = float(subprocess.run([NODE, "-e", code], capture_output=True, text=True).stdout)
+    assert got == pytest.approx(float(torch.cosine_similarity(u, v, dim=0)), abs=1e-6)
+
 def test_foreign_parts_are_refused_by_name():
     t = Tokenizer.from_str(tokenizer("words").to_str())
     t.pre_tokenizer = P.Sequence([P.Whitespace(), P.UnicodeScripts()])
@@ -276,3 +286,75 @@ def test_a_typed_sentence_has_python_s_probabilities(student, tmp_path):
         b.key("Backspace", 8)
         b.wait("at('said').textContent === 'Type a text.'")
         assert b.said == [] and all(a.startswith(("file://", "blob:null")) for a in b.asked), b.asked
+
+def small(head, **kw): return build("distilbert", getattr(T, f"AutoModel{head}"), n_layers=1, **kw)
+TAGS = {0: "O", 1: "B-LOC", 2: "I-LOC"}
+# kind -> (model, examples, how to write the page, what must be seen)
+KIND_CASES = dict(
+    pairs=(lambda: bert(1, **NAMES), [("good film", "dull book"), ("bad", "not bad")], {}, "Second text"),
+    regression=(lambda: bert(1, num_labels=1, problem_type="regression"), ["good film", "very dull"], {}, "score"),
+    multilabel=(lambda: bert(1, problem_type="multi_label_classification", **NAMES), ["good film", "very dull"], {}, "class"),
+    tags=(lambda: small("ForTokenClassification", id2label=TAGS, label2id={n: i for i, n in TAGS.items()}), ["good film, very dull", "book"], {}, "word"),
+    embedding=(lambda: small(""), [("good film", "dull book"), ("bad", "not bad book")], {}, "similarity"))
+
+@pytest.fixture(scope="module")
+def tab():
+    with Browser() as b: yield b
+
+@browses
+@pytest.mark.parametrize("case", KIND_CASES)
+def test_every_kind_answers_as_python_does(case, tab, tmp_path):
+    "The examples, which the browser answers, beside what Python says of them."
+    make, examples, how, seen = KIND_CASES[case]
+    model, tok = make(), make_tokenizer()
+    awaken(model)
+    write_graph(model, tok, tmp_path)
+    labels = list(model.config.id2label.values()) if case in ("pairs", "multilabel", "tags") else None
+    told = recorded(model, tok, examples, labels, **how)
+    out = static_page(tmp_path, tmp_path/"site", examples, told, runtime=RUNTIME, **how)
+    tab.said.clear()
+    tab.open(f"file://{out}")
+    tab.wait("document.body.dataset.ready === 'all'")
+    found = tab.run("PAGE.examples.map(e => e.student)")
+    for z, want in zip(found, told): torch.testing.assert_close(torch.tensor(z), torch.tensor(want), atol=2e-4, rtol=1e-4)
+    text = tab.run("document.body.innerText")
+    assert seen in text and "undefined" not in text and "NaN" not in text and tab.said == [], text
+    if case in ("pairs", "multilabel", "tags"): assert f"agrees on {len(examples)} of {len(examples)}" in text
+    if case != "tags": tab.wait("document.querySelectorAll('.word[data-value]').length > 0")
+    else:
+        assert tab.run("document.querySelectorAll('#bars tbody tr').length") == len(words_of(examples[0]))
+        tags = tab.run("[...document.querySelectorAll('#bars tbody td:nth-child(2)')].map(x => x.textContent)")
+        assert tags == [TAGS[max(range(3), key=row.__getitem__)] for row in told[0]]
+
+@browses
+def test_nothing_is_cut_off(student, tmp_path):
+    "1400 and 400 pixels, light and dark: no sideways scrolling; every control has a name and is reached by the keyboard. PICTURES=folder keeps screenshots."
+    long = "averylongword" * 30
+    out = static_page(student, tmp_path/"site", ["good film", f"a {long} b"], [[0., 3.], [2., 0.]], title="A student with a rather long name to show", runtime=RUNTIME)
+    with Browser() as b:
+        b.open(f"file://{out}")
+        b.wait("document.body.dataset.ready === 'all' && at('words').dataset.done")
+        for width, theme in product((1400, 400), ("light", "dark")):
+            b.size(width), b.theme(theme)
+            if "PICTURES" in os.environ: b.picture(Path(os.environ["PICTURES"])/f"page-{width}-{theme}.png")
+        b.run("document.querySelectorAll('#rows button')[1].click()")
+        b.wait("at('text').value.length > 300 && at('tokens').children.length > 2")
+        for width in 400, 1400:
+            b.size(width)
+            assert b.run("document.documentElement.scrollWidth") <= width
+        nameless = b.run("[...document.querySelectorAll('textarea,input,button')].filter(x => !(x.labels?.length || x.textContent)).length")
+        assert nameless == 0
+        b.run("document.activeElement.blur()")
+        reached = set()
+        for _ in range(6):
+            b.key("Tab", 9)
+            reached.add(b.run("document.activeElement.id || document.activeElement.tagName + document.activeElement.className"))
+        assert {"text", "temperature", "BUTTON"} <= reached, reached
+
+@browses
+def test_a_missing_file_is_one_sentence(student, tmp_path, tab):
+    out = static_page(student, tmp_path/"site", ["good"], runtime=RUNTIME)
+    (tmp_path/"site"/"runtime.js").unlink()
+    tab.open(f"file://{out}")
+    tab.wait("document.body.dataset.ready === 'failed'")
+    assert tab.run("at('status').textContent") == "The student could not start: runtime.js is missing beside this page."

@@ -16,6 +16,7 @@ const column = (text, names = "") => {
   return head;
 };
 const KIND = PAGE.kind, NUMBER = ["regression", "embedding"].includes(KIND), TWO = PAGE.pairs || KIND === "embedding", HOT = ["classification", "multilabel", "tags"].includes(KIND);
+const TEACHER = PAGE.teacher ? `The teacher (${PAGE.teacher})` : "The teacher";
 const MOST = 80; // words that are left out, one after the other
 const heat = () => HOT ? 10 ** (Number(at("temperature").value) / 2) : 1;
 const shares = z => KIND === "multilabel" ? sigmoid(z, heat()) : KIND === "classification" ? soften(z, heat()) : z;
@@ -174,7 +175,7 @@ function drawExamples() {
   if (!PAGE.examples.length) return;
   const teacher = PAGE.examples.some(e => e.teacher), table = at("rows"), head = table.createTHead().insertRow(), body = table.createTBody();
   at("examples").hidden = false;
-  at("examples-note").textContent = "Choose one to try it." + (teacher ? ` The teacher (${PAGE.teacher}) answered them before this page was made.` : "");
+  at("examples-note").textContent = `Choose one to try it.${teacher ? ` ${TEACHER} answered them before this page was made.` : ""}`;
   head.append(...["text", ...(teacher ? ["teacher"] : []), "student", ...(teacher ? [NUMBER ? "difference" : "same answer"] : [])].map(t => column(t)));
   for (const e of PAGE.examples) {
     const row = body.insertRow(), name = make("th"), button = make("button", e.texts.join(" / "));
@@ -184,8 +185,13 @@ function drawExamples() {
     button.addEventListener("click", () => { fill(e); update(); at("text").focus() });
     name.append(button);
     row.append(name, ...(teacher ? [make("td", e.teacher ? wordsFor(e, e.teacher) : "–")] : []), make("td", "..."), ...(teacher ? [make("td")] : []));
+    [...row.cells].forEach((cell, i) => { cell.dataset.head = head.cells[i].textContent }); // shown on narrow screens
     e.row = row;
   }
+  // A style that lays the rows out anew would take these roles from them
+  const roles = {table: [table], rowgroup: [table.tHead, body], row: [...table.rows], columnheader: [...head.cells],
+                 rowheader: [...body.querySelectorAll("th")], cell: [...body.querySelectorAll("td")]};
+  for (const [role, elements] of Object.entries(roles)) for (const element of elements) element.setAttribute("role", role);
 }
 const wordsFor = (e, z) => {
   if (KIND !== "tags") return inWords(z);
@@ -208,7 +214,7 @@ async function answerExamples() {
     await new Promise(r => setTimeout(r));
   }
   if (asked && same(PAGE.examples.find(e => e.teacher).teacher, PAGE.examples.find(e => e.teacher).teacher) !== null)
-    at("examples-note").textContent = `Choose one to try it. The teacher (${PAGE.teacher}) answered them before this page was made; the student agrees on ${right} of ${asked}.`;
+    at("examples-note").textContent = `Choose one to try it. ${TEACHER} answered them before this page was made; the student agrees on ${right} of ${asked}.`;
 }
 
 function fill(e) {
