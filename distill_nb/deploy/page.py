@@ -181,6 +181,8 @@ def check_kind(kind, folder):
 def student_facts(folder, name="") -> dict:
     "What the page must know of an exported student: kind, labels, length, temperature."
     folder = Path(folder)
+    expect(folder.is_dir(), f"{folder}: no such folder", "a student's folder",
+           "Train one with distill_nb train")
     check_source(folder, weights=not (folder/"model.onnx").is_file())
     for needed in "config.json", "tokenizer.json": expect(
         (folder/needed).is_file(), f"{name or folder}: no {needed}",
@@ -247,7 +249,7 @@ def static_page(
     `InputError` for a kind or a tokenizer that the page does not know."""
     title = title or real_path(folder).name
     with whole_folder(out, overwrite) as new:
-        if Path(folder).is_dir(): student_facts(folder) # refused before it costs time
+        student_facts(folder) # refused before it costs time
         parts = runtime_files(runtime)
         script = parts[next(iter(PINNED))]
         with exported(folder, texts, int8) as ready:
