@@ -6,16 +6,17 @@ from pathlib import Path
 import pytest, torch, transformers as T
 from tokenizers import AddedToken, Regex, Tokenizer, models as M, normalizers as N, pre_tokenizers as P, processors as R, trainers as TR
 from browser import CHROMIUM, Browser
-from builders import WORDS, bert, make_tokenizer
+from builders import bert, frame, make_tokenizer
 from families import build
 from distill_nb.data.load import load_task
 from distill_nb.data.tags import words_of
 from distill_nb.deploy import page as pages
-from distill_nb.deploy.export import ready_tokenizer, write_graph
-from distill_nb.deploy.page import KNOWN, PINNED, WEB, check_parts, page_facts, recorded, runtime_cache, runtime_files, static_page, student_facts
+from distill_nb.deploy.export import write_graph
+from distill_nb.deploy.page import KNOWN, PINNED, WEB, check_parts, recorded, runtime_cache, runtime_files, static_page
 from distill_nb.kit.errors import InputError
 from distill_nb.kit.figures import palette
 from distill_nb.losses.vectors import pooled
+from distill_nb.shell.cli import main
 from distill_nb.teachers.load import load_tokenizer
 from distill_nb.training.saving import save_student
 
@@ -358,3 +359,79 @@ def test_a_missing_file_is_one_sentence(student, tmp_path, tab):
     tab.open(f"file://{out}")
     tab.wait("document.body.dataset.ready === 'failed'")
     assert tab.run("at('status').textContent") == "The student could not start: runtime.js is missing beside this page."
+
+# The command
+
+@pytest.fixture
+def shell(capsys):
+    def run(*words):
+        try: code = main([str(w) for w in words])
+        except SystemExit as e: code = e.code
+        return (code, *capsys.readouterr())
+    return run
+
+@pytest.fixture
+def csv(tmp_path):
+    frame(label=["good", "bad"] * 20).to_csv(tmp_path/"t.csv", index=False)
+    return tmp_path/"t.csv"
+
+def facts_of(out): return json.loads(re.fullmatch(r"const PAGE = (.*);\n", (out/"answers.js").read_text())[1])
+
+def test_command_with_a_teacher(shell, student, tuned, csv, fake, tmp_path):
+    code, out, err = shell("page", student, "--task", csv, "--teacher", tuned, "--out", tmp_path/"site", "--runtime", fake, "--examples", 3, "--json")
+    assert code == 0, err
+    said, told = json.loads(out), facts_of(tmp_path/"site")
+    assert said["examples"] == len(told["examples"]) == 3 and Path(said["page"]).is_file()
+    assert told["teacher"] == "tuned" and all(len(e["teacher"]) == 2 for e in told["examples"]) and str(tmp_path) not in (tmp_path/"site"/"answers.js").read_text()
+    model, tok = bert(**NAMES), make_tokenizer()
+    with torch.no_grad(): want = model(**tok([told["examples"][0]["texts"][0]], return_tensors="pt")).logits[0].tolist()
+    assert told["examples"][0]["teacher"] == pytest.approx(want, abs=1e-4)
+    code, out, err = shell("page", student, "--out", tmp_path/"site", "--runtime", fake, "--overwrite", "--title", EVIL[:20])
+    assert code == 0 and not facts_of(tmp_path/"site")["examples"][0]["teacher"], err
+
+def test_command_with_a_file_of_answers(shell, student, csv, fake, tmp_path):
+    rows = frame(answer=["good", "bad"] * 20).sort_values("text").tail(12)
+    rows.to_csv(tmp_path/"answers.csv", index=False)
+    code, out, err = shell("page", student, "--task", csv, "--split", "all", "--answers", tmp_path/"answers.csv", "--out", tmp_path/"site", "--runtime", fake, "--examples", 5)
+    assert code == 0, err
+    told = facts_of(tmp_path/"site")
+    assert told["teacher"] == "answers.csv" and len(told["examples"]) == 5
+    for e in told["examples"]: assert e["texts"][0] in {*rows.text} and told["labels"][e["teacher"].index(max(e["teacher"]))] == e["texts"][0].split()[0]
+
+def test_command_exports_a_trained_student(shell, tuned, csv, fake, tmp_path):
+    code, out, err = shell("page", tuned, "--task", csv, "--out", tmp_path/"site", "--runtime", fake)
+    assert code == 0 and facts_of(tmp_path/"site")["labels"] == ["bad", "good"], err
+
+def bad(student, tmp_path, fake, csv):
+    weightless, other, spans, foreign = [tmp_path/n for n in ("weightless", "other", "spans", "foreign")]
+    for folder in weightless, other, foreign: folder.mkdir()
+    for name in "config.json", "tokenizer.json": (weightless/name).write_bytes((student/name).read_bytes())
+    (other/"theirs.txt").write_text("theirs")
+    for file in student.iterdir(): (foreign/file.name).write_bytes(file.read_bytes())
+    spec = json.loads((student/"tokenizer.json").read_text())
+    (foreign/"tokenizer.json").write_text(json.dumps(spec | dict(pre_tokenizer=dict(type="UnicodeScripts"))))
+    save_student(small("ForQuestionAnswering"), make_tokenizer(), spans)
+    with_runtime = ["--runtime", fake]
+    return {
+        "no folder": ([tmp_path/"none", *with_runtime], "no such folder"),
+        "a folder without weights": ([weightless, *with_runtime], "no weights"),
+        "a kind that cannot be shown": ([spans, *with_runtime], "a model of spans"),
+        "a foreign tokenizer": ([foreign, *with_runtime], "pre_tokenizer is UnicodeScripts"),
+        "no runtime": ([student, "--runtime", other], "no ort.wasm.bundle.min.mjs"),
+        "something else in the folder": ([student, "--out", other, *with_runtime], "is not empty"),
+        "a disk that cannot be written": ([student, "--out", "/proc/site", *with_runtime], "cannot be written"),
+        "two teachers": ([student, "--teacher", "a", "--answers", csv, *with_runtime], "--teacher and --answers"),
+        "a teacher that is none": ([student, "--teacher", weightless, *with_runtime], "no weights"),
+        "too many examples": ([student, "--examples", 9999, *with_runtime], "--examples 9999")}
+
+CASES = ["no folder", "a folder without weights", "a kind that cannot be shown", "a foreign tokenizer", "no runtime", "something else in the folder",
+         "a disk that cannot be written", "two teachers", "a teacher that is none", "too many examples"]
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_is_one_sentence(shell, student, csv, fake, tmp_path, case):
+    words, message = bad(student, tmp_path, fake, csv)[case]
+    if "--out" not in words: words = [*words, "--out", tmp_path/"site"]
+    before = {*tmp_path.rglob("*")}
+    code, out, err = shell("page", *words)
+    lines = [l for l in err.splitlines() if l.startswith("distill_nb: ") and "note: " not in l]
+    assert code == 2 and len(lines) == 1 and message in lines[0] and "Traceback" not in err, err
+    assert {*tmp_path.rglob("*")} == before
