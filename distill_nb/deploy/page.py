@@ -33,7 +33,7 @@ from ..losses.vectors import pooled
 from ..teachers.load import check_source, load_tokenizer
 
 # %% ../../nbs/deploy/07_page.ipynb #pg000007
-WEB = Path(distill_nb.__file__).parent/"deploy"/"web" # written by hand, see CONTRIBUTING
+WEB = Path(distill_nb.__file__).parent/"deploy"/"web" # written by hand
 LARGEST = 300 * 10**6 # bytes: a longer string is too much for a browser
 
 def packed(data:bytes) -> str:
@@ -48,8 +48,8 @@ def as_script(name:str, value) -> str:
 KNOWN = dict(
     normalizer="""BertNormalizer Lowercase NFC NFD NFKC NFKD StripAccents Strip Replace
         Prepend Precompiled Sequence""".split(),
-    pre_tokenizer="""BertPreTokenizer Whitespace WhitespaceSplit Punctuation Digits Split
-        Metaspace ByteLevel Sequence""".split(),
+    pre_tokenizer="""BertPreTokenizer Whitespace WhitespaceSplit Punctuation Digits
+        Split Metaspace ByteLevel Sequence""".split(),
     model="WordPiece BPE Unigram WordLevel".split(),
     post_processor="""TemplateProcessing BertProcessing RobertaProcessing ByteLevel
         Sequence""".split())
@@ -93,8 +93,9 @@ def _fetch(npm, folder):
     "Let npm bring the runtime, and keep its files in a folder."
     warnings.warn(f"npm fetches {RUNTIME} {VERSION} once, 33 MB")
     with TemporaryDirectory() as tmp:
-        done = subprocess.run([npm, "pack", f"{RUNTIME}@{VERSION}", "--silent"], cwd=tmp,
-                              capture_output=True, text=True, timeout=900)
+        done = subprocess.run(
+            [npm, "pack", f"{RUNTIME}@{VERSION}", "--loglevel=error"], cwd=tmp,
+            capture_output=True, text=True, timeout=900)
         file = next(Path(tmp).glob("*.tgz"), None)
         why = " ".join(done.stderr.split())[:100] or "no file"
         expect(file, f"npm could not fetch {RUNTIME} ({why})", "a network", SAY)
@@ -217,9 +218,9 @@ def page_facts(folder, texts, told, teacher, title, runtime, pairs=False, pool="
 
 def write_page(folder, new, facts, runtime, title):
     "Write the files of a page around an exported student; see `static_page`."
-    graph, words = (folder/"model.onnx").read_bytes(), folder/"tokenizer.json"
+    graph, words = [(folder/n).read_bytes() for n in ("model.onnx", "tokenizer.json")]
     script, wasm = [runtime[name] for name in PINNED]
-    holds = dict(STUDENT=dict(model=packed(graph), tokenizer=packed(words.read_bytes())),
+    holds = dict(STUDENT=dict(model=packed(graph), tokenizer=packed(words)),
                  RUNTIME=dict(script=script.decode(), wasm=packed(wasm)))
     for name, value in holds.items():
         (new/f"{name.lower()}.js").write_text(as_script(name, value), encoding="utf-8")
@@ -244,7 +245,7 @@ def static_page(
     int8=False, # weights of a trained student's graph
     overwrite=False,
 ) -> Path:
-    """Write a page on which the student answers; open its index.html. All files or none.
+    """Write a page on which the student answers: open its index.html. All or nothing.
 
     `InputError` for a kind or a tokenizer that the page does not know."""
     title = title or real_path(folder).name

@@ -40,10 +40,10 @@ def example_task(o, facts):
     from distill_nb.data.load import load_task
     from distill_nb.data.tasks import TooFew
     from distill_nb.measure.scores import pick_split
-    kind, plain = facts["kind"], ("classification", "embedding")
-    def load(**how): return load_task(
-        o.task, o.text, o.pair, o.label, kind=o.kind or (None if kind in plain else kind),
-        labels=facts["labels"] or None, **how)
+    found = facts["kind"] in ("classification", "embedding") # read off the labels
+    kind, labels = o.kind or (None if found else facts["kind"]), facts["labels"] or None
+    def load(**how): return load_task(o.task, o.text, o.pair, o.label, kind=kind,
+                                      labels=labels, **how)
     try: task = load(hold_out=o.split != "all")
     except TooFew: o.split, task = "all", load(hold_out=False)
     task = pick_split(task, o.split)
