@@ -28,9 +28,10 @@ from ..kit.errors import InputError, expect
 from ..kit.files import atomic_file, file_digest, real_path, writing
 from ..kit.folders import whole_folder
 from ..kit.kinds import KINDS, head_kind
+from ..kit.model_folders import check_source
 from ..kit.models import evaluating
 from ..losses.vectors import pooled
-from ..teachers.load import check_source, load_tokenizer
+from ..teachers.load import load_tokenizer
 
 # %% ../../nbs/deploy/07_page.ipynb #pg000007
 WEB = Path(distill_nb.__file__).parent/"deploy"/"web" # written by hand
