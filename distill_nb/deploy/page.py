@@ -24,7 +24,7 @@ from ..data.tags import words_of
 from .export import export_folder, load_saved, plain_rows
 from .onnx import answers
 from ..inside.inputs import kind_of, model_inputs
-from ..kit.errors import InputError, expect
+from ..kit.errors import expect
 from ..kit.files import atomic_file, file_digest, real_path, writing
 from ..kit.folders import whole_folder
 from ..kit.kinds import KINDS, head_kind

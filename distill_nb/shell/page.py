@@ -10,7 +10,6 @@ from pathlib import Path
 from ..kit.errors import expect
 from ..kit.files import real_path
 from ..kit.folders import output_folder
-from ..kit.kinds import KINDS
 from .evaluate import EVALUATE
 from .options import TASK, Numbers
 from .recipes import say
