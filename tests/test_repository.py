@@ -229,7 +229,7 @@ def test_wheel_and_sdist_are_clean(checkout):
     if importlib.util.find_spec("twine"): run(sys.executable, "-m", "twine", "check", "--strict", wheel, sdist, cwd=checkout)
     info = f"distill_nb-{SETTINGS['version']}.dist-info"
     assert {n.split("/")[0] for n in names} == {"distill_nb", info}
-    assert {n.split("/", 1)[1] for n in names if n.startswith("distill_nb/")} == GENERATED.keys()
+    assert {n.split("/", 1)[1] for n in names if n.startswith("distill_nb/")} == GENERATED.keys() | {f"deploy/web/{p.name}" for p in (LIB/"deploy/web").iterdir()}
     assert any(n.endswith("LICENSE") for n in names)
     with tarfile.open(sdist) as t: files = {m.name.split("/", 1)[1] for m in t.getmembers() if m.isfile()}
     assert {"README.md", "LICENSE", "settings.ini", "setup.py"} <= files

@@ -129,6 +129,8 @@ def read_slices(slices, processes=1, read=read_slice):
     def rows():
         with get_context("fork").Pool(processes, end_with_parent) as pool:
             for part in pool.imap(read, slices): yield from part
+            pool.close() # workers end by themselves: one that is killed while it
+            pool.join() # holds the queue may leave another waiting for ever
     return rows()
 
 # %% ../../nbs/data/02_docstrings.ipynb #a622a357
