@@ -12,7 +12,6 @@ import math, os, time
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from datasets import IterableDataset
 from ..data.corpus import count_tokens, hold_out, read_corpus, sequences
 from ..words.hiding import HideWords, rare_weights, word_batches
@@ -20,7 +19,7 @@ from ..students.distilbert import to_distilbert
 from ..kit.errors import expect
 from .base import Distilled, equal_steps, typed
 from ..measure.report import Report
-from ..kit.folders import working_folder
+from ..kit.folders import temporary_folder, working_folder
 from ..losses import (CosineHidden, HardTargets, SoftTargets,
                                as_objective)
 from ..words.head import (WordDistiller, check_head, load_masked_lm,
@@ -29,7 +28,7 @@ from ..students.copied import init_student
 from ..students.layers import pick_layers
 from ..teachers.load import DEFAULT_TEACHER, load_tokenizer
 from ..kit.models import check_tokenizer_fits
-from ..training.resume import last_checkpoint, run_note
+from ..training.resume import last_checkpoint, run_note, step_of
 from ..training.settings import own_precision, training_args
 from ..inside.blocks import n_blocks
 from ..words.chunks import HardWords, SoftWords, has_words
@@ -116,12 +115,12 @@ def fit_words(
            "how many steps to take: a stream does not say how long it is")
     expect(not folder or not settings.get("save_only_model"), "save_only_model",
            "the optimizer's state as well, without which no run goes on")
-    with (working_folder(folder) if folder else TemporaryDirectory()) as home:
+    with (working_folder(folder) if folder else temporary_folder()) as home:
         args = training_args(home, seed=seed,
                              **own_precision(settings, student, teacher))
         begun = folder and last_checkpoint(home, words_note(
             student, teacher, rows["train"], collate, objective, args))
-        step = int(begun.name.split("-")[1]) if begun else 0
+        step = step_of(begun) if begun else 0
         expect(not 0 < args.max_steps < step, f"max_steps={args.max_steps}, and "
                f"{begun}", f"{step} or more", "Name another folder for a shorter run")
         run = WordDistiller(

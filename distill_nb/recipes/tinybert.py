@@ -22,7 +22,7 @@ from ..data.load import glue_key
 from ..data.tokens import tokenize
 from ..kit.errors import expect
 from ..kit.files import once
-from ..kit.folders import READY, output_folder, settle, working_folder
+from ..kit.folders import finish_exchange, output_folder, working_folder
 from ..losses.layermap import LayerMap
 from ..losses import AttentionMSE, HardTargets, HiddenMSE, as_objective
 from ..students.narrow import NARROW, narrow_config, narrow_student, widths
@@ -73,8 +73,7 @@ OWN = "callbacks", "out", "cache" # settings of `fit` that change no number
 
 def _finished(folder, note):
     "Is this stage done? What a killed run had ready is put in place first."
-    if (folder/READY).exists():
-        with working_folder(folder) as held: settle(held)
+    finish_exchange(folder)
     return check_note(folder/NOTE, note)
 
 def load_stage(folder, note:str):

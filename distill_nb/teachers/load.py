@@ -9,7 +9,7 @@ __all__ = ['DEFAULT_TEACHER', 'PACKAGE', 'SHA256', 'POINTER', 'OURS', 'LARGEST',
            'saved_kind', 'load_teacher', 'knows_task', 'learn_characters']
 
 # %% ../../nbs/teachers/00_load.ipynb #c25b2193
-import hashlib, logging, math, warnings
+import logging, math, warnings
 from collections import Counter
 from contextlib import contextmanager
 from functools import cache
@@ -25,6 +25,7 @@ from transformers.utils import logging as hf_logging
 from ..data.tasks import Task
 from ..data.tokens import unknown_share
 from ..kit.errors import InputError, expect, counted
+from ..kit.files import BYTES, check_bytes, file_digest
 from ..kit.kinds import KINDS, head_kind
 from ..inside.blocks import block_lists, block_of
 from ..kit.models import depth, note, noted
@@ -34,7 +35,7 @@ from ..data.classes import check_labels, head_config
 # %% ../../nbs/teachers/00_load.ipynb #c75da0eb
 def sha256(path) -> str:
     "Hex digest of a file's bytes."
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return file_digest(Path(path))
 
 def check_files(folder, digests:dict):
     "Refuse a folder whose files are not the known ones, byte by byte."
@@ -141,6 +142,7 @@ def check_source(source, weights=True):
     folder = Path(source)
     if folder.is_dir(): _check_pointers(folder)
     if folder.is_dir() and weights: _check_folder(folder)
+    if folder.is_dir(): check_bytes(folder, BYTES if weights else ())
     if not weights and not (folder/"config.json").is_file(): return # a tokenizer alone
     said = PreTrainedConfig.get_config_dict(str(source))[0]
     check_config(said)

@@ -6,13 +6,12 @@
 __all__ = ['with_labels', 'run_folder', 'fit', 'freeze_embeddings']
 
 # %% ../../nbs/training/08_run.ipynb #08f5e2f3
-import copy, shutil, warnings
+import copy, warnings
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import mkdtemp
 import torch
 from ..kit.errors import expect
-from ..kit.files import once, world
+from ..kit.folders import temporary_folder
 from ..losses import HardTargets, as_objective, known_labels
 from ..teachers.cache import CacheError, cache_teacher, worth_caching
 from .checks import check_pair
@@ -44,10 +43,7 @@ def run_folder(out, name):
     if out:
         yield Path(out)/name
         return
-    folder = once(mkdtemp) # the same one for all processes
-    try: yield folder
-    finally:
-        if world()[0] == 0: shutil.rmtree(folder, ignore_errors=True)
+    with temporary_folder() as folder: yield folder
 
 # %% ../../nbs/training/08_run.ipynb #0ac97ccf
 def fit(

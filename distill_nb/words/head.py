@@ -11,7 +11,6 @@ import random, warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 import datasets
 import torch
 import torch.nn.functional as F
@@ -24,6 +23,7 @@ from ..data.docstrings import docstrings
 from ..kit.errors import expect
 from ..kit.models import evaluating, check_tokenizer_fits, note, noted
 from ..kit.files import once
+from ..kit.folders import temporary_folder
 from ..losses import HardTargets
 from ..losses.objective import known_labels
 from ..teachers.load import default_teacher, load_pretrained, load_tokenizer
@@ -145,7 +145,7 @@ def fit_head(
     rows = token_rows(texts[n:], tokenizer, max_length)
     check_tokenizer_fits(tokenizer, model, max(rows["length"]))
     frozen = [p for p in model.base_model.parameters() if p.requires_grad and freeze]
-    with TemporaryDirectory() as tmp:
+    with temporary_folder() as tmp:
         args = training_args(tmp, **own_precision(settings, model))
         run = WordDistiller(model, None, word_term(model), args, train_dataset=rows,
                             data_collator=HideWords(tokenizer))
