@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from functools import partial
 from types import FunctionType
+import torch
 from datasets import Dataset
 from datasets.fingerprint import Hasher
 from ..words.augmenter import augment, check_texts
@@ -192,6 +193,11 @@ def _alone(at, model, rows, last, steps, home, texts, **settings):
     model, _ = run_stages(model, None, rows, at.tokenizer, stages, home, **settings)
     at.score(LABELS if texts else KEPT, model, steps=steps)
 
+def _drawn(make, seed, big):
+    "A student whose random numbers are the same in a run that goes on."
+    torch.manual_seed(seed)
+    return make(big)
+
 # %% ../../nbs/recipes/02_tinybert.ipynb #7ad385fe
 @typed
 def distil_tinybert(
@@ -214,7 +220,8 @@ def distil_tinybert(
     max_length = max_length or longest_text(task)
     at = set_up(task, teacher, max_length, settings.get("seed", 0))
     stages = _stages(at, stages, texts, general)
-    new = student if callable(student) else partial(tiny_student, **student or {})
+    make = student if callable(student) else partial(tiny_student, **student or {})
+    new = partial(_drawn, make, settings.get("seed", 0))
     small = new(at.teacher) # what cannot be is refused here
     with working_folder(out) as home: # so is a place that cannot be written
         _tune_once(at, home/"teacher", {**settings, **(teacher_settings or {})})

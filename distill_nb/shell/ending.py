@@ -9,7 +9,7 @@ __all__ = ['COMMAND', 'PASSING', 'CODES', 'Signals', 'interrupts', 'what_is_kept
 import hashlib, json, os, signal, sys, threading, time
 from contextlib import contextmanager
 from pathlib import Path
-from ..kit.errors import InputError
+from ..kit.errors import InputError, plain
 from ..kit.files import MARK, changed_files, file_digest, world
 from ..kit.folders import finish_exchange
 from .recipes import beside
@@ -100,5 +100,5 @@ def ended(problem, o, signals, since) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         return 128 + 13
     else: raise problem
-    if world()[0] == 0: print(f"distill_nb: {text}", file=sys.stderr)
+    if world()[0] == 0: print(plain(f"distill_nb: {text}"), file=sys.stderr)
     return code

@@ -8,7 +8,7 @@ __all__ = ['PUSH', 'DEMO', 'AUGMENT', 'quiet_libraries', 'check_push', 'pushed',
 # %% ../../nbs/shell/04_train.ipynb #13d21649
 import json, re, sys, warnings
 from pathlib import Path
-from ..kit.errors import expect
+from ..kit.errors import expect, plain
 from ..kit.files import once, world
 from ..kit.folders import output_folder
 from .ending import COMMAND, command_note, has_ended
@@ -20,7 +20,7 @@ def quiet_libraries():
     "Leave the terminal to progress bars, results, and warnings of one line."
     import datasets, transformers
     def tell(message, *args, **kwargs):
-        if world()[0] == 0: print(f"distill_nb: note: {message}", file=sys.stderr)
+        if world()[0] == 0: print(plain(f"distill_nb: note: {message}"), file=sys.stderr)
     warnings.showwarning = tell
     transformers.logging.set_verbosity_error()
     datasets.disable_progress_bars()

@@ -24,7 +24,8 @@ from ..inside.inputs import encoder_of, unwrap
 from ..kit.errors import InputError, expect
 from ..measure.scores import batches_by_length
 from ..kit.models import evaluating, depth
-from ..kit.files import atomic_file, file_digest, in_turn, sync, writing
+from ..kit.files import (
+    atomic_file, file_digest, in_turn, sync, trusted_folder, writing)
 from ..losses import as_objective
 from ..losses.objective import check_flag, check_number
 from ..data.classes import head_names
@@ -147,8 +148,7 @@ def open_cache(folder=None) -> Path:
     "A cache's folder, made where it is missing; refused if it is another version's."
     own = Path(datasets.config.HF_DATASETS_CACHE)/"distill_nb-teacher"
     with _usable(folder or own):
-        home = Path(folder or own)
-        home.mkdir(parents=True, exist_ok=True)
+        home = trusted_folder(folder or own)
         version = _version(home)
         expect(version == VERSION, f"{home}: a cache of version {version}",
                f"version {VERSION}", "Name another folder, or remove it")

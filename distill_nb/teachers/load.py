@@ -9,7 +9,7 @@ __all__ = ['DEFAULT_TEACHER', 'PACKAGE', 'SHA256', 'POINTER', 'OURS', 'LARGEST',
            'saved_kind', 'load_teacher', 'knows_task', 'learn_characters']
 
 # %% ../../nbs/teachers/00_load.ipynb #c25b2193
-import logging, math, warnings
+import json, logging, math, warnings
 from collections import Counter
 from contextlib import contextmanager
 from functools import cache
@@ -89,6 +89,14 @@ def _check_folder(folder):
            "model.safetensors beside config.json",
            "Train it first, or name another folder")
 
+def _check_shards(folder):
+    "Refuse a list of weight files that leads out of the folder."
+    for file in folder.glob("*.index.json"):
+        try: names = {*json.loads(file.read_text("utf-8"))["weight_map"].values()}
+        except (ValueError, KeyError, TypeError, AttributeError): continue # told later
+        for name in names: expect(isinstance(name, str) and Path(name).name == name,
+                                  f"{file.name} names {name!r:.60}", "a file beside it")
+
 def _check_pointers(folder):
     "Refuse a folder in which git-lfs has not yet put the files themselves."
     for file in folder.iterdir():
@@ -140,7 +148,7 @@ def check_config(said:dict):
 def check_source(source, weights=True):
     "Read a folder's or a Hub model's config.json; refuse what cannot or must not load."
     folder = Path(source)
-    if folder.is_dir(): _check_pointers(folder)
+    if folder.is_dir(): _check_pointers(folder), _check_shards(folder)
     if folder.is_dir() and weights: _check_folder(folder)
     if folder.is_dir(): check_bytes(folder, BYTES if weights else ())
     if not weights and not (folder/"config.json").is_file(): return # a tokenizer alone
