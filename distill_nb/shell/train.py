@@ -6,12 +6,12 @@
 __all__ = ['PUSH', 'DEMO', 'AUGMENT', 'quiet_libraries', 'check_push', 'pushed', 'run_train', 'run_demo', 'run_augment']
 
 # %% ../../nbs/shell/04_train.ipynb #13d21649
-import json, re, sys, warnings
+import re, sys, warnings
 from pathlib import Path
 from ..kit.errors import expect, plain
 from ..kit.files import once, world
 from ..kit.folders import output_folder
-from .ending import COMMAND, command_note, has_ended
+from .ending import command_note, has_ended, sign
 from .options import SEED
 from .recipes import RECIPES, make_augmenter, read_task, say
 
@@ -51,8 +51,7 @@ def _trained(o, made_by):
         done.call = o.words # the command, in place of the call in Python
         def also(folder):
             done.report.plot(folder/"scores.png")
-            said = dict(command=o.words, made_by=made_by)
-            (folder/COMMAND).write_text(json.dumps(said, indent=1), encoding="utf-8")
+            sign(folder, o, made_by)
         done.save(o.out, o.overwrite, also=also)
     return done.report
 
