@@ -29,7 +29,8 @@ from distill_nb.losses import AttentionMSE, CosineHidden, HardTargets, HiddenMSE
 from distill_nb.kit.cpu import packed
 from distill_nb.students.copied import init_student
 from distill_nb.teachers.load import load_tokenizer
-from distill_nb.training.distiller import Distiller, show_bar
+from distill_nb.training.distiller import Distiller
+from distill_nb.training.settings import show_bar
 from distill_nb.training.settings import fast_bf16, training_args
 try: from distill_nb.recipes.distilbert import triple_loss
 except ImportError: triple_loss = None # then all logits are made

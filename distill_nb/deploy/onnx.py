@@ -20,7 +20,7 @@ from transformers.utils import ModelOutput
 from ..inside.inputs import model_inputs, unwrap
 from ..kit.errors import InputError, expect
 from ..kit.files import atomic_file, check_bytes
-from ..teachers.load import check_source
+from ..kit.model_folders import check_source
 
 # %% ../../nbs/deploy/00_onnx.ipynb #6d9d42cb
 ANSWERS = "logits", "start_logits", "end_logits", "last_hidden_state"

@@ -17,7 +17,7 @@ from ..kit.files import once, real_path
 from ..kit.folders import output_folder, whole_folder
 from ..kit.kinds import KINDS
 from ..kit.models import longest
-from ..teachers.load import quiet
+from ..kit.model_folders import quiet
 
 # %% ../../nbs/training/06_saving.ipynb #973ffcd1
 def check_finite(model):

@@ -12,8 +12,9 @@ from transformers import (AutoModel, AutoModelForMaskedLM, AutoModelForSequenceC
 from builders import bert, make_tokenizer
 from families import EXTRA, V, build
 from distill_nb.words.head import knows_words, load_masked_lm
+from distill_nb.kit.model_folders import check_config
 from distill_nb.teachers.load import (
-    knows_task, check_config, check_files, learn_characters, load_teacher, load_tokenizer, sha256)
+    knows_task, check_files, learn_characters, load_teacher, load_tokenizer, sha256)
 from distill_nb.data.classes import check_labels, head_config, head_names, match_labels
 from distill_nb.kit.models import note, check_tokenizer_fits, longest
 from distill_nb.inside.capture import trace
