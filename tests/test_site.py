@@ -130,7 +130,7 @@ def test_pages_have_the_cells_for_colab(name):
     assert COLAB.written(PAGES[name], name) == PAGES[name], "run make export"
 
 def test_which_pages_open_in_colab():
-    assert {*COLAB.pages()} == {n for n in PAGES if "/" in n and not n.startswith("results/")} | {"pitfalls.ipynb", "commands.ipynb"}
+    assert {*COLAB.pages()} == {n for n in PAGES if "/" in n and not n.startswith("results/")} | {"pitfalls.ipynb", "commands.ipynb", "errors.ipynb"}
 
 def test_the_cells_are_mended_where_they_are_lost_or_old():
     name = "losses/02_logits.ipynb"

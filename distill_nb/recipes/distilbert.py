@@ -31,11 +31,10 @@ from ..students.layers import pick_layers
 from ..teachers.load import DEFAULT_TEACHER, load_tokenizer
 from ..kit.models import check_tokenizer_fits
 from ..training.run import look, run_folder
-from ..training.resume import last_checkpoint, run_note
+from ..training.resume import last_checkpoint, run_note, step_of
 from ..training.settings import own_precision, training_args
 from ..inside.blocks import n_blocks
 from ..words.chunks import HardWords, SoftWords, has_words
-
 
 # %% ../../nbs/recipes/05_distilbert.ipynb #5f936ab8
 def triple_loss(student, teacher, T:float=2., only_masked:bool=False):
@@ -125,7 +124,7 @@ def fit_words(
                              **own_precision(settings, student, teacher))
         begun = folder and last_checkpoint(home, words_note(
             student, teacher, rows["train"], collate, objective, args))
-        step = int(begun.name.split("-")[1]) if begun else 0
+        step = step_of(begun) if begun else 0
         expect(not 0 < args.max_steps < step, f"max_steps={args.max_steps}, and "
                f"{begun}", f"{step} or more", "Name another folder for a shorter run")
         run = WordDistiller(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from functools import partial
 from types import FunctionType
+import torch
 from datasets import Dataset
 from datasets.fingerprint import Hasher
 from ..words.augmenter import augment, check_texts
@@ -23,7 +24,7 @@ from ..data.tokens import tokenize
 from ..kit.errors import expect
 from ..kit.files import once
 from ..kit.findings import dry
-from ..kit.folders import READY, output_folder, settle, working_folder
+from ..kit.folders import finish_exchange, output_folder, working_folder
 from ..losses.layermap import LayerMap
 from ..losses import AttentionMSE, HardTargets, HiddenMSE, as_objective
 from ..students.narrow import NARROW, narrow_config, narrow_student, widths
@@ -76,8 +77,7 @@ OWN = "callbacks", "out", "cache" # settings of `fit` that change no number
 
 def _finished(folder, note):
     "Is this stage done? What a killed run had ready is put in place first."
-    if (folder/READY).exists():
-        with working_folder(folder) as held: settle(held)
+    finish_exchange(folder)
     return check_note(folder/NOTE, note)
 
 def load_stage(folder, note:str):
@@ -209,6 +209,11 @@ def _alone(at, model, rows, last, steps, home, texts, **settings):
     model, _ = run_stages(model, None, rows, at.tokenizer, stages, home, **settings)
     at.score(LABELS if texts else KEPT, model, steps=steps)
 
+def _drawn(make, seed, big):
+    "A student whose random numbers are the same in a run that goes on."
+    torch.manual_seed(seed)
+    return make(big)
+
 # %% ../../nbs/recipes/02_tinybert.ipynb #7ad385fe
 @checked
 def distil_tinybert(
@@ -232,7 +237,8 @@ def distil_tinybert(
     most = max_length or longest_text(task)
     at = set_up(task, teacher, most, settings.get("seed", 0))
     stages = _stages(at, stages, texts, general)
-    new = student if callable(student) else partial(tiny_student, **student or {})
+    make = student if callable(student) else partial(tiny_student, **student or {})
+    new = partial(_drawn, make, settings.get("seed", 0))
     small = new(at.teacher) # what cannot be is refused here
     with working_folder(out) as home: # so is a place that cannot be written
         _tune_once(at, home/"teacher", {**settings, **(teacher_settings or {})})

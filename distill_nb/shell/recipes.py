@@ -9,7 +9,7 @@ __all__ = ['RECIPES', 'read_task', 'say', 'shown_task', 'beside', 'common', 'par
 
 # %% ../../nbs/shell/02_recipes.ipynb #b1cfd860
 import os, sys
-from ..kit.errors import expect
+from ..kit.errors import expect, plain
 from ..kit.files import real_path
 from ..kit.folders import working_folder
 from .options import (
@@ -24,7 +24,7 @@ def read_task(o):
 
 def say(text):
     "Print; where nobody reads on, as behind `| head -1`, the run goes on unheard."
-    try: print(text, flush=True)
+    try: print(plain(text), flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

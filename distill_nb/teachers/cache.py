@@ -7,7 +7,7 @@ __all__ = ['PASSING', 'VERSION', 'NOTE', 'Question', 'check_range', 'answer_feat
            'CacheError', 'open_cache', 'cache_teacher', 'worth_caching']
 
 # %% ../../nbs/teachers/02_cache.ipynb #db67f704
-import hashlib, json, math, shutil, tempfile, time
+import json, math, shutil, tempfile, time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,8 @@ from ..inside.inputs import encoder_of, kind_of, unwrap
 from ..kit.errors import InputError, expect
 from ..measure.scores import batches_by_length
 from ..kit.models import evaluating, depth
-from ..kit.files import atomic_file, in_turn, sync, writing
+from ..kit.files import (
+    atomic_file, file_digest, in_turn, sync, trusted_folder, writing)
 from ..losses import as_objective
 from ..losses.objective import check_flag, check_number
 from ..data.classes import head_names
@@ -152,8 +153,7 @@ def open_cache(folder=None) -> Path:
     "A cache's folder, made where it is missing; refused if it is another version's."
     own = Path(datasets.config.HF_DATASETS_CACHE)/"distill_nb-teacher"
     with _usable(folder or own):
-        home = Path(folder or own)
-        home.mkdir(parents=True, exist_ok=True)
+        home = trusted_folder(folder or own)
         version = _version(home)
         expect(version == VERSION, f"{home}: a cache of version {version}",
                f"version {VERSION}", "Name another folder, or remove it")
@@ -163,13 +163,6 @@ def open_cache(folder=None) -> Path:
     return home
 
 # %% ../../nbs/teachers/02_cache.ipynb #f0b1aec7
-def _bytes_key(file) -> str:
-    "Hash of a file's bytes."
-    digest = hashlib.sha256()
-    with open(file, "rb") as f:
-        while part := f.read(2**20): digest.update(part)
-    return digest.hexdigest()[:32]
-
 def _found(stem):
     "The file with the answers to a question of this name, or None."
     return next(iter(sorted(stem.parent.glob(f"{stem.name}-*.arrow"))), None)
@@ -202,7 +195,7 @@ def _write(question, part, stem, ask) -> Path:
             tmp = Path(aside)/"answers.arrow"
             _map(question, part, stem, tmp, asking)
             sync(tmp)
-            name = f"{stem.name}-{_bytes_key(tmp)}.arrow"
+            name = f"{stem.name}-{file_digest(tmp)[:32]}.arrow"
             return tmp.replace(stem.with_name(name))
     except Exception as e:
         if failed: raise # the teacher's error, and not the disk's
@@ -214,7 +207,7 @@ def _answered(question, part, stem, ask) -> Dataset:
     file = _found(stem) or _write(question, part, stem, ask)
     with _usable(file):
         try:
-            whole = file.stem == f"{stem.name}-{_bytes_key(file)}"
+            whole = file.stem == f"{stem.name}-{file_digest(file)[:32]}"
             done = _map(question, part, stem, file, ask) if whole else ()
         except (OSError, pa.ArrowException): done = ()
         expect(len(done) == len(part), f"{file} is damaged",

@@ -6,14 +6,13 @@
 __all__ = ['with_labels', 'run_folder', 'look', 'fit', 'freeze_embeddings']
 
 # %% ../../nbs/training/08_run.ipynb #08f5e2f3
-import copy, shutil, warnings
+import copy, warnings
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import mkdtemp
 import torch
 from ..kit.errors import expect
-from ..kit.files import once, world
 from ..kit.findings import dry
+from ..kit.folders import temporary_folder
 from ..kit.models import note
 from ..losses import HardTargets, as_objective, known_labels
 from ..teachers.cache import CacheError, cache_teacher, worth_caching
@@ -48,14 +47,9 @@ def run_folder(out, name):
     """A folder for the checkpoints of a run; without `out` one that goes again.
 
     It stays if the run left a batch in it, see `save_batch`."""
-    if out:
-        yield Path(out)/name
-        return
-    folder = once(mkdtemp) # the same one for all processes
-    try: yield folder
-    finally:
-        stays = any(Path(folder).glob(f"{BATCH}*"))
-        if world()[0] == 0 and not stays: shutil.rmtree(folder, ignore_errors=True)
+    if out: yield Path(out)/name
+    else:
+        with temporary_folder(keep=f"{BATCH}*") as folder: yield folder
 
 # %% ../../nbs/training/08_run.ipynb #f50f38d9
 def look(run:Distiller, out=None) -> Distiller:
