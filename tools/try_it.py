@@ -5,7 +5,7 @@ it, and a BiLSTM learns its answers. Of the teacher's vocabulary the student kee
 characters, so every other word is still spelled. nbs/demo/ holds the exported student in int8 and demo.json: the scores, and the teacher's
 recorded answers to some test sentences. `make docs` calls the second form; without onnxruntime-web it leaves a page that says so.
 """
-import argparse, copy, json, sys
+import argparse, copy, json, shutil, sys
 from collections import Counter
 from pathlib import Path
 import torch
@@ -56,7 +56,8 @@ def made(o):
     done = distil_bilstm(task, student=sizes, baseline=False, teacher_settings=dict(num_train_epochs=o.teacher_epochs), num_train_epochs=o.epochs, **how)
     tokenizer, kept = smaller(done.tokenizer, task["train"]["text"], o.tokens)
     small, texts = cut(done.student, tokenizer, kept), task["test"]["text"]
-    gate = export_folder(small, tokenizer, HOME/"student", plain_rows(texts, tokenizer), int8=True, embeddings=True, timed=False, drop=.05, overwrite=True)
+    shutil.rmtree(HOME/"student", ignore_errors=True)  # without the mark it is nobody's, so it is not overwritten
+    gate = export_folder(small, tokenizer, HOME/"student", plain_rows(texts, tokenizer), int8=True, embeddings=True, timed=False, drop=.05)
     (HOME/"student"/MARK).unlink()
     def score(model, tok): return round(evaluate(model, task, tok)["accuracy"], 4)
     shown = [t for t in dict.fromkeys(texts) if 25 < len(t) < 90][:o.examples]
