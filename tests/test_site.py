@@ -96,7 +96,7 @@ def test_footer_has_licence_and_version():
 
 def test_readme_has_the_pictures_of_the_front_page():
     made, said = README.pictures(), (ROOT/"README.md").read_text(encoding="utf-8")
-    assert len(made) == 2 and all((NBS/"images"/name).read_bytes() == content for name, content in made.items()), "run make export"
+    assert len(made) == 4 and all((NBS/"images"/name).read_bytes() == content for name, content in made.items()), "run make export"
     assert all(f"({README.picture_address()}{name})" in said for name in made)
 
 # No third party
@@ -130,7 +130,7 @@ def test_pages_have_the_cells_for_colab(name):
     assert COLAB.written(PAGES[name], name) == PAGES[name], "run make export"
 
 def test_which_pages_open_in_colab():
-    assert {*COLAB.pages()} == {n for n in PAGES if "/" in n and not n.startswith("results/")} | {"pitfalls.ipynb", "commands.ipynb"}
+    assert {*COLAB.pages()} == {n for n in PAGES if "/" in n and not n.startswith("results/")} | {"pitfalls.ipynb", "commands.ipynb", "errors.ipynb"}
 
 def test_the_cells_are_mended_where_they_are_lost_or_old():
     name = "losses/02_logits.ipynb"

@@ -230,7 +230,14 @@ def _plain(df):
         return json.dumps(v, ensure_ascii=False) if isinstance(v, (dict, list)) else v
     return df.map(text) if hasattr(df, "map") else df.applymap(text)
 
-WRITE = {".tsv": lambda df, f: _plain(df).to_csv(f, sep="\t", index=False),
+def _tsv(df, file):
+    "All fields in quotes where one needs them: else a tab and a line end deceive."
+    df = _plain(df)
+    odd = any(df[c].astype(str).str.contains('["\t\r\n]').any() for c in df)
+    how = csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL
+    df.to_csv(file, sep="\t", index=False, quoting=how)
+
+WRITE = {".tsv": _tsv,
          ".csv": lambda df, f: _plain(df).to_csv(f, index=False),
          ".jsonl": lambda df, f: df.to_json(f, orient="records", lines=True),
          ".parquet": lambda df, f: df.to_parquet(f)}

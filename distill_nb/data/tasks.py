@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from datasets import Dataset, DatasetDict
 from fastcore.basics import patch
-from ..kit.errors import InputError, expect
+from ..kit.errors import InputError, expect, plain
 from ..kit.kinds import KINDS, check_known
 from .labels import as_text, class_names, is_score, read_labels
 from .tables import one_line, some_names
@@ -95,12 +95,12 @@ def _headline(task):
 @patch
 def __repr__(self:Task):
     table = self.table().rename(columns=one_line)
-    return f"{one_line(self.name)}: {_headline(self)}\n{table}"
+    return plain(f"{one_line(self.name)}: {_headline(self)}\n{table}")
 
 @patch
 def _repr_html_(self:Task):
     name = html.escape(self.name) # may be a file's, and anybody's
-    return f"<b>{name}</b>: {_headline(self)}{self.table().to_html()}"
+    return plain(f"<b>{name}</b>: {_headline(self)}{self.table().to_html()}")
 
 # %% ../../nbs/data/03_tasks.ipynb #fb7c0ab8
 def _number_labels(y, labels, name):
@@ -231,8 +231,8 @@ def make_task(
     df, keys = _clean(frames, name, raw)
     df["label"], labels, kind = READ[kind or PLAIN[0]](df, labels, name, kind)
     check_known(metric, KINDS[kind].metrics, f"metric of a {kind}")
-    parts = dict(list(df.groupby("split", sort=False)))
-    if hold_out: parts = _with_splits(parts, keys, name)
+    parts, apart = dict(list(df.groupby("split", sort=False))), KINDS[kind].apart
+    if hold_out: parts = _with_splits(parts, [*apart] or keys, name)
     if hold_out and labels:
         own = [s for s in HELD_OUT if s in frames and s in parts]
         _tell_lacking({s: parts[s] for s in ("train", *own)}, labels, name, kind)

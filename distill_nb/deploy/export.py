@@ -215,6 +215,7 @@ def export_folder(
     tolerance=1e-4, drop=.01, # see `Gate.check`
     card=None, # text of README.md: called with the `Gate`
     overwrite=False, timed=True,
+    also=None, # writes more files: called with the folder
 ) -> Gate:
     """Write a folder that runs without torch, once it agrees with the model.
 
@@ -228,4 +229,5 @@ def export_folder(
         text = as_json(asdict(gate) | dict(int8=int8, opset=opset), indent=1)
         (new/"export.json").write_text(text + "\n", encoding="utf-8")
         if card: (new/"README.md").write_text(card(gate), encoding="utf-8")
+        if also: also(new)
     return gate

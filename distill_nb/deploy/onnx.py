@@ -19,7 +19,7 @@ from transformers import AutoConfig
 from transformers.utils import ModelOutput
 from ..inside.inputs import model_inputs, unwrap
 from ..kit.errors import InputError, expect
-from ..kit.files import atomic_file
+from ..kit.files import atomic_file, check_bytes
 from ..kit.model_folders import check_source
 
 # %% ../../nbs/deploy/00_onnx.ipynb #6d9d42cb
@@ -144,6 +144,7 @@ class OnnxModel(nn.Module):
         needs("onnxruntime")
         from onnxruntime import InferenceSession, SessionOptions
         check_source(folder, weights=False) # a graph is what this folder has
+        check_bytes(folder)
         how, self.config = SessionOptions(), AutoConfig.from_pretrained(folder)
         how.intra_op_num_threads, how.log_severity_level = threads or 0, 3
         file, here = Path(folder)/"model.onnx", ["CPUExecutionProvider"]

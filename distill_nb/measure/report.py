@@ -16,7 +16,7 @@ import torch
 from fastcore.basics import patch
 from ..data.tables import one_line
 from ..inside.inputs import model_inputs
-from ..kit.errors import expect
+from ..kit.errors import expect, plain
 from ..kit.figures import figure, palette
 from ..kit.models import evaluating, longest
 
@@ -166,13 +166,13 @@ def footnote(self:Report):
 @patch
 def _repr_html_(self:Report):
     table, shown = self.pretty().to_html(), lambda text: html.escape(one_line(text))
-    return (f"<b>{shown(self.task)}</b> by {shown(self.metric)}{table}"
-            f"<small>{shown(self.footnote())}</small>")
+    return plain(f"<b>{shown(self.task)}</b> by {shown(self.metric)}{table}"
+                 f"<small>{shown(self.footnote())}</small>")
 
 @patch
 def __repr__(self:Report):
     table = self.pretty().to_string()
-    return f"{one_line(self.task)} by {self.metric}\n{table}\n{self.footnote()}"
+    return plain(f"{one_line(self.task)} by {self.metric}\n{table}\n{self.footnote()}")
 
 # %% ../../nbs/measure/01_report.ipynb #941ac5cd
 def _colour(name):

@@ -6,9 +6,12 @@
 __all__ = ['EXPORT', 'compared_rows', 'run_export']
 
 # %% ../../nbs/shell/06_export.ipynb #0c42f765
+import json
+from pathlib import Path
 from ..kit.errors import expect
 from ..kit.files import real_path
 from ..kit.folders import output_folder
+from .ending import command_note, has_ended, sign
 from .evaluate import EVALUATE, task_of
 from .options import SHARE, TASK, Numbers
 from .recipes import beside, say
@@ -51,6 +54,11 @@ def run_export(o):
     out = o.out = o.out or beside(o.model, "onnx")
     other = real_path(out) != real_path(o.model)
     expect(other, f"--out {out} is the model's own folder", "another one")
+    made_by = command_note(o)
+    if has_ended(o, made_by): # a kill came after the last step
+        say(f"{out} holds what this command makes already")
+        found = json.loads((Path(out)/"export.json").read_text(encoding="utf-8"))
+        return dict(out=str(out), **found, **pushed(o))
     with output_folder(out, o.overwrite): # tried before anything is loaded
         from dataclasses import asdict
         from distill_nb.deploy.card import export_card
@@ -64,6 +72,7 @@ def run_export(o):
         how = {k: getattr(o, k) for k in ("int8", "embeddings", "opset", "tolerance",
                                           "drop", "overwrite", "timed")}
         def card(gate): return export_card(o.model, gate, o.int8, o.opset)
-        gate = export_folder(model, tokenizer, out, rows, metric, card=card, **how)
+        gate = export_folder(model, tokenizer, out, rows, metric, card=card,
+                             also=lambda new: sign(new, o, made_by), **how)
     say(f"{gate}\n\n{gate.table() if o.timed else ''}\n\nFolder: {out}")
     return dict(out=str(out), **asdict(gate), **pushed(o))

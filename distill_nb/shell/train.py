@@ -7,9 +7,11 @@ __all__ = ['PUSH', 'DEMO', 'AUGMENT', 'quiet_libraries', 'check_push', 'pushed',
 
 # %% ../../nbs/shell/04_train.ipynb #13d21649
 import re, sys, warnings
-from ..kit.errors import expect
-from ..kit.files import world
+from pathlib import Path
+from ..kit.errors import expect, plain
+from ..kit.files import once, world
 from ..kit.folders import output_folder
+from .ending import command_note, has_ended, sign
 from .options import SEED
 from .recipes import RECIPES, make_augmenter, read_task, say
 
@@ -18,7 +20,7 @@ def quiet_libraries():
     "Leave the terminal to progress bars, results, and warnings of one line."
     import datasets, transformers
     def tell(message, *args, **kwargs):
-        if world()[0] == 0: print(f"distill_nb: note: {message}", file=sys.stderr)
+        if world()[0] == 0: print(plain(f"distill_nb: note: {message}"), file=sys.stderr)
     warnings.showwarning = tell
     transformers.logging.set_verbosity_error()
     datasets.disable_progress_bars()
@@ -41,16 +43,28 @@ def pushed(o) -> dict:
     return dict(pushed=where)
 
 # %% ../../nbs/shell/04_train.ipynb #c24bff0e
-def run_train(o):
-    "`distill_nb train`."
+def _trained(o, made_by):
+    "The report of a student that is trained now and saved to --out."
     with output_folder(o.out, o.overwrite): # tried, and held to the end
         quiet_libraries()
         done = RECIPES[o.recipe][0](o)
         done.call = o.words # the command, in place of the call in Python
-        plot = lambda folder: done.report.plot(folder/"scores.png")
-        done.save(o.out, o.overwrite, also=plot)
-    say(f"\n{done.report}\n\nStudent: {o.out}")
-    return dict(out=o.out, **done.report.as_dict(), **pushed(o))
+        def also(folder):
+            done.report.plot(folder/"scores.png")
+            sign(folder, o, made_by)
+        done.save(o.out, o.overwrite, also=also)
+    return done.report
+
+def run_train(o):
+    "`distill_nb train`."
+    made_by = once(lambda: command_note(o))
+    report = _trained(o, made_by) if not once(lambda: has_ended(o, made_by)) else None
+    if report is None: # a kill came after the last step
+        from distill_nb.measure.report import load_report
+        report = load_report(Path(o.out)/"report.json")
+        say(f"{o.out} holds what this command makes already")
+    say(f"\n{report}\n\nStudent: {o.out}")
+    return dict(out=o.out, **report.as_dict(), **pushed(o))
 
 # %% ../../nbs/shell/04_train.ipynb #5323dd0a
 DEMO = dict(

@@ -32,12 +32,14 @@ def even(n_teacher:int, n_student:int) -> list:
 # %% ../../nbs/students/00_layers.ipynb #18759b68
 def check_layers(n_teacher:int, layers) -> list:
     "The indices as a list; refuses none, and those outside, repeated or unsorted."
+    known = isinstance(n_teacher, Integral) and n_teacher > 0
+    expect(known, f"a teacher of {n_teacher!r:.40} blocks", "1 or more")
     try: layers = list(layers)
     except TypeError: expect(False, f"layers={layers!r}", "a list of indices, [0, 2]",
                              "For a number of layers take pick_layers")
     expect(layers, "no layers", "at least one")
     for i in layers:
-        expect(isinstance(i, Integral) and 0 <= i < n_teacher, f"layer {i}",
+        expect(isinstance(i, Integral) and 0 <= i < n_teacher, f"layer {i!r:.40}",
                f"0 to {n_teacher - 1}: the teacher has {n_teacher}")
     expect(layers == sorted(set(layers)), f"layers {layers}",
            "each once, in ascending order",
@@ -60,8 +62,9 @@ def pick_layers(
         return layers
     expect(choice in CHOICES, f"choice={choice!r}",
            f"one of {', '.join(CHOICES)}, or a list of indices")
+    check_layers(n_teacher, [0])
     whole = isinstance(n_student, Integral) and 1 <= n_student <= n_teacher
-    expect(whole, f"{n_student} student layers", f"1 to the teacher's {n_teacher}")
+    expect(whole, f"{n_student!r:.40} student layers", f"1 to the teacher's {n_teacher}")
     return CHOICES[choice](n_teacher, n_student)
 
 # %% ../../nbs/students/00_layers.ipynb #abf5149e

@@ -7,7 +7,7 @@ __all__ = ['PASSING', 'VERSION', 'NOTE', 'Question', 'check_range', 'answer_feat
            'CacheError', 'open_cache', 'cache_teacher', 'worth_caching']
 
 # %% ../../nbs/teachers/02_cache.ipynb #db67f704
-import hashlib, json, math, shutil, tempfile, time
+import json, math, shutil, tempfile, time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +20,12 @@ from datasets import (Array2D, Dataset, Features, List, Value,
 from datasets.fingerprint import Hasher
 from tqdm.auto import tqdm
 from ..inside.capture import trace
-from ..inside.inputs import encoder_of, unwrap
+from ..inside.inputs import encoder_of, kind_of, unwrap
 from ..kit.errors import InputError, expect
 from ..measure.scores import batches_by_length
 from ..kit.models import evaluating, depth
-from ..kit.files import atomic_file, in_turn, sync, writing
+from ..kit.files import (
+    atomic_file, file_digest, in_turn, sync, trusted_folder, writing)
 from ..losses import as_objective
 from ..losses.objective import check_flag, check_number
 from ..data.classes import head_names
@@ -46,12 +47,15 @@ class Question:
     def columns(self, out, mask) -> dict:
         "Column -> an array per row, from the `Outputs` of a padded batch."
         z, found = out.logits.float(), {}
-        per_token, name = z.dim() == 3, type(unwrap(self.teacher)).__name__
+        spans = kind_of(self.teacher) == "spans" # two numbers for each token
+        name, per_token = type(unwrap(self.teacher)).__name__, z.dim() == 3
+        per_token = per_token and not spans
         expect(per_token == bool(self.top_k), f"{name} with top_k={self.top_k}",
                "top_k for a vocabulary per token, and for nothing else")
         if self.states:
             found[STATES] = torch.stack([h[:, 0] for h in out.hidden_states], 1)
-        if not self.top_k: found[LOGITS] = z
+        if spans: found[LOGITS] = z.mT[mask.bool()].split(mask.sum(-1).tolist())
+        elif not self.top_k: found[LOGITS] = z
         else:
             parts = zip((TOP_IDS, TOP, REST), top_logits(z, self.top_k))
             found |= {k: x[mask.bool()].split(mask.sum(-1).tolist()) for k, x in parts}
@@ -74,7 +78,9 @@ def answer_features(question:Question) -> Features:
     config, size = model.config, (depth(model) + 1, model.config.hidden_size)
     states = {STATES: Array2D(size, "float16")} if question.states else {}
     number = Value("float32", id=json.dumps(None if k else head_names(config)))
-    if not k: return Features({**states, LOGITS: List(number, config.num_labels)})
+    answer = List(number, config.num_labels)
+    if kind_of(model) == "spans": answer = List(answer) # as long as the text
+    if not k: return Features({**states, LOGITS: answer})
     return Features({**states, TOP_IDS: List(List(Value("int32"), length=k)),
                      TOP: List(List(half, length=k)), REST: List(half)})
 
@@ -147,8 +153,7 @@ def open_cache(folder=None) -> Path:
     "A cache's folder, made where it is missing; refused if it is another version's."
     own = Path(datasets.config.HF_DATASETS_CACHE)/"distill_nb-teacher"
     with _usable(folder or own):
-        home = Path(folder or own)
-        home.mkdir(parents=True, exist_ok=True)
+        home = trusted_folder(folder or own)
         version = _version(home)
         expect(version == VERSION, f"{home}: a cache of version {version}",
                f"version {VERSION}", "Name another folder, or remove it")
@@ -158,13 +163,6 @@ def open_cache(folder=None) -> Path:
     return home
 
 # %% ../../nbs/teachers/02_cache.ipynb #f0b1aec7
-def _bytes_key(file) -> str:
-    "Hash of a file's bytes."
-    digest = hashlib.sha256()
-    with open(file, "rb") as f:
-        while part := f.read(2**20): digest.update(part)
-    return digest.hexdigest()[:32]
-
 def _found(stem):
     "The file with the answers to a question of this name, or None."
     return next(iter(sorted(stem.parent.glob(f"{stem.name}-*.arrow"))), None)
@@ -197,7 +195,7 @@ def _write(question, part, stem, ask) -> Path:
             tmp = Path(aside)/"answers.arrow"
             _map(question, part, stem, tmp, asking)
             sync(tmp)
-            name = f"{stem.name}-{_bytes_key(tmp)}.arrow"
+            name = f"{stem.name}-{file_digest(tmp)[:32]}.arrow"
             return tmp.replace(stem.with_name(name))
     except Exception as e:
         if failed: raise # the teacher's error, and not the disk's
@@ -209,7 +207,7 @@ def _answered(question, part, stem, ask) -> Dataset:
     file = _found(stem) or _write(question, part, stem, ask)
     with _usable(file):
         try:
-            whole = file.stem == f"{stem.name}-{_bytes_key(file)}"
+            whole = file.stem == f"{stem.name}-{file_digest(file)[:32]}"
             done = _map(question, part, stem, file, ask) if whole else ()
         except (OSError, pa.ArrowException): done = ()
         expect(len(done) == len(part), f"{file} is damaged",
@@ -269,7 +267,7 @@ def cache_teacher(
 def worth_caching(objective, rows, args) -> bool:
     "Would a training ask for one answer per text, and for the same one again?"
     terms = [t for t in as_objective(objective).terms if t.needs_teacher]
-    whole = bool(terms) and all(t.unit == "examples" for t in terms)
+    whole = bool(terms) and all(t.unit in ("examples", "spans") for t in terms)
     batches = args.gradient_accumulation_steps * args.world_size
     steps = args.max_steps * args.train_batch_size * batches
     met = steps if args.max_steps > 0 else args.num_train_epochs * len(rows)

@@ -8,7 +8,7 @@ __all__ = ['DEFAULT_TEACHER', 'PACKAGE', 'SHA256', 'FRESH', 'SPARE', 'sha256', '
            'load_tokenizer', 'auto_class', 'saved_kind', 'load_teacher', 'knows_task', 'learn_characters']
 
 # %% ../../nbs/teachers/00_load.ipynb #c25b2193
-import hashlib, warnings
+import warnings
 from collections import Counter
 from contextlib import contextmanager
 from functools import cache
@@ -22,6 +22,7 @@ from transformers import (AutoConfig, AutoTokenizer, PreTrainedModel)
 from ..data.tasks import Task
 from ..data.tokens import unknown_share
 from ..kit.errors import InputError, expect, counted
+from ..kit.files import file_digest
 from ..kit.kinds import KINDS, head_kind
 from ..inside.blocks import block_lists, block_of
 from ..kit.model_folders import check_source, quiet
@@ -31,7 +32,7 @@ from ..data.classes import check_labels, head_config
 # %% ../../nbs/teachers/00_load.ipynb #c75da0eb
 def sha256(path) -> str:
     "Hex digest of a file's bytes."
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return file_digest(Path(path))
 
 def check_files(folder, digests:dict):
     "Refuse a folder whose files are not the known ones, byte by byte."

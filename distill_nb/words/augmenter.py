@@ -22,7 +22,7 @@ from ..data.tasks import UNLABELLED, Task
 from ..data.load import glue_key
 from ..kit.errors import expect
 from ..kit.models import evaluating
-from ..kit.files import atomic_file, in_turn
+from ..kit.files import atomic_file, in_turn, trusted_folder
 from .head import check_head, masked_logits
 from ..kit.cpu import packed
 from ..data.vectors import (WordVectors, embedding_vectors, piece_means,
@@ -337,7 +337,7 @@ def augment(
     check_texts(task)
     plain = task["train"].select_columns([*task.sides, "label"])
     home = Path(folder or datasets.config.HF_DATASETS_CACHE)/"distill_nb-augment"
-    home = home/augmenter.key(plain.to_dict(), rows_per_file)
+    home = trusted_folder(home)/augmenter.key(plain.to_dict(), rows_per_file)
     rows = Dataset.from_parquet(_files(plain, augmenter, home, rows_per_file),
                                 cache_dir=str(home))
     if labels == "teacher":

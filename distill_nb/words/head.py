@@ -11,7 +11,6 @@ import random, warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 import datasets
 import torch
 import torch.nn.functional as F
@@ -23,7 +22,8 @@ from ..data.tasks import Task
 from ..data.docstrings import docstrings
 from ..kit.errors import expect
 from ..kit.models import evaluating, check_tokenizer_fits, note, noted
-from ..kit.files import once
+from ..kit.files import once, trusted_folder
+from ..kit.folders import finish_exchange, temporary_folder
 from ..losses import HardTargets
 from ..losses.objective import known_labels
 from ..teachers.load import default_teacher, load_pretrained, load_tokenizer
@@ -145,7 +145,7 @@ def fit_head(
     rows = token_rows(texts[n:], tokenizer, max_length)
     check_tokenizer_fits(tokenizer, model, max(rows["length"]))
     frozen = [p for p in model.base_model.parameters() if p.requires_grad and freeze]
-    with TemporaryDirectory() as tmp:
+    with temporary_folder() as tmp:
         args = training_args(tmp, **own_precision(settings, model))
         run = WordDistiller(model, None, word_term(model), args, train_dataset=rows,
                             data_collator=HideWords(tokenizer))
@@ -174,7 +174,9 @@ def ready_masked_lm(source, task:Task=None, steps:int=400, seed:int=0, folder=No
         texts += docstrings().sentence.tolist()
     weights = sorted(model.base_model.state_dict().items())
     name = Hasher.hash([weights, texts, steps, seed, "hidden by row"])
-    home = Path(folder or datasets.config.HF_DATASETS_CACHE)/"distill_nb-masked-lm"/name
+    own = Path(folder or datasets.config.HF_DATASETS_CACHE)/"distill_nb-masked-lm"
+    home = trusted_folder(own)/name
+    once(lambda: finish_exchange(home))
     if not once(lambda: (home/"config.json").exists()): # written last
         fitted = fit_head(model, tokenizer, texts, seed=seed, max_steps=steps)
         warnings.warn("the masked-LM head was fresh and was fitted on "

@@ -176,6 +176,21 @@ def test_output_folder_in_use(shell, csv, tuned, tmp_path):
     assert shell(*words, "--layers", "1", "--overwrite")[0] == 0 and (out/"notes.md").exists()
     assert AutoModelForSequenceClassification.from_pretrained(out).config.num_hidden_layers == 1
 
+def test_a_run_whose_student_stands_is_finished_and_not_refused(shell, csv, tuned, tmp_path, monkeypatch):
+    "Killed between the last file and the end, the same command trains nothing; another command, other data or damage is refused as before."
+    out = tmp_path/"student"
+    words = ["train", "--task", csv, *COLUMNS, *QUICK, "--teacher", tuned, "--out", out]
+    code, first, _ = shell(*words)
+    before = (out/"model.safetensors").stat().st_mtime_ns
+    code, again, _ = shell(*words)
+    assert code == 0 and "holds what this command makes already" in again and (out/"model.safetensors").stat().st_mtime_ns == before
+    assert [l for l in first.splitlines() if "distilled" in l] == [l for l in again.splitlines() if "distilled" in l]
+    refused(shell(*words, "--seed", 1), "is not empty")
+    (out/"model.safetensors").write_bytes((out/"model.safetensors").read_bytes()[:-1] + b"x")
+    refused(shell(*words), "is not empty")
+    csv.write_text(csv.read_text() + "another film,good,1,x\n")
+    refused(shell(*words), "is not empty")
+
 def test_evaluate_refuses_an_untrained_head_and_an_unknown_split(shell, csv, headless, tuned):
     refused(shell("evaluate", "--task", csv, *COLUMNS, "--model", headless), "its head is untrained")
     refused(shell("evaluate", "--task", csv, *COLUMNS, "--model", tuned, "--split", "dev"), "split 'dev'")

@@ -32,10 +32,11 @@ OVERRIDDEN = {
     "call_model_init": ("a new student gets a new objective", ["trial"]),
     "log": ("one number for each term", ["logs"]),
     "_save": ("the student alone is saved", ["output_dir", "state_dict"]),
+    "_save_checkpoint": ("its files are listed with their SHA-256", ["model", "trial"]),
     "_load_from_checkpoint": ("all tensors are loaded, or it is refused", ["resume_from_checkpoint", "model"]),
     "_load_best_model": ("as from a checkpoint", []),
 }
-CALLED_AND_READ = ["_remove_unused_columns", "_train_batch_size", "_signature_columns", "is_fsdp_enabled", "is_deepspeed_enabled",
+CALLED_AND_READ = ["_remove_unused_columns", "_train_batch_size", "_signature_columns", "_get_output_dir", "is_fsdp_enabled", "is_deepspeed_enabled",
                    "current_gradient_accumulation_steps", "model_accepts_loss_kwargs"]
 
 def sentence(name, why): return f"transformers {transformers.__version__}: Trainer.{name} {why}"
