@@ -182,7 +182,7 @@ function drawExamples() {
     name.scope = "row";
     name.dir = "auto";
     button.type = "button";
-    button.addEventListener("click", () => { fill(e); update(); at("text").focus() });
+    button.addEventListener("click", () => { fill(e); if (student) update().catch(failed); at("text").focus() });
     name.append(button);
     row.append(name, ...(teacher ? [make("td", e.teacher ? wordsFor(e, e.teacher) : "–")] : []), make("td", "..."), ...(teacher ? [make("td")] : []));
     [...row.cells].forEach((cell, i) => { cell.dataset.head = head.cells[i].textContent }); // shown on narrow screens
@@ -240,9 +240,14 @@ function prepare() {
     if (last && KIND !== "tags") later(() => weigh(++turn), 300);
     if (student) answerExamples();
   });
-  for (const id of ["text", "pair"]) at(id).addEventListener("input", () => later(() => student && update(), 120));
+  for (const id of ["text", "pair"]) at(id).addEventListener("input", () => later(() => student && update().catch(failed), 120));
   at("made").textContent = PAGE.made;
   if (PAGE.examples.length) fill(PAGE.examples[0]);
+}
+
+function failed(e, what = "answer") {
+  at("status").textContent = `The student could not ${what}: ${e.message ?? e}.`;
+  at("status").className = "warn";
 }
 
 const ready = (async () => {
@@ -257,8 +262,7 @@ const ready = (async () => {
     await answerExamples();
     document.body.dataset.ready = "all";
   } catch (e) {
-    tell(`The student could not start: ${e.message ?? e}.`);
-    at("status").className = "warn";
+    failed(e, "start");
     document.body.dataset.ready = "failed";
     throw e;
   }
