@@ -34,7 +34,8 @@ def counted(n:int, noun:str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 # %% ../../nbs/kit/00_errors.ipynb #ef76bf42
-OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+OBEYED = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 def plain(text) -> str:
     "Text in which nothing is a command to a terminal; line ends and tabs stay."

@@ -223,8 +223,7 @@ def distil_tinybert(
     augmenter=None, # an `Augmenter` for more training texts, or what makes one
     labels="original", # of new texts, see `augment`
     stages=None, # or a function of the `Setup`; None: `tinybert_stages`
-    texts=None, # unlabelled, for a `general_stage` before them
-    general=None, # its terms; None: TinyBERT's
+    texts=None, general=None, # for a `general_stage` before: unlabelled; its terms
     max_length=None, # tokens; None: `longest_text`
     teacher_settings=None, # TrainingArguments of the teacher's fine-tuning
     student=None, # settings of `tiny_student`, or a function of the teacher
@@ -234,13 +233,13 @@ def distil_tinybert(
 )->Distilled:
     "Fine-tune the teacher if need be, then distil a narrow student stage by stage."
     if augmenter: check_texts(task)
-    most = max_length or longest_text(task)
-    at = set_up(task, teacher, most, settings.get("seed", 0))
+    most, seed = max_length or longest_text(task), settings.get("seed", 0)
+    at = set_up(task, teacher, most, seed)
     stages = _stages(at, stages, texts, general)
     make = student if callable(student) else partial(tiny_student, **student or {})
-    new = partial(_drawn, make, settings.get("seed", 0))
-    small = new(at.teacher) # what cannot be is refused here
-    with working_folder(out) as home: # so is a place that cannot be written
+    new = partial(_drawn, make, seed)
+    small = new(at.teacher) # what cannot be is refused here, and so is the place
+    with working_folder(out) as home:
         _tune_once(at, home/"teacher", {**settings, **(teacher_settings or {})})
         rows = _more(at, augmenter, labels, most)
         if not texts: small = new(at.teacher) # of the tuned one

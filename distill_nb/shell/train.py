@@ -20,7 +20,8 @@ def quiet_libraries():
     "Leave the terminal to progress bars, results, and warnings of one line."
     import datasets, transformers
     def tell(message, *args, **kwargs):
-        if world()[0] == 0: print(plain(f"distill_nb: note: {message}"), file=sys.stderr)
+        told = plain(f"distill_nb: note: {message}")
+        if world()[0] == 0: print(told, file=sys.stderr)
     warnings.showwarning = tell
     transformers.logging.set_verbosity_error()
     datasets.disable_progress_bars()

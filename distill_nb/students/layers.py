@@ -64,7 +64,8 @@ def pick_layers(
            f"one of {', '.join(CHOICES)}, or a list of indices")
     check_layers(n_teacher, [0])
     whole = isinstance(n_student, Integral) and 1 <= n_student <= n_teacher
-    expect(whole, f"{n_student!r:.40} student layers", f"1 to the teacher's {n_teacher}")
+    expect(whole, f"{n_student!r:.40} student layers",
+           f"1 to the teacher's {n_teacher}")
     return CHOICES[choice](n_teacher, n_student)
 
 # %% ../../nbs/students/00_layers.ipynb #abf5149e

@@ -23,7 +23,7 @@ def test_what_is_committed_is_small_and_learned_something():
     assert sum(p.stat().st_size for p in DEMO.rglob("*") if p.is_file()) < 8e6 and said["bytes"] == (DEMO/"student/model.onnx").stat().st_size
     assert said["accuracy"]["teacher"] > said["accuracy"]["small"] - .02 and said["accuracy"]["small"] > .5 and said["settings"]["epochs"] >= 5
     graph = (DEMO/"student/model.onnx").read_bytes()
-    assert not [w for w in (b"site-packages", b"/home/", b"/work/", b"/root/", b"/tmp/") if w in graph]
+    assert not [w for w in [b"site-packages", *(f"/{d}/".encode() for d in ("home", "work", "root", "tmp"))] if w in graph]
     assert {p.name for p in (DEMO/"student").iterdir()} == {"model.onnx", "config.json", "export.json", "tokenizer.json", "tokenizer_config.json"}
 
 def test_the_small_tokenizer_spells_everything(tool):
