@@ -66,6 +66,7 @@ docs: $(READY) ## render the site into _docs; where no Quarto is on the PATH it 
 	@command -v quarto >/dev/null || test -x $(BIN)/quarto || $(BIN)/python -m pip install $(QUARTO)
 	@touch README.md # nbdev would write its own, without the subtitle, if index.ipynb looked newer
 	PATH="$$PATH:$(CURDIR)/$(BIN)" $(BIN)/nbdev_docs --n_workers $(WORKERS)
+	$(BIN)/python tools/try_it.py --site _docs/demo # the live demo: npm fetches its runtime once
 
 clean: ## remove what was built; the environments stay
 	rm -rf build dist _docs _proc *.egg-info .pytest_cache nbs/nbdev.yml nbs/sidebar.yml

@@ -44,6 +44,7 @@ setup(
         *(f"Programming Language :: Python :: {p}" for p in pythons),
     ],
     packages=find_packages(include=[cfg["lib_path"], cfg["lib_path"] + ".*"]),
+    package_data={cfg["lib_path"]: ["deploy/web/*"]},  # the page to try a student, written by hand
     python_requires=">=" + cfg["min_python"],
     install_requires=cfg["requirements"].split(),
     extras_require={name: cfg[f"{name}_requirements"].split() for name in ("dev", "onnx")},

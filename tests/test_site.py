@@ -96,7 +96,7 @@ def test_footer_has_licence_and_version():
 
 def test_readme_has_the_pictures_of_the_front_page():
     made, said = README.pictures(), (ROOT/"README.md").read_text(encoding="utf-8")
-    assert len(made) == 2 and all((NBS/"images"/name).read_bytes() == content for name, content in made.items()), "run make export"
+    assert len(made) == 4 and all((NBS/"images"/name).read_bytes() == content for name, content in made.items()), "run make export"
     assert all(f"({README.picture_address()}{name})" in said for name in made)
 
 # No third party

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['as_bio', 'as_head', 'embedding_vectors', 'head_config', 'head_names', 'hold_out', 'labels_in', 'load_task',
-           'make_task', 'match_labels', 'read_conll', 'read_corpus', 'read_labels', 'read_table', 'read_vectors',
-           'sequences', 'tags_of', 'Task', 'tokenize', 'WordVectors']
+           'make_task', 'match_labels', 'pick_spans', 'read_conll', 'read_corpus', 'read_labels', 'read_table',
+           'read_vectors', 'sequences', 'tags_of', 'Task', 'tokenize', 'WordVectors']
 
 # %% ../../nbs/data/index.ipynb #28ac6bea
 from .corpus import hold_out, read_corpus, sequences
@@ -16,6 +16,9 @@ from .load import load_task
 from .multilabel import labels_in
 from .tags import read_conll, tags_of
 from .words import as_bio
+from .spans import pick_spans
+from .windows import encode_spans # registers itself
+from .defaults import default_of # registers itself
 from .tokens import tokenize
 from .vectors import WordVectors, embedding_vectors, read_vectors
 from .classes import as_head, head_config, head_names, match_labels
@@ -23,5 +26,5 @@ from .classes import as_head, head_config, head_names, match_labels
 # %% ../../nbs/data/index.ipynb #d0a4e358
 _all_ = ["as_bio", "as_head", "embedding_vectors", "head_config", "head_names",
          "hold_out", "labels_in", "load_task", "make_task", "match_labels",
-         "read_conll", "read_corpus", "read_labels", "read_table", "read_vectors",
-         "sequences", "tags_of", "Task", "tokenize", "WordVectors"]
+         "pick_spans", "read_conll", "read_corpus", "read_labels", "read_table",
+         "read_vectors", "sequences", "tags_of", "Task", "tokenize", "WordVectors"]

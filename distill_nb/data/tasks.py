@@ -231,8 +231,8 @@ def make_task(
     df, keys = _clean(frames, name, raw)
     df["label"], labels, kind = READ[kind or PLAIN[0]](df, labels, name, kind)
     check_known(metric, KINDS[kind].metrics, f"metric of a {kind}")
-    parts = dict(list(df.groupby("split", sort=False)))
-    if hold_out: parts = _with_splits(parts, keys, name)
+    parts, apart = dict(list(df.groupby("split", sort=False))), KINDS[kind].apart
+    if hold_out: parts = _with_splits(parts, [*apart] or keys, name)
     if hold_out and labels:
         own = [s for s in HELD_OUT if s in frames and s in parts]
         _tell_lacking({s: parts[s] for s in ("train", *own)}, labels, name, kind)

@@ -22,6 +22,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from ..kit.errors import expect
+from ..kit.masks import span_logits
 from ..kit.models import depth
 from .inputs import encoder_of, model_inputs
 
@@ -49,7 +50,7 @@ class Outputs:
     """Parts of one forward pass; a part that was not asked for is None.
 
     Parts by layer are tuples, with None for the layers that were not asked for."""
-    logits:torch.Tensor|None = None # (bs, n_classes), or (bs, seq, V)
+    logits:torch.Tensor|None = None # (bs, n_classes), (bs, seq, V) or (bs, 2, seq)
     hidden_states:tuple|None = None # n_layers + 1 of (bs, seq, d); [0]: embeddings
     scores:tuple|None = None # n_layers of (bs, heads, seq, seq), before the softmax
     queries:tuple|None = None # n_layers of (bs, heads, seq, head_dim)
@@ -254,9 +255,11 @@ def reading(model, batch, wanted:dict):
                for part in parts}
 
 # %% ../../nbs/inside/03_capture.ipynb #e749ef73
-def _part_of(out, part, name):
+def _part_of(out, part, name, batch):
     "Logits or hidden states of a model's output."
     found = getattr(out, part, None)
+    if found is None and part == "logits" and "start_logits" in out: # of spans
+        found = span_logits(torch.stack([out.start_logits, out.end_logits], 1), batch)
     if found == (): found = out.last_hidden_state, # a model without blocks
     expect(found is not None, f"{name} gives no {part}", "one that does",
            "A task head gives one answer per text or per token")
@@ -291,6 +294,6 @@ def trace(
            f"calls in {name}", f"{n}, one per block", INSTEAD)
     parts = recorder.parts() | {part: get(out) for part, get in read.items()}
     for part in wanted.keys() & {"logits", "hidden_states"}:
-        parts[part] = _part_of(out, part, name)
+        parts[part] = _part_of(out, part, name, batch)
     if hidden: parts["hidden_states"] = _only(parts["hidden_states"], wanted)
     return Outputs(**parts)

@@ -13,6 +13,7 @@ import distill_nb
 # %% ../../nbs/kit/00_errors.ipynb #c3486a74
 class InputError(ValueError):
     "A bad value from outside; the message says what to do."
+    parts = () # what was got, what was expected, and what to do
 
 def expect(
     ok, # truth: the value is fine
@@ -21,8 +22,11 @@ def expect(
     do:str="", # what to do about it
 ):
     "Raise an `InputError` of one sentence per part unless `ok`."
+    if ok: return
     advice = f" {do}." if do else ""
-    if not ok: raise InputError(f"{got}: expected {expected}.{advice}")
+    error = InputError(f"{got}: expected {expected}.{advice}")
+    error.parts = got, expected, do
+    raise error
 
 # %% ../../nbs/kit/00_errors.ipynb #b5b7a761
 def counted(n:int, noun:str) -> str:

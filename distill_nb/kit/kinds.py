@@ -20,6 +20,7 @@ class Kind:
     unit:str="examples" # what has one answer: a mean over `unit`, see `Term`
     outputs:int=None # of the head; None: one for each class
     columns:tuple=() # of a row, beside its texts and its label
+    apart:tuple=() # rows that agree in these are in one split; (): in all texts
     task:bool=True # can `load_task` read one? Else only its models are known
 
     @property
@@ -38,7 +39,7 @@ KINDS = dict(
               "TokenClassification", pipeline="token-classification", unit="words",
               columns=("words",)),
     spans=Kind(("f1", "exact"), "QuestionAnswering", pipeline="question-answering",
-               unit="places", outputs=2, task=False),
+               unit="spans", outputs=2, columns=("answers",), apart=("pair",)),
     embedding=Kind(("spearman", "pearson"), "", pipeline="sentence-similarity",
                    outputs=0, task=False))
 

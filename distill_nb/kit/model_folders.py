@@ -80,11 +80,16 @@ def check_config(said:dict):
                "'sdpa' or 'eager'", "Remove it from config.json: no code is fetched")
     classes = said.get("architectures") or []
     expect(isinstance(classes, list), f"architectures {classes!r}", "a list of names")
+    several = any(str(c).endswith("MultipleChoice") for c in classes)
+    expect(not several, f"a multiple-choice head ({', '.join(map(str, classes))})",
+           "another kind of model: multiple choice is not distilled",
+           "Take the encoder that it was made of")
     for path, n in _numbers(said):
         expect(math.isfinite(n), f"{path}={n} in config.json", "a finite number")
         most = LARGEST.get(path.rpartition(".")[2], n)
         expect(n <= most, f"{path}={n} in config.json", f"{most:,} at most")
 
+# %% ../../nbs/kit/10_model_folders.ipynb #3ca33908
 def check_source(source, weights=True):
     "Read a folder's or a Hub model's config.json; refuse what cannot or must not load."
     folder = Path(source)

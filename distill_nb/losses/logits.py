@@ -89,16 +89,17 @@ def logit_mse(
 
 # %% ../../nbs/losses/02_logits.ipynb #de8292c6
 class LogitTerm(Term):
-    "A term on logits, a mean over examples, tokens, words or labelled positions."
+    "A term on logits, a mean over examples, tokens, words, spans or labelled places."
+    units = "examples", "tokens", "words", "labels" # one of them
     def __init__(self, unit="examples"):
         super().__init__()
-        self.unit = check_unit(unit, ("examples", "tokens", "words", "labels"))
+        self.unit = check_unit(unit, self.units)
 
     def forward(self, s, t, batch):
         per_text, shape = self.unit == "examples", tuple(s.logits.shape)
         expect(len(shape) < 3 or not per_text, f"logits {shape} with unit='examples'",
-               "one answer per text", "Say unit='words' for tags; else 'tokens', or "
-               "'labels' for masked ones")
+               "one answer per text", "Say unit='words' for tags, 'spans' for "
+               "answers to questions; else 'tokens', or 'labels' for masked ones")
         mask = unit_mask(batch, self.unit)
         empty = mask is not None and cuts_out(mask, s.logits) and not mask.any()
         if empty: return s.logits[:0].sum() # 0
@@ -115,7 +116,7 @@ class SoftTargets(LogitTerm):
         check_number(power, f"power={power!r:.40}")
         check_flag(reference, f"reference={reference!r:.40}")
         self.T, self.power, self.reference = T, power, reference
-    shown = frozenset({"T"})
+    shown, units = frozenset({"T"}), (*LogitTerm.units, "spans")
 
     def bind(self, student, teacher):
         config = getattr(student, "config", None)

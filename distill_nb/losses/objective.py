@@ -21,7 +21,8 @@ def known_labels(y):
     "Which labels are known: class ids other than -100, scores other than NaN."
     return ~y.isnan() if y.is_floating_point() else y != -100
 
-UNITS = "examples", "tokens", "words", "labels", "pairs", "places", "places squared"
+UNITS = ("examples", "tokens", "words", "spans", "labels", "pairs", "places",
+         "places squared")
 MASKS = dict(labels="labels", words="word_mask") # column of a unit; of others: real
 ANSWERED = "teacher_answered" # a column of a batch: which texts have an answer
 
@@ -33,7 +34,7 @@ def check_unit(unit:str, allowed=UNITS):
 
 def unit_mask(batch, unit:str):
     "Which rows count, as a mask; None if every row does."
-    if unit == "examples": return batch.get(ANSWERED)
+    if unit in ("examples", "spans"): return batch.get(ANSWERED) # one per row
     if unit in ("places", "places squared"): return None
     key = MASKS.get(unit, "attention_mask")
     expect(batch.get(key) is not None, f"a batch without {key}",

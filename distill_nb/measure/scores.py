@@ -92,14 +92,17 @@ def batches_by_length(columns:dict, tokenizer, batch_size=64):
 def predict(model, rows, tokenizer, batch_size=64) -> torch.Tensor:
     """Logits (n, classes) in float32 of tokenised rows, in the order of the rows.
 
-    A list of (tokens, classes) for a model that answers every token."""
+    A list of (tokens, classes) for a model that answers every token, and of (2, tokens)
+    for one of spans."""
     keep = [c for c in rows.column_names if c in tokenizer.model_input_names]
     ids, out = rows.select_columns(keep)[:], [None] * len(rows)
+    spans = kind_of(model) == "spans"
+    def own(z, real): return z[:, real] if spans else z[real] if z.dim() > 1 else z
     with evaluating(model):
         for pick, batch in batches_by_length(ids, tokenizer, batch_size):
             logits = trace(model, batch.to(model.device)).logits.float().cpu()
             real = batch["attention_mask"].bool().cpu()
-            for i, z, r in zip(pick, logits, real): out[i] = z[r] if z.dim() > 1 else z
+            for i, z, r in zip(pick, logits, real): out[i] = own(z, r)
     return torch.stack(out) if out[0].dim() == 1 else out
 
 def last_answers(model, rows):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PAPER', 'PAPER_BATCH', 'SAVING', 'LONGER', 'CHOOSE', 'triple_loss', 'word_teacher', 'word_student', 'accumulate',
            'words_note', 'fit_words', 'word_collator', 'two_sides', 'head_texts', 'WordData', 'word_data',
-           'corpus_name', 'distil_words']
+           'corpus_name', 'scores_of', 'distil_words']
 
 # %% ../../nbs/recipes/05_distilbert.ipynb #a2988aea
 import math, os, time
@@ -17,9 +17,11 @@ from ..data.corpus import count_tokens, hold_out, read_corpus, sequences
 from ..words.hiding import HideWords, rare_weights, word_batches
 from ..students.distilbert import to_distilbert
 from ..kit.errors import expect
-from .base import Distilled, equal_steps, typed
+from ..kit.findings import dry
+from .base import Distilled, equal_steps
+from .lookahead import checked, few
 from ..measure.report import Report
-from ..kit.folders import temporary_folder, working_folder
+from ..kit.folders import working_folder
 from ..losses import (CosineHidden, HardTargets, SoftTargets,
                                as_objective)
 from ..words.head import (WordDistiller, check_head, load_masked_lm,
@@ -28,11 +30,11 @@ from ..students.copied import init_student
 from ..students.layers import pick_layers
 from ..teachers.load import DEFAULT_TEACHER, load_tokenizer
 from ..kit.models import check_tokenizer_fits
+from ..training.run import look, run_folder
 from ..training.resume import last_checkpoint, run_note, step_of
 from ..training.settings import own_precision, training_args
 from ..inside.blocks import n_blocks
 from ..words.chunks import HardWords, SoftWords, has_words
-
 
 # %% ../../nbs/recipes/05_distilbert.ipynb #5f936ab8
 def triple_loss(student, teacher, T:float=2., only_masked:bool=False):
@@ -53,6 +55,7 @@ def word_teacher(source, texts:list, steps:int=400, seed:int=0)->tuple:
 
     Its head is fitted on `texts` and kept in the cache; a named model without a
     trained head is refused."""
+    if dry() and source is None: return load_masked_lm(None), load_tokenizer()
     if source is None: return ready_masked_lm(None, None, steps, seed, texts=texts)
     model = load_masked_lm(source)
     check_head(model)
@@ -115,7 +118,8 @@ def fit_words(
            "how many steps to take: a stream does not say how long it is")
     expect(not folder or not settings.get("save_only_model"), "save_only_model",
            "the optimizer's state as well, without which no run goes on")
-    with (working_folder(folder) if folder else temporary_folder()) as home:
+    if dry(): folder = None
+    with (working_folder(folder) if folder else run_folder(None, name)) as home:
         args = training_args(home, seed=seed,
                              **own_precision(settings, student, teacher))
         begun = folder and last_checkpoint(home, words_note(
@@ -126,6 +130,7 @@ def fit_words(
         run = WordDistiller(
             student, teacher, objective, args, train_dataset=rows["train"],
             eval_dataset=rows.get("validation"), data_collator=collate)
+        if dry(): return look(run)
         run.show_bar(name).train(resume_from_checkpoint=begun or None)
     return run
 
@@ -179,18 +184,28 @@ def corpus_name(corpus)->str:
     if hasattr(corpus, "map"): return "a data set"
     return Path(corpus).stem if Path(corpus).exists() else str(corpus)
 
+def scores_of(model, data) -> dict:
+    "`word_scores` on the held-out batches; none in a dry run."
+    return {} if dry() else word_scores(model, data.batches)
+
 def _fit_and_score(name, model, data, report, folder, **how):
     "`fit_words` and a row in the report."
     folder, start = folder and Path(folder)/name.replace(" ", "-"), time.time()
     run = fit_words(model, data.rows, data.collate, folder=folder, name=name, **how)
-    report.add(f"student, {name}", word_scores(model, data.batches), model,
+    report.add(f"student, {name}", scores_of(model, data), model,
                time.time() - start, run.state.global_step)
     report.note += equal_steps(report.rows)
     return run
 
+def _rows_before(report, data, big, new):
+    "The rows of teacher and untrained student."
+    for name, m in () if dry() else (("teacher", big), ("student, untrained", new())):
+        report.add(name, word_scores(m, data.batches), m)
+
 def _texts(corpus):
     "A data set as it is, or what `read_corpus` makes of a name."
-    return corpus if hasattr(corpus, "map") else read_corpus(corpus)
+    found = corpus if hasattr(corpus, "map") else read_corpus(corpus)
+    return few(found, 0) if dry() else found
 
 def _check_plan(teacher, student, max_length):
     "Refuse lengths and students that cannot be, before anything is read."
@@ -199,7 +214,7 @@ def _check_plan(teacher, student, max_length):
     word_student(model, tokenizer, **student)
 
 # %% ../../nbs/recipes/05_distilbert.ipynb #3de228e1
-@typed
+@checked
 def distil_words(
     corpus=None, # see `read_corpus`, or a data set with the column 'text'
     teacher=None, # folder or Hub name of a masked LM; None: the default teacher
@@ -212,6 +227,7 @@ def distil_words(
     text=None, # settings of `word_data`: max_length, packed, choose
     student=None, # settings of `word_student`: choice, kind
     triple=None, # settings of `triple_loss`: T, only_masked
+    check=True, # look for likely mistakes before anything is trained?
     **settings, # `seed` and TrainingArguments, over `PAPER`
 )->Distilled:
     "Distil a masked language model on unlabelled text; report on held-out text."
@@ -220,15 +236,14 @@ def distil_words(
     small, text = dict(layers=layers) | (student or {}), text or {}
     _check_plan(teacher, small, text.get("max_length", 128))
     sides = two_sides(_texts(corpus), held_out, seed)
-    some = [] if teacher else head_texts(sides, held_out)
+    some = [] if teacher or dry() else head_texts(sides, held_out)
     big, tok = word_teacher(teacher, some, seed=seed)
     big.to(training_args("", **settings).device)
     data = word_data(sides, tok, seed=seed, **text)
     new = lambda: word_student(big, tok, **small)
     objective = objective or triple_loss(new(), big, **triple or {})
     report = Report(corpus_name(corpus), "accuracy", note=f"hidden words, seed {seed}")
-    for name, m in ("teacher", big), ("student, untrained", new()):
-        report.add(name, word_scores(m, data.batches), m)
+    _rows_before(report, data, big, new)
     if baseline: _fit_and_score("words alone", new(), data, report, folder, **settings)
     run = _fit_and_score("distilled", new(), data, report, folder, objective=objective,
                          teacher=big, **settings)

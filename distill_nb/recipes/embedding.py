@@ -19,18 +19,20 @@ from transformers.utils import cached_file
 from ..data.docstrings import text_hash
 from ..data.tasks import Task
 from ..kit.errors import expect
+from ..kit.findings import dry
 from ..kit.models import check_tokenizer_fits, longest
 from ..losses import Similarities, VectorCosine, as_objective
 from ..losses.vectors import POOLS
 from ..measure.report import Report
 from ..measure.vectors import embed, likeness, pair_scores
+from .lookahead import checked
 from ..students.copied import init_student
 from ..students.layers import choose_layers
 from ..students.static import static_student, token_vectors
 from ..teachers.load import (
     DEFAULT_TEACHER, default_teacher, load_pretrained, load_tokenizer)
 from ..training.run import fit
-from .base import Distilled, typed
+from .base import Distilled
 
 # %% ../../nbs/recipes/11_embedding.ipynb #7dadd48e
 POOLING = dict(mean="mean_tokens", cls="cls_token", max="max_tokens") # in its file
@@ -80,7 +82,8 @@ def vector_student(teacher, tokenizer, layers=3, choice="spread", pool="mean",
                    width=None):
     "An encoder of some of the teacher's blocks, or with `layers=0` a static one."
     if isinstance(layers, int) and layers == 0:
-        vectors = token_vectors(teacher, tokenizer, pool)
+        vectors = teacher.get_input_embeddings().weight.detach() if dry() else \
+            token_vectors(teacher, tokenizer, pool) # which takes half a minute
         vectors = vectors - vectors.mean(0) # what all tokens share tells none apart
         places = min(longest(teacher) or 512, 512)
         return static_student(vectors, tokenizer, width, places)
@@ -100,6 +103,7 @@ def text_rows(texts, tokenizer, max_length):
 
 def scorer(teacher, tokenizer, texts, pairs, pool, max_length):
     "A function from a model to its likeness to the teacher, and scores of the pairs."
+    if dry(): return lambda model: {}
     def look(model, texts): return embed(model, texts, tokenizer, pool, max_length)
     goal = look(teacher, texts)
     def scores(model):
@@ -162,7 +166,7 @@ def vector_setup(source, max_length) -> dict:
                 how=how)
 
 # %% ../../nbs/recipes/11_embedding.ipynb #70e568ef
-@typed
+@checked
 def distil_embedding(
     texts, # list of texts to learn from, without labels
     teacher=None, # folder or Hub name of an embedder; None: the default teacher
@@ -174,6 +178,7 @@ def distil_embedding(
     max_length=128, # tokens
     width=None, # of a static student; None: the teacher's
     name="texts", # for report and card
+    check=True, # look for likely mistakes before anything is trained?
     **settings, # `seed` and TrainingArguments
 ) -> DistilledVectors:
     "Distil a sentence embedder; the report has its likeness to the teacher."

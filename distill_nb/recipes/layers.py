@@ -13,7 +13,8 @@ from ..kit.errors import expect
 from distill_nb.losses import (
     DIST, ClsMSE, CosineHidden, DecoupledTargets, HardTargets, StandardizedTargets,
     as_objective)
-from .base import ANSWERS, DISTILLED, KEPT, Distilled, set_up, typed
+from .base import ANSWERS, DISTILLED, KEPT, Distilled, set_up
+from .lookahead import checked
 from ..students.copied import init_student
 from ..students.layers import choose_layers, some_batches
 from ..teachers.load import knows_task
@@ -74,7 +75,7 @@ def assisted(at, through, choice, objective, **plan):
     return big
 
 # %% ../../nbs/recipes/01_layers.ipynb #72336164
-@typed
+@checked
 def distil_layers(
     task:Task, # from `load_task`
     teacher=None, # folder or Hub name; None: the default teacher
@@ -86,6 +87,7 @@ def distil_layers(
     freeze=False, # leave the input embeddings as they are?
     teacher_settings=None, # TrainingArguments of the teacher's fine-tuning
     through=(), # numbers of layers of teacher assistants, as [4]
+    check=True, # look for likely mistakes before anything is trained?
     **settings, # `seed` and TrainingArguments of every training
 ) -> Distilled:
     "Fine-tune the teacher if need be, distil a student of its layers, report on test."

@@ -10,7 +10,8 @@ import time
 import pandas as pd
 from ..data.tasks import Task
 from ..students.layers import choose_layers, some_batches
-from .base import DISTILLED, KEPT, Distilled, set_up, typed
+from .base import DISTILLED, KEPT, Distilled, set_up
+from .lookahead import checked
 from ..training.run import fit, freeze_embeddings
 from ..students.copied import init_student
 from ..students.slots import LinearSchedule, Replacing, successor, theseus
@@ -35,7 +36,7 @@ def replace_blocks(
     return successor(model), run
 
 # %% ../../nbs/recipes/04_theseus.ipynb #107db2a7
-@typed
+@checked
 def distil_theseus(
     task:Task,
     teacher=None, # folder or Hub name; None: the default teacher
@@ -48,6 +49,7 @@ def distil_theseus(
     freeze=False, # never train the input embeddings?
     teacher_settings=None, # TrainingArguments of the teacher's fine-tuning
     post_settings=None, # TrainingArguments of post-training
+    check=True, # look for likely mistakes before anything is trained?
     **settings, # `seed` and TrainingArguments of every training
 )->Distilled:
     "Fine-tune the teacher if need be, replace its blocks, post-train what is left."

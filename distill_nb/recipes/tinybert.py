@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['EPOCHS', 'NOTE', 'OWN', 'Stage', 'longest_text', 'tinybert_stages', 'load_stage', 'save_stage', 'stage_note',
-           'learning', 'run_stages', 'general_stage', 'stage_steps', 'n_steps', 'labels_stage', 'tiny_student',
-           'distil_tinybert']
+           'learning', 'look_at_stages', 'run_stages', 'general_stage', 'stage_steps', 'n_steps', 'labels_stage',
+           'tiny_student', 'distil_tinybert']
 
 # %% ../../nbs/recipes/02_tinybert.ipynb #aabf1592
 import copy, math
@@ -23,12 +23,15 @@ from ..data.load import glue_key
 from ..data.tokens import tokenize
 from ..kit.errors import expect
 from ..kit.files import once
+from ..kit.findings import dry
 from ..kit.folders import finish_exchange, output_folder, working_folder
 from ..losses.layermap import LayerMap
 from ..losses import AttentionMSE, HardTargets, HiddenMSE, as_objective
 from ..students.narrow import NARROW, narrow_config, narrow_student, widths
 from .base import (
-    ANSWERS, DISTILLED, KEPT, LABELS, Distilled, set_up, typed)
+    ANSWERS, DISTILLED, KEPT, LABELS, Distilled, set_up)
+from .lookahead import checked
+from ..training.machine import disk_room, planned_steps, weight_bytes
 from ..training.run import fit, with_labels
 from ..training.saving import save_student
 from ..training.resume import check_note, run_note, write_note
@@ -106,10 +109,24 @@ def learning(model, names=()):
     finally: [p.requires_grad_(was) for p, was in before.items()]
 
 # %% ../../nbs/recipes/02_tinybert.ipynb #660af6ab
+def look_at_stages(student, teacher, rows, tokenizer, stages, out, **common):
+    "In a dry run: every stage is looked at, and whether all have a place on the disk."
+    size = sum(weight_bytes(m, False) for m in (student, teacher) if m is not None)
+    dry().found.add(*disk_room(out, len(stages) * size, "the stages"))
+    for stage in stages:
+        texts = {**rows, "train": stage.train or rows["train"]}
+        with learning(student, stage.learns): fit(
+            student, texts, tokenizer, stage.objective, stage.teacher or teacher,
+            stage.name, **{**common, **stage.settings})
+    return student
+
 def run_stages(student, teacher, rows, tokenizer, stages:list, out, **common):
     """Train `student` stage by stage; the folders of finished ones are loaded.
 
-    Returns the student of the last stage and the names of those that were trained."""
+    Returns the student of the last stage and the names of those that were trained. In
+    a dry run none is."""
+    if dry(): return look_at_stages(student, teacher, rows, tokenizer, stages, out,
+                                    **common), []
     note, trained = Hasher.hash(sorted(student.state_dict().items())), []
     for stage in stages:
         folder, settings = Path(out)/stage.name, {**common, **stage.settings}
@@ -146,11 +163,7 @@ def general_stage(teacher, texts, tokenizer, max_length=128, objective=None,
 def stage_steps(n, **settings)->int:
     "Optimizer steps of a training on `n` rows, if no callback stops it."
     settings = {k: v for k, v in settings.items() if k not in OWN}
-    args = training_args("steps", **settings)
-    if args.max_steps > 0: return args.max_steps
-    batches = math.ceil(n / (args.train_batch_size * args.world_size))
-    each = math.ceil(batches / args.gradient_accumulation_steps)
-    return math.ceil(args.num_train_epochs * max(each, 1))
+    return planned_steps(training_args("steps", **settings), n)
 
 def n_steps(stages, rows, **settings)->int:
     "Optimizer steps of all stages together, finished ones among them."
@@ -168,16 +181,19 @@ def tiny_student(teacher, n_layers=4, hidden_size=312, intermediate_size=1200,
     "A narrow student with the teacher's heads; `start`: 'svd', 'slice' or 'random'."
     ways = [*NARROW, "random"]
     expect(start in ways, f"start={start!r}", f"one of {', '.join(ways)}")
+    if dry() and dry().quick: start = "random" # the run itself takes its time
     layers = list(LayerMap(n_blocks(teacher), n_layers).blocks.values())
     sizes = hidden_size, widths(teacher.config)[1], intermediate_size
     if start != "random": return narrow_student(teacher, layers, *sizes, start=start)
     return type(teacher)(narrow_config(teacher, layers, *sizes)).to(teacher.device)
 
 # %% ../../nbs/recipes/02_tinybert.ipynb #91a2a533
-def _more(at, augmenter, labels):
-    "The task with new texts, where there is an augmenter, or what makes one."
+def _more(at, augmenter, labels, max_length):
+    "The rows, those of new texts too where there is an augmenter, or what makes one."
+    if dry(): return at.rows # new texts are made in the run alone
     made = augmenter() if isinstance(augmenter, FunctionType) else augmenter
-    return augment(at.task, made, labels) if made else None
+    if not made: return at.rows
+    return tokenize(augment(at.task, made, labels), at.tokenizer, max_length)
 
 def _stages(at, stages, texts, general):
     "The stages of a run; on `texts` the teacher teaches as it was pretrained."
@@ -199,7 +215,7 @@ def _drawn(make, seed, big):
     return make(big)
 
 # %% ../../nbs/recipes/02_tinybert.ipynb #7ad385fe
-@typed
+@checked
 def distil_tinybert(
     task:Task,
     teacher=None, # folder or Hub name; None: the default teacher
@@ -213,20 +229,20 @@ def distil_tinybert(
     teacher_settings=None, # TrainingArguments of the teacher's fine-tuning
     student=None, # settings of `tiny_student`, or a function of the teacher
     baseline=True, # also train the same student on labels alone?
+    check=True, # look for likely mistakes before anything is trained?
     **settings, # `seed` and TrainingArguments of all stages
 )->Distilled:
     "Fine-tune the teacher if need be, then distil a narrow student stage by stage."
     if augmenter: check_texts(task)
-    max_length = max_length or longest_text(task)
-    at = set_up(task, teacher, max_length, settings.get("seed", 0))
+    most = max_length or longest_text(task)
+    at = set_up(task, teacher, most, settings.get("seed", 0))
     stages = _stages(at, stages, texts, general)
     make = student if callable(student) else partial(tiny_student, **student or {})
     new = partial(_drawn, make, settings.get("seed", 0))
     small = new(at.teacher) # what cannot be is refused here
     with working_folder(out) as home: # so is a place that cannot be written
         _tune_once(at, home/"teacher", {**settings, **(teacher_settings or {})})
-        more = _more(at, augmenter, labels)
-        rows = tokenize(more, at.tokenizer, max_length) if more else at.rows
+        rows = _more(at, augmenter, labels, most)
         if not texts: small = new(at.teacher) # of the tuned one
         steps = n_steps(stages, rows, **settings)
         alone = copy.deepcopy(small) if baseline else None
@@ -240,6 +256,7 @@ def distil_tinybert(
 def _tune_once(at, folder, settings):
     "The teacher's row; it is fine-tuned once and kept unless it knows the task."
     if knows_task(at.teacher): return at.tune_teacher()
+    if dry(): return at.tune_teacher(**settings)
     made_by = stage_note(at.teacher.base_model, at.rows["train"].to_dict(),
                          HardTargets(), **settings)
     done = load_stage(folder, made_by)

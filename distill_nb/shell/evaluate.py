@@ -68,6 +68,8 @@ def trust_of(o, model, tokenizer, task):
     from distill_nb.teachers.load import load_teacher, load_tokenizer
     how = dict(agree=o.agree, tolerance=o.tolerance or None)
     if Path(o.against).is_file():
+        expect(task.about.unit == "examples", f"--against a file for {task.kind}",
+               "a teacher's folder or Hub name", "A file has one answer per text")
         z_t, known = answers_of(o, task)
         z_s, y, names = asked(model, task, tokenizer, o.split, o.max_length)
         pick = known.nonzero()[0].tolist()

@@ -60,11 +60,12 @@ def check_options(o, options:dict):
 TASKS = [name for name, kind in KINDS.items() if kind.task]
 TASK = dict(
     task=(None, "a csv, tsv, json, jsonl or parquet file; a folder of one per split;"
-          " a GLUE or Hub name; or one of bshift, docnames, libraries, gaps"),
-    text=(None, "name of the text column (default: text)"),
-    pair=(None, "name of the second text's column, for pairs"),
-    label=(None, "name of the label column (default: label); rows may lack a label;"
-           " of multilabel also the columns of 0 and 1, as a,b,c"),
+          " a GLUE or Hub name; or one of bshift, docnames, libraries, gaps, codewords,"
+          " defaults"),
+    text=(None, "name of the text column (default: text, of spans question)"),
+    pair=(None, "name of the second text's column, for pairs (of spans: context)"),
+    label=(None, "name of the label column (default: label, of spans answers); rows may"
+           " lack a label; of multilabel also the columns of 0 and 1, as a,b,c"),
     kind=(None, f"{', '.join(TASKS)} (default: read off the labels)", (None, *TASKS)),
     max_length=(128, "longest text in tokens", COUNT))
 TRAIN = dict(
@@ -75,6 +76,7 @@ TRAIN = dict(
     batch_size=(32, "texts per step", COUNT),
     learning_rate=(1e-4, "peak of the linear schedule", RATE),
     seed=(0, "of everything drawn", SEED),
+    check=(True, "look for likely mistakes before anything is trained"),
     overwrite=(False, "replace the model in --out"))
 NEW_TEXTS = dict(
     masked_lm=(None, "folder or Hub name of a masked language model (default: the"

@@ -92,7 +92,8 @@ def by_answers(o):
         key=o.row_id, duplicates=o.duplicates, partial=o.partial,
         ids=row_texts(o.task, o.row_id, o.text, o.pair) if o.row_id else None)
     how = dict(student=o.recipe, weights=weights, space=o.space, baseline=o.baseline,
-               max_length=o.max_length or longest_text(task), reading=reading)
+               max_length=o.max_length or longest_text(task), reading=reading,
+               check=o.check)
     return distil_answers(task, parts(o.answers), parts(o.teacher), o.base,
                           **how | common(o) | _pupil(o, task))
 
@@ -105,7 +106,7 @@ def by_layers(o):
     task = shown_task(o)
     return distil_layers(task, o.teacher, o.layers, o.choice,
                          named_objective(task, o.objective, o.temperature), o.baseline,
-                         o.max_length, **common(o), through=through)
+                         o.max_length, **common(o), through=through, check=o.check)
 
 # %% ../../nbs/shell/02_recipes.ipynb #c11a0003
 def make_augmenter(o, task, max_length):
@@ -137,7 +138,7 @@ def by_stages(o):
         (lambda: make_augmenter(o, task, length)) if o.augment else None, o.labels,
         stages, read_corpus(o.corpus)["text"] if o.corpus else None, length,
         seed=o.seed, per_device_train_batch_size=o.batch_size,
-        teacher_settings=common(o), baseline=o.baseline, student=dict(
+        teacher_settings=common(o), baseline=o.baseline, check=o.check, student=dict(
             n_layers=o.layers, hidden_size=o.width, intermediate_size=o.inner))
 
 # %% ../../nbs/shell/02_recipes.ipynb #3a7bb165
@@ -149,14 +150,15 @@ def by_relations(o):
         shown_task(o), o.teacher, beside(o.out, "stages"), o.layers, o.width or None,
         o.version, o.heads or None, o.layer,
         read_corpus(o.corpus)["text"] if o.corpus else None, o.max_length or None,
-        common(o), o.baseline, seed=o.seed, per_device_train_batch_size=o.batch_size)
+        common(o), o.baseline, o.check, seed=o.seed,
+        per_device_train_batch_size=o.batch_size)
 
 def by_blocks(o):
     "MobileBERT: block after block, then answers; stages are kept beside --out."
     from distill_nb.recipes.mobilebert import distil_mobilebert
     return distil_mobilebert(
         shown_task(o), o.teacher, beside(o.out, "stages"), o.bottleneck or None,
-        o.block_epochs, o.max_length, common(o), o.baseline, seed=o.seed,
+        o.block_epochs, o.max_length, common(o), o.baseline, o.check, seed=o.seed,
         per_device_train_batch_size=o.batch_size)
 
 # %% ../../nbs/shell/02_recipes.ipynb #5be1100e
@@ -169,7 +171,7 @@ def by_bilstm(o):
     return distil_bilstm(
         task, o.teacher, terms, o.start, o.baseline, o.max_length,
         dict(embedding_size=o.width, hidden_size=o.units),
-        dict(num_train_epochs=o.teacher_epochs), **common(o))
+        dict(num_train_epochs=o.teacher_epochs), o.check, **common(o))
 
 def by_replacing(o):
     "BERT-of-Theseus: blocks replaced one coin at a time, then trained on."
@@ -180,7 +182,7 @@ def by_replacing(o):
         shown_task(o), o.teacher, o.layers, o.choice, schedule, not o.unfrozen,
         o.baseline,
         o.max_length, post_settings=dict(num_train_epochs=o.post_epochs or o.epochs),
-        **common(o))
+        check=o.check, **common(o))
 
 # %% ../../nbs/shell/02_recipes.ipynb #5be11011
 def by_words(o):
@@ -193,7 +195,8 @@ def by_words(o):
         baseline=o.baseline, batch=o.together or None, held_out=o.held_out,
         folder=folder, student=dict(kind=o.kind),
         text=dict(max_length=o.max_length, packed=o.packed, choose=o.hide),
-        triple=dict(T=o.temperature, only_masked=o.only_masked), **common(o) | steps)
+        triple=dict(T=o.temperature, only_masked=o.only_masked), check=o.check,
+        **common(o) | steps)
     done.report.task = corpus_name(o.corpus)
     return done
 
@@ -209,7 +212,7 @@ def by_vectors(o):
     return distil_embedding(
         read_corpus(o.corpus, o.column)["text"], o.teacher, o.layers, o.choice,
         pairs=pairs, held_out=o.held_out, max_length=o.max_length,
-        width=o.width or None, name=corpus_name(o.corpus), **common(o))
+        width=o.width or None, name=corpus_name(o.corpus), check=o.check, **common(o))
 
 # %% ../../nbs/shell/02_recipes.ipynb #c11a0004
 RECIPES = dict(

@@ -20,7 +20,7 @@ from datasets import (Array2D, Dataset, Features, List, Value,
 from datasets.fingerprint import Hasher
 from tqdm.auto import tqdm
 from ..inside.capture import trace
-from ..inside.inputs import encoder_of, unwrap
+from ..inside.inputs import encoder_of, kind_of, unwrap
 from ..kit.errors import InputError, expect
 from ..measure.scores import batches_by_length
 from ..kit.models import evaluating, depth
@@ -47,12 +47,15 @@ class Question:
     def columns(self, out, mask) -> dict:
         "Column -> an array per row, from the `Outputs` of a padded batch."
         z, found = out.logits.float(), {}
-        per_token, name = z.dim() == 3, type(unwrap(self.teacher)).__name__
+        spans = kind_of(self.teacher) == "spans" # two numbers for each token
+        name, per_token = type(unwrap(self.teacher)).__name__, z.dim() == 3
+        per_token = per_token and not spans
         expect(per_token == bool(self.top_k), f"{name} with top_k={self.top_k}",
                "top_k for a vocabulary per token, and for nothing else")
         if self.states:
             found[STATES] = torch.stack([h[:, 0] for h in out.hidden_states], 1)
-        if not self.top_k: found[LOGITS] = z
+        if spans: found[LOGITS] = z.mT[mask.bool()].split(mask.sum(-1).tolist())
+        elif not self.top_k: found[LOGITS] = z
         else:
             parts = zip((TOP_IDS, TOP, REST), top_logits(z, self.top_k))
             found |= {k: x[mask.bool()].split(mask.sum(-1).tolist()) for k, x in parts}
@@ -75,7 +78,9 @@ def answer_features(question:Question) -> Features:
     config, size = model.config, (depth(model) + 1, model.config.hidden_size)
     states = {STATES: Array2D(size, "float16")} if question.states else {}
     number = Value("float32", id=json.dumps(None if k else head_names(config)))
-    if not k: return Features({**states, LOGITS: List(number, config.num_labels)})
+    answer = List(number, config.num_labels)
+    if kind_of(model) == "spans": answer = List(answer) # as long as the text
+    if not k: return Features({**states, LOGITS: answer})
     return Features({**states, TOP_IDS: List(List(Value("int32"), length=k)),
                      TOP: List(List(half, length=k)), REST: List(half)})
 
@@ -262,7 +267,7 @@ def cache_teacher(
 def worth_caching(objective, rows, args) -> bool:
     "Would a training ask for one answer per text, and for the same one again?"
     terms = [t for t in as_objective(objective).terms if t.needs_teacher]
-    whole = bool(terms) and all(t.unit == "examples" for t in terms)
+    whole = bool(terms) and all(t.unit in ("examples", "spans") for t in terms)
     batches = args.gradient_accumulation_steps * args.world_size
     steps = args.max_steps * args.train_batch_size * batches
     met = steps if args.max_steps > 0 else args.num_train_epochs * len(rows)

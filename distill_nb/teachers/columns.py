@@ -14,6 +14,7 @@ from datasets import Array2D, IterableDataset, List, Value
 from torch.nn.utils.rnn import pad_sequence
 from ..inside.capture import Outputs
 from ..kit.errors import expect
+from ..kit.masks import PLACE_MASK, span_logits
 from ..losses import SoftTargets, as_objective
 from ..losses.objective import ANSWERED, check_number
 
@@ -38,6 +39,7 @@ def cached_outputs(batch, V:int=None) -> Outputs:
     "The teacher's `Outputs` that the columns of a batch hold; `V`: vocabulary size."
     z, states = batch.get(LOGITS), batch.get(STATES)
     if TOP in batch: z = from_top(batch[TOP_IDS], batch[TOP], batch[REST], V)
+    if z is not None and PLACE_MASK in batch: z = span_logits(z.mT, batch)
     return Outputs(logits=z, hidden_states=None if states is None else states.unbind(1))
 
 # %% ../../nbs/teachers/01_columns.ipynb #77eac8a1

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['check_finite', 'check_pair', 'check_run', 'Distiller', 'fast_bf16', 'fit', 'freeze_embeddings', 'gpu_report',
            'label_losses', 'last_checkpoint', 'last_whole', 'model_card', 'OrderedTrainer', 'row_generators',
-           'save_result', 'save_student', 'training_args']
+           'save_batch', 'save_result', 'save_student', 'training_args']
 
 # %% ../../nbs/training/index.ipynb #061058fd
 from .checkpoints import last_whole
@@ -13,6 +13,7 @@ from .checks import check_pair
 from .distillation import label_losses
 from .distiller import Distiller
 from .dry_step import check_run
+from .finite import save_batch
 from .gpu import gpu_report
 from .order import OrderedTrainer, row_generators
 from .resume import last_checkpoint
@@ -24,5 +25,5 @@ from .settings import fast_bf16, training_args
 # %% ../../nbs/training/index.ipynb #801c7105
 _all_ = ["check_finite", "check_pair", "check_run", "Distiller", "fast_bf16", "fit",
          "freeze_embeddings", "gpu_report", "label_losses", "last_checkpoint",
-         "last_whole", "model_card", "OrderedTrainer", "row_generators", "save_result",
-         "save_student", "training_args"]
+         "last_whole", "model_card", "OrderedTrainer", "row_generators", "save_batch",
+         "save_result", "save_student", "training_args"]

@@ -284,8 +284,8 @@ def judge(self:OrderedTrainer, flag):
     bad, step = flag[0](), flag[1]
     self.misses = self.misses + 1 if bad else 0
     fine = self.misses < SKIPPED if self.args.fp16 else not bad
-    expect(fine, f"step {step}: a loss that is NaN or infinite", "a number",
-           self.blame() if not fine else "")
+    expect(fine, f"step {step}: a loss or a gradient that is NaN or infinite",
+           "a number", self.blame() if not fine else "")
 
 @patch
 def blame(self:OrderedTrainer) -> str:

@@ -330,9 +330,12 @@ def test_tuples_are_no_hindrance(needs):
 
 # Refusals
 
-def test_heads_without_logits_are_refused_in_one_sentence():
+def test_a_head_of_spans_gives_starts_and_ends_and_none_gives_no_logits():
     model, batch = make("bert", AutoModelForQuestionAnswering), batch_of()
-    with pytest.raises(InputError, match="BertForQuestionAnswering gives no logits"): trace(model, batch)
+    z, real = trace(model, batch).logits, batch["attention_mask"].bool()
+    assert (~real).any() and (z.mT[~real] < -1e8).all(), "padding is no place of an answer"
+    with torch.no_grad(): out = model(**batch)
+    torch.testing.assert_close(z.mT[real], torch.stack([out.start_logits, out.end_logits], -1)[real])
     with pytest.raises(InputError, match="BertModel gives no logits"): trace(model.bert, batch)
     assert len(trace(model, batch, {"hidden_states"}).hidden_states) == 4
 

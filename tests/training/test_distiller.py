@@ -488,7 +488,7 @@ def test_outputs_without_logits_are_refused(tok, tmp_path, case):
     student, teacher = bert(2), bert(4)
     if case == "head": student, teacher = [AutoModelForQuestionAnswering.from_config(m.config) for m in (student, teacher)]
     else: teacher.config.return_dict = False
-    with pytest.raises(InputError, match="one set of logits|return_dict=False"): train(tok, tmp_path, student, teacher, SoftTargets(T=2))
+    with pytest.raises(InputError, match="'spans' for answers to questions|return_dict=False"): train(tok, tmp_path, student, teacher, SoftTargets(T=2))
 
 def test_a_teacher_that_cannot_be_moved_stays(tok, tmp_path):
     "Quantised, or spread over several devices: `.to` would raise."
