@@ -217,8 +217,7 @@ def _drawn(make, seed, big):
 # %% ../../nbs/recipes/02_tinybert.ipynb #7ad385fe
 @checked
 def distil_tinybert(
-    task:Task,
-    teacher=None, # folder or Hub name; None: the default teacher
+    task:Task, teacher=None, # folder or Hub name; None: the default teacher
     out="tinybert", # a folder for each stage goes here
     augmenter=None, # an `Augmenter` for more training texts, or what makes one
     labels="original", # of new texts, see `augment`
