@@ -55,8 +55,9 @@ def odd_names(named) -> list:
 def save_batch(run) -> Path:
     "Write the last batches and what is wrong with the student; returns the file."
     student = [*run.student.named_parameters()]
+    told = run.parts.tolist() if hasattr(run, "parts") else () # no step yet
     said = dict(step=run.state.global_step + 1, objective=repr(run.asked),
-                parts=dict(zip(run.objective.names, map(str, run.parts.tolist()))),
+                parts=dict(zip(run.objective.names, map(str, told))),
                 weights=odd_names(student),
                 gradients=odd_names((n, p.grad) for n, p in student))
     rank = f"-{world()[0]}" if world()[1] > 1 else ""

@@ -86,6 +86,7 @@ def test_healthy_runs_without_labels_are_silent(pretrained, masked, tmp_path):
     silent(distil_embedding, texts(), pretrained, layers=2, held_out=20, **FAST)
     silent(distil_embedding, texts(), pretrained, layers=0, held_out=20, **FAST)
     silent(distil_words, corpus(), masked, held_out=.1, folder=tmp_path/"steps", **FAST)
+    silent(distil_words, corpus().to_iterable_dataset(), masked, held_out=.1, **FAST)
     silent(distil_tinybert, made("classes"), pretrained, out=tmp_path/"g", student=SMALL, max_length=32, texts=texts(), **FAST)
     assert sorted(p.name for p in tmp_path.iterdir()) == before
 
