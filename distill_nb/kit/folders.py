@@ -136,7 +136,7 @@ def settle(out):
 
 def finish_exchange(out):
     "`settle` a folder in which a killed run had its files ready; else do nothing."
-    if not (Path(out)/READY).exists(): return
+    if not os.path.exists(Path(out)/READY): return # also where no such name can be
     with working_folder(out) as held: settle(held)
 
 # %% ../../nbs/kit/03_folders.ipynb #3635a869

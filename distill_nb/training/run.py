@@ -57,8 +57,9 @@ def look(run:Distiller, out=None) -> Distiller:
     now = dry()
     now.trainings += 1
     now.found.add(*check_run(run))
-    steps = planned_steps(run.args, now.total or len(run.train_dataset))
-    if out: now.found.add(*disk_room(out, checkpoint_bytes(run, steps), "checkpoints"))
+    if out: # where there is a folder, rows can be counted
+        steps = planned_steps(run.args, now.total or len(run.train_dataset))
+        now.found.add(*disk_room(out, checkpoint_bytes(run, steps), "checkpoints"))
     note(run.model.student, tuned="dry")
     return run
 
