@@ -63,7 +63,7 @@ def test_no_module_imports_what_it_does_not_use():
 # Generated files
 
 def test_modules_equal_notebooks(checkout):
-    for name in GENERATED.keys() - {"__init__.py"}: (checkout/"distill_nb"/name).unlink()
+    for name in GENERATED.keys() - {"__init__.py", "__main__.py"}: (checkout/"distill_nb"/name).unlink()
     run(sys.executable, "-c", "import nbdev; nbdev.nbdev_export()", cwd=checkout)
     fresh = modules(checkout/"distill_nb")
     assert fresh.keys() == GENERATED.keys()
@@ -299,7 +299,7 @@ def test_no_module_bears_a_name_of_its_chapters_face():
 
 def test_every_module_is_in_a_chapter():
     outside = {name for name in GENERATED if "/" not in name}
-    assert outside == {"__init__.py", "_modidx.py"}
+    assert outside == {"__init__.py", "__main__.py", "_modidx.py"}
     assert {name.split("/")[0] for name in GENERATED.keys() - outside} <= set(CHAPTERS)
 
 # A chapter's face

@@ -1,7 +1,7 @@
 """A student of some of a teacher's layers on one process or many: `accelerate launch --config_file ... benchmarks/accelerate/distil.py --help`.
 
 The same as `torchrun --nproc_per_node=8 benchmarks/accelerate/distil.py ...`. The processes share the filling of the teacher cache. Without FSDP the
-command line does as much, with a report: `torchrun --nproc_per_node=8 -m distill_nb.shell.cli train ...`. One process with `--batch 256` takes the steps of eight with `--batch 32`.
+command line does as much, with a report: `torchrun --nproc_per_node=8 -m distill_nb train ...`. One process with `--batch 256` takes the steps of eight with `--batch 32`.
 """
 import argparse
 import datasets

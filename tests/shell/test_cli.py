@@ -449,3 +449,8 @@ def test_completion_for_another_shell(shell): refused(shell("completion", "fish"
 def test_help_names_the_exit_codes(shell):
     code, out, _ = shell("--help")
     assert code == 0 and "2 wrong input" in " ".join(out.split())
+
+def test_the_package_is_the_command():
+    "As torchrun and accelerate launch start it."
+    done = subprocess.run([sys.executable, "-m", "distill_nb", "train", "--epochs", "0", "--task", "no.csv", "--out", "s"], capture_output=True, text=True)
+    assert done.returncode == 2 and "--epochs" in done.stderr and "Traceback" not in done.stderr
