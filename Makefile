@@ -15,7 +15,7 @@ SOURCE  := tests/test_repository.py tests/test_site.py tests/test_style.py
 QUIET   := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TQDM_DISABLE=1 TOKENIZERS_PARALLELISM=false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-floors pages export docs clean
+.PHONY: help demo test test-floors pages export docs audit licences clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,15 @@ docs: $(READY) ## render the site into _docs; where no Quarto is on the PATH it 
 	@touch README.md # nbdev would write its own, without the subtitle, if index.ipynb looked newer
 	PATH="$$PATH:$(CURDIR)/$(BIN)" $(BIN)/nbdev_docs --n_workers $(WORKERS)
 	$(BIN)/python tools/try_it.py --site _docs/demo # the live demo: npm fetches its runtime once
+
+audit: ## look up known security faults of the pinned packages (needs the network)
+	@test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && .venv-audit/bin/pip install -q pip-audit; } || { \
+	  rm -rf .venv-audit; echo "make audit: pip-audit cannot be installed, is there no network? Nothing was looked up" >&2; exit 1; }
+	@said=$$(.venv-audit/bin/pip-audit --no-deps --disable-pip -r constraints.txt 2>&1); code=$$?; echo "$$said"; case "$$said" in \
+	  *ConnectionError*|*"Max retries"*|*"resolve"*) echo "make audit: there is no network; nothing was looked up" >&2; exit 1 ;; esac; exit $$code
+
+licences: $(READY) ## write the licences of our dependencies into CONTRIBUTING.md
+	$(BIN)/python tools/licences.py
 
 clean: ## remove what was built; the environments stay
 	rm -rf build dist _docs _proc *.egg-info .pytest_cache nbs/nbdev.yml nbs/sidebar.yml

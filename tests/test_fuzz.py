@@ -1,9 +1,10 @@
 "A few random cases for each reader; benchmarks/fuzz.py makes 20,000. What it found is a test of its kind here."
-import importlib.util, json, sys
+import importlib.util, json, sys, time
 from pathlib import Path
 import pytest
 pytest.importorskip("hypothesis")
 from distill_nb.kit.errors import InputError
+from distill_nb.losses import LayerMap
 from distill_nb.students.layers import check_layers, pick_layers
 
 BENCHMARKS = Path(__file__).resolve().parent.parent/"benchmarks"
@@ -27,15 +28,27 @@ def test_a_check_that_fails_is_found():
     try: assert "KeyError" in fuzz.search("faulty", 200)["failed"]
     finally: del fuzz.TARGETS["faulty"]
 
-@pytest.mark.parametrize("n", ["", None, "6", 2.5, -1, 0, [6]])
+@pytest.mark.parametrize("n", ["", None, "6", 2.5, -1, 0, [6], 10**9])
 def test_a_teacher_of_no_number_of_blocks(n):
     for ask in (lambda: pick_layers(n, 1), lambda: check_layers(n, [0]), lambda: pick_layers(n, 1, [0])):
-        with pytest.raises(InputError, match="blocks: expected 1 or more"): ask()
+        with pytest.raises(InputError, match="blocks: expected 1 to 1,000"): ask()
 
 @pytest.mark.parametrize("i", [{"x": "y" * 9999}, ["a"] * 999, "z" * 9999])
 def test_a_message_is_short_whatever_was_given(i):
     with pytest.raises(InputError) as e: check_layers(4, [i])
     assert len(str(e.value)) < 200
+
+@pytest.mark.parametrize("depths", [(10**12, 3), (3, 10**12), (10**12, 10**12)])
+@pytest.mark.parametrize("ask", [lambda n, m: LayerMap(n, m), lambda n, m: pick_layers(n, m)])
+def test_a_depth_that_no_model_has_is_refused_at_once(depths, ask):
+    "The fuzzer waited for a map of 10**12 blocks for ever."
+    with pytest.raises(InputError): ask(*depths)
+
+def test_a_hang_is_found(monkeypatch):
+    monkeypatch.setattr(fuzz, "SLOW", .2)
+    fuzz.TARGETS["hanging"] = fuzz.TARGETS["layers"][0], lambda at, case: time.sleep(5)
+    try: assert "it hangs" in fuzz.search("hanging", 2)["failed"]
+    finally: del fuzz.TARGETS["hanging"]
 
 def test_the_committed_run_is_whole():
     "20,000 cases by hand, every target of today among them, none that failed."

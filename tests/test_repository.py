@@ -376,7 +376,7 @@ def test_docs_bring_quarto_or_stop_before_nbdev(checkout, installs):
 
 def test_make_help_lists_the_commands():
     text = run("make", "help")
-    for target in "demo test test-floors pages export docs clean".split(): assert f"make {target} " in text
+    for target in "demo test test-floors pages export docs audit licences clean".split(): assert f"make {target} " in text
 
 # Names of the package index and of machines, written so that this file does not contain them.
 HOSTS = "|".join(["py" + r"pi\.org", "python" + r"hosted\.org", r"download\.py" + r"torch\.org", "/opt/" + "pypi",

@@ -167,3 +167,25 @@ def test_new_texts_and_heads_keep_to_trusted_folders():
     for file in SOURCES:
         text = file.read_text(encoding="utf-8")
         if "HF_DATASETS_CACHE" in text: assert "trusted_folder(" in text, file
+
+# Packages of others
+
+@pytest.mark.parametrize("said, code, expected", [("No known vulnerabilities found", 0, (0, "No known")), ("Found 1 known vulnerability in x", 1, (2, "Found 1")),
+                                                  ("requests.exceptions.ConnectionError: Max retries exceeded", 1, (2, "there is no network; nothing was looked up"))])
+def test_audit_tells_faults_from_a_missing_network(tmp_path, said, code, expected):
+    shutil.copy(ROOT/"Makefile", tmp_path)
+    tool = tmp_path/".venv-audit/bin/pip-audit"
+    tool.parent.mkdir(parents=True)
+    tool.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit {code}\n")
+    tool.chmod(0o755)
+    done = subprocess.run(["make", "audit"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == expected[0] and expected[1] in done.stdout + done.stderr, done.stdout + done.stderr
+
+def test_the_licences_are_those_of_todays_dependencies():
+    import importlib.util
+    spec = importlib.util.spec_from_file_location("licences", ROOT/"tools/licences.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    rows = dict(re.findall(r"(?m)^\| ([\w-]+) \| ([^|]+) \| (?:the library|the extra)", tool.PAGE.read_text(encoding="utf-8")))
+    assert rows.keys() == tool.dependencies().keys(), "run make licences"
+    assert not [n for n, said in rows.items() if "see the package" in said or "GPL" in said and "LGPL" not in said or "not installed" in said]

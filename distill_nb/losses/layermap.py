@@ -43,8 +43,8 @@ class LayerMap:
     starts at 0, and at -1 from the end. Raises `InputError` for blocks outside."""
     def __init__(self, n_teacher:int, n_student:int, pairs="uniform"):
         for n in n_teacher, n_student:
-            expect(isinstance(n, Integral) and n > 0, f"a depth of {n!r:.40}",
-                   "1 block or more", "A layer map needs models with blocks")
+            expect(isinstance(n, Integral) and 0 < n <= 1000, f"a depth of {n!r:.40}",
+                   "1 to 1,000 blocks", "A layer map needs models with blocks")
         self.n_teacher, self.n_student, self.pairs = n_teacher, n_student, pairs
         pairs = self._named() if isinstance(pairs, str) else self._explicit()
         self.blocks = {_index(i, n_student, "student"): _index(j, n_teacher, "teacher")
