@@ -32,8 +32,8 @@ def even(n_teacher:int, n_student:int) -> list:
 # %% ../../nbs/students/00_layers.ipynb #18759b68
 def check_layers(n_teacher:int, layers) -> list:
     "The indices as a list; refuses none, and those outside, repeated or unsorted."
-    known = isinstance(n_teacher, Integral) and n_teacher > 0
-    expect(known, f"a teacher of {n_teacher!r:.40} blocks", "1 or more")
+    known = isinstance(n_teacher, Integral) and 0 < n_teacher <= 1000
+    expect(known, f"a teacher of {n_teacher!r:.40} blocks", "1 to 1,000")
     try: layers = list(layers)
     except TypeError: expect(False, f"layers={layers!r}", "a list of indices, [0, 2]",
                              "For a number of layers take pick_layers")
