@@ -487,8 +487,7 @@ from distill_nb.data import docstrings as data
 def slow(part):
     os.write(1, b"%d\\n" % os.getpid()) # in one piece
     time.sleep(60)
-data.read_slice = slow
-for row in data.read_slices(["a", "b"], processes=2): pass
+for row in data.read_slices(["a", "b"], 2, slow): pass
 """
 
 def alive(pid):
