@@ -2,7 +2,7 @@
 
 A student of two of the default teacher's six layers learns on bshift with the demo's texts, labels and settings: directly, directly for as many
 steps as assistant and student take together, and from an assistant of four layers. Writes nbs/results/assistant.json, which
-nbs/recipes/01_layers.ipynb reads. Rows of other seeds that are in the file stay, so seeds can be run one after the other.
+nbs/recipes/02_layers.ipynb reads. Rows of other seeds that are in the file stay, so seeds can be run one after the other.
 """
 import json
 import common

@@ -2,7 +2,7 @@
 
 The default teacher has 6 blocks. A student of 3 of them, and a static one with none, learn its vectors of sentences from docstrings.
 Each row has the likeness to the teacher on held-out sentences and, with `--sts`, Spearman's correlation with people's scores on the
-pairs of STS-B's dev.tsv, before the first step and after the last. Writes nbs/results/embedding.json, which nbs/recipes/11_embedding.ipynb reads.
+pairs of STS-B's dev.tsv, before the first step and after the last. Writes nbs/results/embedding.json, which nbs/recipes/12_embedding.ipynb reads.
 """
 import csv
 from pathlib import Path

@@ -17,11 +17,11 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 from distill_nb import losses
 from distill_nb.data.corpus import read_corpus
 from distill_nb.data.load import load_task
-from distill_nb.data.tables import check_table, one_line, read_table, write_table
+from distill_nb.data.tables import check_table, read_table, write_table
 from distill_nb.data.tags import read_conll
 from distill_nb.data.tasks import make_task
 from distill_nb.data.vectors import read_vectors
-from distill_nb.kit.errors import InputError
+from distill_nb.kit.errors import InputError, one_line
 from distill_nb.kit.files import output_file
 from distill_nb.kit.folders import output_folder
 from distill_nb.losses import LayerMap, Term, as_objective

@@ -1,7 +1,7 @@
 """Several labels, tags and spans: `python benchmarks/kinds.py --task gaps=gaps --task CoNLL=FOLDER --task GoEmotions=FOLDER --task Restaurant8k=FOLDER`.
 
 For every task and seed a teacher learns from the texts that have a label, and `distil_layers` makes students of its layers: on labels alone, from the
-teacher's layers, and distilled on all texts. Writes nbs/results/kinds.json after every model, which nbs/recipes/10_kinds.ipynb reads. A folder with
+teacher's layers, and distilled on all texts. Writes nbs/results/kinds.json after every model, which nbs/recipes/11_kinds.ipynb reads. A folder with
 labels.txt is read as GoEmotions was published: a text, the numbers of its labels and a key a line. One with train_3.json is read as Restaurant8k was:
 each slot that a guest was asked for, or names, is a question about what the guest says.
 """

@@ -56,6 +56,15 @@ def train(tok, tmp_path, student, teacher, objective, data=None, resume=None, **
     d.show_bar("test").train(resume_from_checkpoint=resume)
     return d
 
+def same_step(tok, out, make, teacher, objective, data, atol):
+    "One step on sixteen rows and one on four batches of four end with the same weights, which have moved."
+    before, after = weights(make()), []
+    for batch, together in (16, 1), (4, 4):
+        after.append(weights(train(tok, out, make(), teacher, objective, data, per_device_train_batch_size=batch,
+                                   gradient_accumulation_steps=together).student))
+    torch.testing.assert_close(*after, atol=atol, rtol=1e-4)
+    assert (after[0] - before).abs().max() > 1e-5
+
 def weights(module): return nn.utils.parameters_to_vector(module.parameters()).detach().clone()
 
 OBJECTIVES = {"soft": SoftTargets(T=3), "hard": HardTargets(), "cosine": CosineHidden(), "mse": LogitMSE(),

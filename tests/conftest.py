@@ -27,6 +27,22 @@ def tuned(tok, tmp_path):
     tok.save_pretrained(tmp_path/"tuned")
     return tmp_path/"tuned"
 
+@pytest.fixture
+def shell(capsys):
+    "Runs a command of the shell: (exit code, stdout, stderr)."
+    from distill_nb.shell.cli import main
+    def run(*words):
+        try: code = main([str(w) for w in words])
+        except SystemExit as e: code = e.code
+        return (code, *capsys.readouterr())
+    return run
+
+@pytest.fixture
+def csv(tmp_path):
+    "A table of forty short reviews, good or bad."
+    frame(label=["good", "bad"] * 20).to_csv(tmp_path/"t.csv", index=False)
+    return tmp_path/"t.csv"
+
 def once_for_all(folder, make):
     "`make()` in the first of the processes that run tests; the others wait for it."
     try: folder.mkdir()

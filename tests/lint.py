@@ -218,6 +218,7 @@ def clean_outputs(page):
             if WIDGET in output.get("data", {}): yield cell.says("a widget view in the outputs")
             for what, pattern in (("machine path", MACHINE), ("progress bar", PROGRESS)):
                 if found := pattern.search(text): yield cell.says(f"a {what} in the outputs", text[found.start():])
+            if found := re.search(r"\bnp\.(float|int|bool|str)\w*\(", text): yield cell.says("numpy's repr in the outputs; say float(...)", text[found.start():])
             plain = "".join(output.get("text", output.get("data", {}).get("text/plain", "")))
             if (lines := len(plain.splitlines())) > 40: yield cell.says(f"{lines} lines of output, at most 40")
 

@@ -297,6 +297,11 @@ def test_no_module_bears_a_name_of_its_chapters_face():
         exported = set(re.findall(r"'(\w+)'", (re.search(r"__all__ = \[(.*?)\]", face, re.S) or [None, ""])[1]))
         assert not exported & {Path(n).stem for n in GENERATED if n.startswith(f"{chapter}/")}, chapter
 
+def test_a_number_names_one_page():
+    "The pages of a chapter are numbered in reading order, so no two share a number."
+    numbers = [name[:name.index("/") + 3] for name in notebooks() if re.match(r"[a-z]+/\d\d_", name)]
+    assert len(numbers) > 100 and sorted({n for n in numbers if numbers.count(n) > 1}) == []
+
 def test_every_module_is_in_a_chapter():
     outside = {name for name in GENERATED if "/" not in name}
     assert outside == {"__init__.py", "__main__.py", "_modidx.py"}

@@ -87,6 +87,7 @@ PAGE_FAULTS = {
     "error": (lint.clean_outputs, with_cell(code("", dict(output_type="error", ename="ValueError", traceback=[])))),
     "widget": (lint.clean_outputs, with_cell(code("", shows(**{lint.WIDGET: {}})))),
     "machine path": (lint.clean_outputs, with_cell(code("", shows(HOME)))),
+    "numpy's repr": (lint.clean_outputs, with_cell(code("", dict(OUTPUT, text="(np.float64(1.9), 2)")))),
     "progress bar": (lint.clean_outputs, with_cell(code("", dict(OUTPUT, text=" 50%|##  | 1/2 [00:01<00:01]")))),
     "dump": (lint.clean_outputs, with_cell(code("", dict(OUTPUT, text="x\n" * 41)))),
     "plot without words": (lint.alt_texts, with_cell(code("plot()", shows(**{"image/png": "iVBO"})))),

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MARKS', 'READERS', 'WRITE', 'decode', 'long_fields', 'parse', 'fields', 'separator', 'read_text_table', 'from_json',
-           'read_json', 'read_table', 'one_line', 'some_names', 'pick_columns', 'check_table', 'write_table']
+           'read_json', 'read_table', 'some_names', 'pick_columns', 'check_table', 'write_table']
 
 # %% ../../nbs/data/00_tables.ipynb #25dee46c
 import csv, io, json, re
@@ -197,11 +197,6 @@ def read_table(path) -> pd.DataFrame:
     return df
 
 # %% ../../nbs/data/00_tables.ipynb #699fbc49
-def one_line(text) -> str:
-    "A name from a file as it can be shown: one line, no control characters or quotes."
-    text = "".join(c if c.isprintable() else " " for c in str(text))
-    return " ".join(text.replace("`", "'").split())
-
 def some_names(names, n=12) -> str:
     "The first names in quotes, and how many more there are."
     shown = ", ".join(f"{str(name)[:60]!r}" for name in list(names)[:n])

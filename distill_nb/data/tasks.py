@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 from datasets import Dataset, DatasetDict
 from fastcore.basics import patch
-from ..kit.errors import InputError, expect, plain
+from ..kit.errors import InputError, expect, plain, one_line
 from ..kit.kinds import KINDS, check_known
 from .labels import as_text, class_names, is_score, read_labels
-from .tables import one_line, some_names
+from .tables import some_names
 from .docstrings import text_hash
 
 # %% ../../nbs/data/03_tasks.ipynb #ed155c0b

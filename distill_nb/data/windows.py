@@ -7,10 +7,9 @@ __all__ = ['LONGEST', 'short_questions', 'windows', 'tokens_of', 'answer_places'
 
 # %% ../../nbs/data/14_windows.ipynb #213c6d51
 import json, warnings
-from .tables import one_line
 from .tasks import UNLABELLED
 from .tokens import ENCODE
-from ..kit.errors import expect
+from ..kit.errors import expect, one_line
 
 # %% ../../nbs/data/14_windows.ipynb #28e8bf0f
 def short_questions(tokenizer, questions:list, most:int) -> list:

@@ -14,9 +14,8 @@ import numpy as np
 import pandas as pd
 import torch
 from fastcore.basics import patch
-from ..data.tables import one_line
 from ..inside.inputs import model_inputs
-from ..kit.errors import expect, plain
+from ..kit.errors import expect, plain, one_line
 from ..kit.figures import figure, palette
 from ..kit.models import evaluating, longest
 

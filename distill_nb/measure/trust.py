@@ -13,12 +13,11 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 from sklearn.metrics import cohen_kappa_score
-from ..data.tables import one_line
 from ..data.classes import as_head, match_labels
 from ..data.tasks import Task, UNLABELLED
 from ..data.tokens import tokenize
 from ..inside.inputs import kind_of
-from ..kit.errors import expect
+from ..kit.errors import expect, one_line
 from ..kit.figures import figure, palette
 from ..kit.files import atomic_file
 from .certainty import (

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import logsumexp
 from ..data.labels import MISSING, spelled_like, tidy
-from ..data.tables import one_line, some_names
-from ..kit.errors import InputError, expect
+from ..data.tables import some_names
+from ..kit.errors import InputError, expect, one_line
 from ..losses.objective import check_number
 
 # %% ../../nbs/teachers/03_numbers.ipynb #a0300005

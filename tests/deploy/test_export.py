@@ -3,14 +3,13 @@ import json, re
 import pytest, torch
 import transformers as T
 from huggingface_hub import ModelCard
-from builders import WORDS, bert, frame, toy
+from builders import WORDS, bert, toy
 from families import build
 from distill_nb.deploy import card as cards
 from distill_nb.deploy.card import export_card, push
 from distill_nb.deploy.export import Gate, export_folder, load_saved, plain_rows
 from distill_nb.kit.errors import InputError
 from distill_nb.recipes.layers import distil_layers
-from distill_nb.shell.cli import main
 from distill_nb.students.bilstm import BiLstmConfig, BiLstmForSequenceClassification
 from distill_nb.training.saving import loading, metadata, model_card, save_student
 
@@ -157,19 +156,6 @@ def test_push_sends_only_what_we_wrote(served):
     assert hub.told[0] == ("user/name", True) and "model.safetensors" in hub.told[1] and "notes.txt" not in hub.told[1]
 
 # The command
-
-@pytest.fixture
-def shell(capsys):
-    def run(*words):
-        try: code = main([str(w) for w in words])
-        except SystemExit as e: code = e.code
-        return (code, *capsys.readouterr())
-    return run
-
-@pytest.fixture
-def csv(tmp_path):
-    frame(label=["good", "bad"] * 20).to_csv(tmp_path/"t.csv", index=False)
-    return tmp_path/"t.csv"
 
 def test_export_command(shell, served, csv, tmp_path, monkeypatch):
     student, _, _ = served("classification")

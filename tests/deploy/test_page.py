@@ -16,7 +16,6 @@ from distill_nb.deploy.page import KNOWN, PINNED, WEB, check_parts, recorded, ru
 from distill_nb.kit.errors import InputError
 from distill_nb.kit.figures import palette
 from distill_nb.losses.vectors import pooled
-from distill_nb.shell.cli import main
 from distill_nb.teachers.load import load_tokenizer
 from distill_nb.training.saving import save_student
 
@@ -361,19 +360,6 @@ def test_a_missing_file_is_one_sentence(student, tmp_path, tab):
     assert tab.run("at('status').textContent") == "The student could not start: runtime.js is missing beside this page."
 
 # The command
-
-@pytest.fixture
-def shell(capsys):
-    def run(*words):
-        try: code = main([str(w) for w in words])
-        except SystemExit as e: code = e.code
-        return (code, *capsys.readouterr())
-    return run
-
-@pytest.fixture
-def csv(tmp_path):
-    frame(label=["good", "bad"] * 20).to_csv(tmp_path/"t.csv", index=False)
-    return tmp_path/"t.csv"
 
 def facts_of(out): return json.loads(re.fullmatch(r"const PAGE = (.*);\n", (out/"answers.js").read_text())[1])
 

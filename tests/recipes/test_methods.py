@@ -1,4 +1,4 @@
-"""Behind nbs/recipes/01_layers.ipynb, 08_minilm.ipynb and 09_mobilebert.ipynb: named objectives, and MiniLM between models of every family that records attention."""
+"""Behind nbs/recipes/02_layers.ipynb, 09_minilm.ipynb and 10_mobilebert.ipynb: named objectives, and MiniLM between models of every family that records attention."""
 import pytest, torch
 import families
 from distill_nb.inside.blocks import n_blocks

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 from transformers import AutoModelForMultipleChoice, AutoModelForQuestionAnswering, BertConfig, DataCollatorWithPadding
-from builders import PLAIN, SMALL, WORDS, weights
+from builders import SMALL, WORDS, same_step, weights
 from distill_nb.data.classes import head_config
 from distill_nb.data.load import load_task
 from distill_nb.data.tokens import tokenize
@@ -27,9 +27,7 @@ from distill_nb.shell.cli import main
 from distill_nb.students.copied import init_student
 from distill_nb.teachers.cache import cache_teacher
 from distill_nb.teachers.load import load_teacher
-from distill_nb.training.distiller import Distiller
 from distill_nb.training.run import fit
-from distill_nb.training.settings import training_args
 
 QUICK = dict(max_steps=3, disable_tqdm=True, eval_strategy="epoch")
 
@@ -107,15 +105,7 @@ def test_the_losses_are_torchs_own(task, tok):
                                        5*SoftTargets(T=2, unit="spans") + 2*HardTargets()], ids=repr)
 def test_four_small_batches_make_one_step(objective, task, tok, tmp_path):
     rows = tokenize(task, tok, 16)["train"].select(range(16))
-    teacher, after = reader(task, seed=1), []
-    for batch, together in ((16, 1), (4, 4)):
-        student = init_student(reader(task), [0, 2])
-        run = Distiller(student, teacher, objective, training_args(tmp_path, **PLAIN, per_device_train_batch_size=batch, gradient_accumulation_steps=together),
-                        train_dataset=rows, processing_class=tok)
-        run.train()
-        after.append(weights(student))
-    torch.testing.assert_close(*after, atol=5e-5, rtol=1e-4)
-    assert (after[0] - weights(init_student(reader(task), [0, 2]))).abs().max() > 1e-5
+    same_step(tok, tmp_path, lambda: init_student(reader(task), [0, 2]), reader(task, seed=1), objective, rows, 5e-5)
 
 @pytest.mark.filterwarnings("ignore")
 def test_cached_answers_train_the_same_student(task, tok):
@@ -163,7 +153,7 @@ def test_every_recipe_and_the_saved_folder(task, headless, tok, tmp_path):
     found = subprocess.run([sys.executable, "-c", code + "\nprint(answer)"], capture_output=True, text=True)
     assert found.returncode == 0 and found.stdout.strip() == said.text, found.stderr[-500:]
     for recipe, how in ((distil_theseus, dict(layers=1)), (distil_tinybert, dict(out=tmp_path/"stages", student=SMALL, texts=["good film", "bad book"] * 4)),
-                        (distil_minilm, dict(out=tmp_path/"relations", layers=1))):
+                        (distil_minilm, dict(out=tmp_path/"relations", layers=1)), (distil_mobilebert, dict(out=tmp_path/"blocks", bottleneck=8))):
         report = recipe(task, out, max_length=16, **how, **QUICK).report
         assert report.metric == "f1" and all(0 <= r["exact"] <= r["f1"] <= 1 for r in report.rows)
     assert kind_of(load_teacher(tmp_path/"stages"/"2-answers")) == "spans"

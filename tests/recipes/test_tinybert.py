@@ -1,4 +1,4 @@
-"Sweeps behind nbs/recipes/02_tinybert.ipynb: stages that go on where they stopped, tasks of every kind, the shell."
+"Sweeps behind nbs/recipes/03_tinybert.ipynb: stages that go on where they stopped, tasks of every kind, the shell."
 import json, subprocess, sys
 from pathlib import Path
 import pandas as pd

@@ -1,4 +1,4 @@
-"Sweeps behind nbs/recipes/05_distilbert.ipynb: the recipe over students, objectives, corpora and interruptions, and what it refuses."
+"Sweeps behind nbs/recipes/06_distilbert.ipynb: the recipe over students, objectives, corpora and interruptions, and what it refuses."
 import json, shutil, subprocess, sys
 import pytest, torch
 from datasets import Dataset

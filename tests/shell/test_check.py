@@ -2,20 +2,12 @@
 import json
 import pandas as pd
 import pytest
-from distill_nb.shell.cli import main, parser
+from distill_nb.shell.cli import parser
 from distill_nb.shell.options import check_options
 from distill_nb.shell.recipes import RECIPES
 
 WORDS = "film book very not good bad fine dull".split()
 def sentence(i): return " ".join(WORDS[int(d)] for d in f"{i + 64:o}")
-
-@pytest.fixture
-def shell(capsys):
-    def run(*words):
-        try: code = main([str(w) for w in words])
-        except SystemExit as e: code = e.code
-        return (code, *capsys.readouterr())
-    return run
 
 @pytest.fixture
 def table(tmp_path):

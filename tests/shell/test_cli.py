@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from transformers import AutoModelForSequenceClassification
 from builders import bert
-from distill_nb.shell.cli import main, parser
+from distill_nb.shell.cli import parser
 from distill_nb.kit.errors import InputError
 
 TEXTS = [f"the {n} was {v} {w}" for n in ("film", "book") for v in ("very", "not", "")
@@ -21,15 +21,6 @@ def csv(tmp_path):
 
 COLUMNS = ["--text", "review", "--label", "mood"]
 QUICK = ["--layers", "2", "--epochs", "1", "--batch-size", "8", "--no-baseline"]
-
-@pytest.fixture
-def shell(capsys):
-    "Runs a command: (exit code, stdout, stderr)."
-    def run(*words):
-        try: code = main([str(w) for w in words])
-        except SystemExit as e: code = e.code
-        return (code, *capsys.readouterr())
-    return run
 
 def refused(result, message):
     "Exit code 2 and one line that says what is wrong."

@@ -5,20 +5,11 @@ import transformers as T
 from huggingface_hub import ModelCard
 from builders import WORDS, bert, make_tokenizer
 from families import build
-from distill_nb.shell.cli import main
 from distill_nb.students.bilstm import BiLstmConfig, BiLstmForSequenceClassification
 from distill_nb.training.saving import save_student
 
 NAMES = dict(id2label={0: "bad", 1: "good"}, label2id=dict(bad=0, good=1))
 TEXTS = ["good film", "very dull film", "not good", "good"] * 6
-
-@pytest.fixture
-def shell(capsys):
-    def run(*words):
-        try: code = main([str(w) for w in words])
-        except SystemExit as e: code = e.code
-        return (code, *capsys.readouterr())
-    return run
 
 @pytest.fixture
 def texts(tmp_path):

@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from builders import bert, make_tokenizer
-from distill_nb.shell.cli import main
 
 TEXTS = [f"the {n} was {v} {w}" for n in ("film", "book") for v in ("very", "not", "") for w in ("good", "bad", "fine", "dull")]
 MOODS = ["good" if t.endswith(("good", "fine")) else "bad" for t in TEXTS]
@@ -21,15 +20,6 @@ def llm(tmp_path):
     said = [dict(nr=i, review=t, why="It says so.", answer={m: .9, {"good": "bad", "bad": "good"}[m]: .1}) for i, (t, m) in enumerate(zip(TEXTS, MOODS))]
     (tmp_path/"llm.jsonl").write_text("\n".join(map(json.dumps, said[:-1])))
     return tmp_path/"llm.jsonl"
-
-@pytest.fixture
-def shell(capsys):
-    "Runs `train`: (exit code, stdout, stderr)."
-    def run(*words):
-        try: code = main(["train", *map(str, words)])
-        except SystemExit as e: code = e.code
-        return (code, *capsys.readouterr())
-    return run
 
 def report(folder): return {r["model"]: r for r in json.loads((folder/"report.json").read_text())["rows"]}
 

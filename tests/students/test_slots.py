@@ -1,4 +1,4 @@
-"Sweeps behind nbs/students/07_slots.ipynb and nbs/recipes/04_theseus.ipynb: what runs in which pass, what is trained, that a run can be resumed."
+"Sweeps behind nbs/students/07_slots.ipynb and nbs/recipes/05_theseus.ipynb: what runs in which pass, what is trained, that a run can be resumed."
 import copy, json, subprocess, sys, warnings
 from pathlib import Path
 import pandas as pd

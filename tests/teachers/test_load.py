@@ -12,9 +12,10 @@ from transformers import (AutoModel, AutoModelForMaskedLM, AutoModelForSequenceC
 from builders import bert, make_tokenizer
 from families import EXTRA, V, build
 from distill_nb.words.head import knows_words, load_masked_lm
+from distill_nb.kit.files import file_digest
 from distill_nb.kit.model_folders import check_config
 from distill_nb.teachers.load import (
-    knows_task, check_files, learn_characters, load_teacher, load_tokenizer, sha256)
+    knows_task, check_files, learn_characters, load_teacher, load_tokenizer)
 from distill_nb.data.classes import check_labels, head_config, head_names, match_labels
 from distill_nb.kit.models import note, check_tokenizer_fits, longest
 from distill_nb.inside.capture import trace
@@ -365,7 +366,7 @@ def test_unknown_names_are_refused(load, monkeypatch):
 
 def test_other_bytes_are_refused(tmp_path):
     (tmp_path/"abc").write_bytes(b"abc")
-    check_files(tmp_path, {"abc": sha256(tmp_path/"abc")})
+    check_files(tmp_path, {"abc": file_digest(tmp_path/"abc")})
     (tmp_path/"abc").write_bytes(b"abd")
     with pytest.raises(InputError, match="abc has sha256"): check_files(tmp_path, {"abc": "ba7816bf" * 8})
 
