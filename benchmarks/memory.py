@@ -6,7 +6,7 @@ Each part runs in a process of its own, on a CPU, with tiny models: what grows w
 """
 import os
 os.environ |= dict(HF_HUB_OFFLINE="1", TQDM_DISABLE="1", TOKENIZERS_PARALLELISM="false", CUDA_VISIBLE_DEVICES="")
-import argparse, json, random, resource, subprocess, sys, tempfile, time
+import argparse, json, random, subprocess, sys, tempfile, time
 from pathlib import Path
 import common
 
@@ -15,7 +15,10 @@ def now():
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
 
-def peak(): return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6, 1) # from KiB
+def peak():
+    "The most resident megabytes of this program; ru_maxrss would begin with those of the process that started it."
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return round(int(lines["VmHWM"].split()[0]) * 1024 / 1e6, 1)
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] good bad fine dull film book very not".split()
 

@@ -44,7 +44,9 @@ ON_CPU = {
     ("words", "__call__"): "a collator", ("words", "word_answers"): "answers are kept on the CPU", ("words", "with_word_answers"): "a column",
     ("words", "logits"): "a column", ("onnx", "forward"): "onnxruntime's numbers", ("packing", "__call__"): "a collator",
     ("vectors", "embed"): "an order, read by Python", ("static", "token_vectors"): "ids of a tokenizer, taken to the teacher",
-    ("temperature", "entropy"): "as soften", ("temperature", "_prediction"): "as soften", ("order", None): "orders of rows and seeds, read by Python"}
+    ("temperature", "entropy"): "as soften", ("temperature", "_prediction"): "as soften", ("order", None): "orders of rows and seeds, read by Python",
+    ("pruning", "total_loss"): "drawn alike everywhere, then taken to the answers", ("pruning", "places"): "indices, taken to the tensor that they pick from",
+    ("widget", "shares_of"): "numbers of a few bars"}
 
 def factories(tree):
     "(function, call) of every torch factory that is not told where."

@@ -13,7 +13,7 @@ import distill_nb
 from builders import WORDS, make_tokenizer
 
 MAKE = {"init_student", "minilm_student", "mobilebert_student", "vector_student", "narrow_student", "to_distilbert", "lstm_student", "theseus", "successor", "word_student", "tiny_student", "from_teacher",
-        "by_slice", "by_heads", "by_svd", "triple_loss", "embedding_vectors", "plan_widget", "learn_characters"}
+        "cut_model", "cut_vocabulary", "prune", "without", "by_slice", "by_heads", "by_svd", "triple_loss", "embedding_vectors", "plan_widget", "learn_characters"}
 CHANGE = {"fit", "fit_head", "fit_words", "start_at_frequency", "freeze_embeddings", "choosing", "place", "load_all", "show_bar"}
 WRITE = {"write_graph", "save_student", "save_stage", "to_onnx", "demo", "augment", "run_stages", "general_stage", "fit_and_report", "replace_blocks", "set_up"}
 MODE_IS_YOURS = {"trace", "trace_packed", "masked_logits", "head_only_at", "last_block_only_at", "same_numbers", "check_first_answer"}  # the caller's mode, and so its dropout

@@ -271,7 +271,7 @@ def test_counts():
     batch["word_mask"] = batch["input_ids"] * 0
     batch["word_mask"][:, 0] = 1
     assert {u: count(batch, u).item() for u in UNITS} == {
-        "examples": 4, "tokens": 10, "words": 4, "labels": 2, "pairs": 1 + 3 * 9, "places": 12, "places squared": 36}
+        "examples": 4, "tokens": 10, "words": 4, "spans": 4, "labels": 2, "pairs": 1 + 3 * 9, "places": 12, "places squared": 36}
     del batch["labels"]
     assert count(batch, "labels") == 0
     assert known_labels(torch.tensor([0, -100, 5])).tolist() == [True, False, True]

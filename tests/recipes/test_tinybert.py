@@ -30,15 +30,16 @@ def test_every_kind_of_task(task, headless, tmp_path):
 
 def test_a_killed_run_goes_on_at_its_stage(headless, tmp_path, monkeypatch):
     whole = distil_tinybert(toy(), headless, tmp_path/"a", student=SMALL, stages=two(), **QUICK)
+    alone = QUICK | dict(check=False) # the look before the run would call it too
     ran, fit = [], module.fit
     def dies(*args, **kwargs):
         ran.append(args[5])
         if len(ran) == 2: raise KeyboardInterrupt
         return fit(*args, **kwargs)
     monkeypatch.setattr(module, "fit", dies)
-    with pytest.raises(KeyboardInterrupt): distil_tinybert(toy(), headless, tmp_path/"b", student=SMALL, stages=two(), **QUICK)
+    with pytest.raises(KeyboardInterrupt): distil_tinybert(toy(), headless, tmp_path/"b", student=SMALL, stages=two(), **alone)
     assert ran == ["1-inside", "2-answers"] and not (tmp_path/"b"/"2-answers").exists()
-    done = distil_tinybert(toy(), headless, tmp_path/"b", student=SMALL, stages=two(), **QUICK)
+    done = distil_tinybert(toy(), headless, tmp_path/"b", student=SMALL, stages=two(), **alone)
     assert ran == ["1-inside", "2-answers", "2-answers", "labels"]
     for name, w in done.student.state_dict().items(): torch.testing.assert_close(w, whole.student.state_dict()[name])
 
@@ -129,7 +130,7 @@ def test_augmented_texts_are_learnt_from(tuned, tok, tmp_path, monkeypatch):
     seen, stages = [], module.run_stages
     monkeypatch.setattr(module, "run_stages", lambda s, t, rows, *a, **k: (seen.append(len(rows["train"])), stages(s, t, rows, *a, **k))[1])
     augmenter = Augmenter(BertForMaskedLM(config).eval(), tok, n=3)
-    done = distil_tinybert(toy(), tuned, tmp_path, augmenter, student=SMALL, **QUICK)
+    done = distil_tinybert(toy(), tuned, tmp_path, augmenter, student=SMALL, check=False, **QUICK)
     assert seen[0] > len(done.task["train"])
 
 @pytest.mark.parametrize("name, epochs", [("CoLA", 50), ("mnli", 10), ("QQP", 10), ("SST-2", 20), ("mine", 20)])
@@ -178,7 +179,7 @@ def test_new_texts_and_epochs_from_the_shell(tuned, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "run_stages", spy)
     for name, extra in dict(plain=[], new=["--augment", "--masked-lm", tmp_path/"lm", "--new", 2]).items():
         words = ["train", "--recipe", "tinybert", "--task", tmp_path/"t.csv", "--teacher", tuned, "--out", tmp_path/name, "--layers", 2,
-                 "--width", 8, "--inner", 16, "--inside-epochs", 1, *extra]
+                 "--width", 8, "--inner", 16, "--inside-epochs", 1, "--no-check", *extra]
         assert main([str(w) for w in words]) == 0
     distilled = [(n, epochs) for n, epochs in seen if len(epochs) == 2]  # the others are the labels' own stage
     assert distilled[1][0] > distilled[0][0] and [e for _, e in distilled] == [[1, 3]] * 2 and len(seen) == 4

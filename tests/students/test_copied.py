@@ -39,7 +39,7 @@ BAD_PICKS = [
     (6, -1, "last", "-1 student layers"), (6, 3, "middle", "choice='middle': expected one of spread, even, first, last"),
     (6, 3, [0, 1], "2 layers named: expected 3"), (6, 2, [0, 6], "layer 6: expected 0 to 5"),
     (6, 2, [-1, 2], "layer -1"), (6, 2, [2, 1], "ascending"), (6, 2, [1, 1], "each once"), (6, 1, [1.], r"layer 1\.0"),
-    (6, 1, ["0"], "layer 0"), (6, 0, [], "no layers"),
+    (6, 1, ["0"], "layer '0'"), (6, 0, [], "no layers"),
     *((6, 3, how, "expected a list of indices") for how in (3, None, 2.5, True)),
     *((6, n, "first", "student layers: expected 1 to") for n in ("3", 2.5, None, [3])),
 ]

@@ -415,7 +415,7 @@ def test_recipe_of_a_tuned_teacher_and_chosen_layers(tuned, monkeypatch):
         return fit(model, *args, **how)
     monkeypatch.setattr(module, "fit", noted)
     done = distil_theseus(toy(), tuned, layers=[1, 3], frozen=False, baseline=False, schedule=ConstantSchedule(.9), seed=3, learning_rate=1e-3,
-                          post_settings=dict(learning_rate=1e-5), **QUICK)
+                          post_settings=dict(learning_rate=1e-5), check=False, **QUICK)
     assert seen == [("replacing", 1e-3)] and len(done.report.rows) == 3 and done.student.config.num_hidden_layers == 2
     assert "[1, 3]" in done.report.note and "seed 3" in done.report.note and set(done.history.index.levels[0]) == {"post-training", "replacing"}
 
