@@ -27,7 +27,7 @@ def report(folder): return {r["model"]: r for r in json.loads((folder/"report.js
                                              ("bilstm", ["--units", "4", "--width", "6"])])
 def test_answers_alone_teach(shell, data, llm, headless, tmp_path, recipe, options):
     out = tmp_path/"student"
-    code, text, err = shell("--recipe", recipe, "--task", data, *QUICK, *options, "--answers", llm, "--base", headless, "--out", out, "--answers-are", "probabilities")
+    code, text, err = shell("train", "--recipe", recipe, "--task", data, *QUICK, *options, "--answers", llm, "--base", headless, "--out", out, "--answers-are", "probabilities")
     assert code == 0, err
     rows = report(out)
     assert [*rows] == ["answers", "student, labels alone", "student, distilled"] and rows["answers"]["accuracy"] == 1
@@ -37,10 +37,10 @@ def test_answers_alone_teach(shell, data, llm, headless, tmp_path, recipe, optio
 
 def test_answers_beside_teachers(shell, data, llm, tuned, headless, tmp_path):
     out = tmp_path/"student"
-    code, text, err = shell("--task", data, *QUICK, "--layers", "2", "--answers", llm, "--row-id", "nr", "--teacher", tuned, "--weights", "2,1", "--space", "logit", "--out", out)
+    code, text, err = shell("train", "--task", data, *QUICK, "--layers", "2", "--answers", llm, "--row-id", "nr", "--teacher", tuned, "--weights", "2,1", "--space", "logit", "--out", out)
     assert code == 0, err
     assert [*report(out)] == ["answers", "teacher", "teachers together", "student, teacher's layers", "student, distilled"]
-    code, text, err = shell("--task", data, *QUICK, "--layers", "2", "--teacher", f"{tuned},{headless}", "--out", tmp_path/"two", "--no-baseline")
+    code, text, err = shell("train", "--task", data, *QUICK, "--layers", "2", "--teacher", f"{tuned},{headless}", "--out", tmp_path/"two", "--no-baseline")
     assert code == 0 and [*report(tmp_path/"two")] == ["teacher tuned", "teacher headless", "teachers together", "student, distilled"], err
 
 def test_a_teacher_with_another_tokenizer(shell, data, tuned, tmp_path):
@@ -53,7 +53,7 @@ def test_a_teacher_with_another_tokenizer(shell, data, tuned, tmp_path):
     bert(2).base_model.save_pretrained(base)
     make_tokenizer().save_pretrained(base)
     (base/"tokenizer.json").write_text(json.dumps(tok))
-    code, text, err = shell("--task", data, *QUICK, "--layers", "1", "--teacher", tuned, "--base", base, "--out", tmp_path/"s")
+    code, text, err = shell("train", "--task", data, *QUICK, "--layers", "1", "--teacher", tuned, "--base", base, "--out", tmp_path/"s")
     assert code == 0 and [*report(tmp_path/"s")] == ["teacher", "student, labels alone", "student, distilled"], err
     assert AutoTokenizer.from_pretrained(tmp_path/"s").convert_tokens_to_ids("good") == words.index("good") != make_tokenizer().convert_tokens_to_ids("good")
 
@@ -74,25 +74,25 @@ def wrong(folder, **columns):
     (dict(answer=MOODS), ["--recipe", "distilbert"], "--answers with --recipe distilbert"),
     (dict(answer=MOODS), ["--recipe", "tinybert", "--augment"], "--augment or --corpus with --answers")])
 def test_mistakes_are_told_in_one_line(shell, data, headless, tmp_path, columns, words, message):
-    code, out, err = shell("--task", data, *QUICK, "--base", headless, "--out", tmp_path/"s", "--answers", wrong(tmp_path, **columns), *words)
+    code, out, err = shell("train", "--task", data, *QUICK, "--base", headless, "--out", tmp_path/"s", "--answers", wrong(tmp_path, **columns), *words)
     errors = [l for l in err.splitlines() if l.startswith("distill_nb: ") and "note: " not in l]
     assert code == 2 and len(errors) == 1 and message in errors[0] and "Traceback" not in err, err
     assert not (tmp_path/"s").exists()
 
 def test_answers_to_other_texts(shell, data, headless, tmp_path):
     pd.DataFrame(dict(review=["elsewhere"], answer=["good"])).to_csv(tmp_path/"a.csv", index=False)
-    code, out, err = shell("--task", data, *QUICK, "--base", headless, "--out", tmp_path/"s", "--answers", tmp_path/"a.csv", "--partial")
+    code, out, err = shell("train", "--task", data, *QUICK, "--base", headless, "--out", tmp_path/"s", "--answers", tmp_path/"a.csv", "--partial")
     assert code == 2 and "none of its 1 row is about a training text of reviews" in err
 
 @pytest.mark.parametrize("words, message", [(["--row-id", "nr"], "--row-id without --answers"), (["--answers", "none.csv"], "none.csv: no such file"), (["--base", "/no/model"], "no answers and no teacher"), (["--base", "/no/model", "--teacher", "one"], "/no/model")])
 def test_options_that_need_others(shell, data, headless, tmp_path, words, message):
-    code, out, err = shell("--task", data, *QUICK, "--out", tmp_path/"s", *words)
+    code, out, err = shell("train", "--task", data, *QUICK, "--out", tmp_path/"s", *words)
     assert code == 2 and message in err and not (tmp_path/"s").exists()
 
 def test_teacher_assistants(shell, data, tuned, llm, tmp_path):
     out = tmp_path/"s"
-    code, text, err = shell("--task", data, *QUICK, "--layers", "1", "--through", "3,2", "--teacher", tuned, "--out", out, "--no-baseline")
+    code, text, err = shell("train", "--task", data, *QUICK, "--layers", "1", "--through", "3,2", "--teacher", tuned, "--out", out, "--no-baseline")
     assert code == 0 and [*report(out)] == ["teacher", "assistant, 3 layers", "assistant, 2 layers", "student, distilled"], err
     for words, message in (["--through", "1"], "through=[1] from 4 to 1 layers"), (["--through", "x"], "'x'"), (["--through", "2", "--answers", llm], "--through 2: expected one teacher"):
-        code, _, err = shell("--task", data, *QUICK, "--layers", "1", "--teacher", tuned, "--out", tmp_path/"no", *words)
+        code, _, err = shell("train", "--task", data, *QUICK, "--layers", "1", "--teacher", tuned, "--out", tmp_path/"no", *words)
         assert code == 2 and message in err and not (tmp_path/"no").exists()
