@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['PLACES', 'evaluating', 'note', 'noted', 'depth', 'longest', 'check_tokenizer_fits', 'words_of', 'check_words',
-           'same_numbers']
+           'same_numbers', 'weights_key']
 
 # %% ../../nbs/kit/04_models.ipynb #952bef22
 from contextlib import contextmanager
 from pathlib import Path
 from weakref import WeakKeyDictionary
 import torch
+from datasets.fingerprint import Hasher
 from tokenizers import Tokenizer
 from torch import nn
 from .errors import expect
@@ -95,3 +96,14 @@ def same_numbers(model, plain, other)->bool:
         except Exception: return False # whatever it is, the plain way is left
     near = 1e-4 if expected.dtype == torch.float32 else .1
     return found.shape == expected.shape and torch.allclose(found, expected, atol=near)
+
+# %% ../../nbs/kit/04_models.ipynb #48ac5642
+def _hashed(weights) -> str:
+    "Hash of a tensor; quantised layers keep tuples of them, and tensors of integers."
+    if isinstance(weights, tuple): return Hasher.hash([*map(_hashed, weights)])
+    packed = torch.is_tensor(weights) and weights.is_quantized
+    return Hasher.hash([str(weights.dtype), weights.dequantize()] if packed else weights)
+
+def weights_key(model:nn.Module) -> str:
+    "Hash of a model's weights and buffers, by name."
+    return Hasher.hash([(k, _hashed(v)) for k, v in sorted(model.state_dict().items())])

@@ -16,7 +16,6 @@ from functools import partial
 from types import FunctionType
 import torch
 from datasets import Dataset
-from datasets.fingerprint import Hasher
 from ..words.augmenter import augment, check_texts
 from ..data.tasks import UNLABELLED, Task
 from ..data.load import glue_key
@@ -40,7 +39,7 @@ from ..teachers.load import (
 from ..training.settings import training_args
 from ..inside.blocks import n_blocks
 from ..inside.inputs import kind_of
-from ..kit.models import note
+from ..kit.models import note, weights_key
 
 # %% ../../nbs/recipes/03_tinybert.ipynb #e2cfc6dd
 @dataclass
@@ -127,7 +126,7 @@ def run_stages(student, teacher, rows, tokenizer, stages:list, out, **common):
     a dry run none is."""
     if dry(): return look_at_stages(student, teacher, rows, tokenizer, stages, out,
                                     **common), []
-    note, trained = Hasher.hash(sorted(student.state_dict().items())), []
+    note, trained = weights_key(student), []
     for stage in stages:
         folder, settings = Path(out)/stage.name, {**common, **stage.settings}
         big = stage.teacher or teacher

@@ -19,7 +19,8 @@ from .recipes import RECIPES, make_augmenter, read_task, say
 def quiet_libraries():
     "Leave the terminal to progress bars, results, and warnings of one line."
     import datasets, transformers
-    def tell(message, *args, **kwargs):
+    def tell(message, category, *args, **kwargs):
+        if issubclass(category, (DeprecationWarning, FutureWarning)): return # authors'
         told = plain(f"distill_nb: note: {message}")
         if world()[0] == 0: print(told, file=sys.stderr)
     warnings.showwarning = tell

@@ -23,7 +23,7 @@ from ..inside.capture import trace
 from ..inside.inputs import encoder_of, kind_of, unwrap
 from ..kit.errors import InputError, expect
 from ..measure.scores import batches_by_length
-from ..kit.models import evaluating, depth
+from ..kit.models import evaluating, depth, weights_key
 from ..kit.files import (
     atomic_file, file_digest, in_turn, sync, trusted_folder, writing)
 from ..losses import as_objective
@@ -102,19 +102,12 @@ def ask(question:Question, columns:dict) -> dict:
 PASSING = {"_name_or_path", "transformers_version", "architectures", "dtype",
            "torch_dtype", "id2label", "label2id"} # change no answer
 
-def _plain(weights):
-    "Weights that can be hashed; those of quantised layers are tuples of tensors."
-    if isinstance(weights, tuple): return [*map(_plain, weights)]
-    packed = torch.is_tensor(weights) and weights.is_quantized
-    return [str(weights.dtype), weights.dequantize()] if packed else weights
-
 def teacher_key(teacher) -> str:
     "Hash of a model's class, configuration and weights, wherever it was loaded from."
     model, inner = unwrap(teacher), encoder_of(teacher) # PEFT's wrapper counts
     config = {k: v for k, v in inner.config.to_dict().items() if k not in PASSING}
-    weights = [(k, Hasher.hash(_plain(v)))
-               for k, v in sorted(model.state_dict().items())]
-    return Hasher.hash([type(inner).__name__, sorted(config.items()), weights])
+    return Hasher.hash([type(inner).__name__, sorted(config.items()),
+                        weights_key(model)])
 
 def tokens_key(rows:Dataset, columns) -> str:
     "Hash of tokenised rows: of what they hold, not of how they were made."

@@ -13,6 +13,7 @@ from pathlib import Path
 from datasets.fingerprint import Hasher
 from ..kit.errors import expect
 from ..kit.files import atomic_file, once
+from ..kit.models import weights_key
 from .checkpoints import last_whole
 
 
@@ -34,7 +35,7 @@ def what_counts(args, *without) -> dict:
 
 def run_note(models, texts, objective, args, *without) -> str:
     "Hash of what changes a run's numbers; `texts`: anything that can be hashed."
-    weights = [model and sorted(model.state_dict().items()) for model in models]
+    weights = [model and weights_key(model) for model in models]
     return Hasher.hash([weights, texts, objective.key(), args.world_size,
                         what_counts(args, *without)])
 

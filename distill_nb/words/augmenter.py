@@ -21,7 +21,7 @@ from ..data.tables import write_table
 from ..data.tasks import UNLABELLED, Task
 from ..data.load import glue_key
 from ..kit.errors import expect
-from ..kit.models import evaluating
+from ..kit.models import evaluating, weights_key
 from ..kit.files import atomic_file, in_turn, trusted_folder
 from .head import check_head, masked_logits
 from ..kit.cpu import packed
@@ -280,7 +280,7 @@ def key(self:Augmenter, *more)->str:
     kept = [getattr(self, f.name) for f in fields(self)[3:] if f.name != "batch_tokens"]
     vectors = (self.vectors.words, self.vectors.matrix) if self.vectors else ()
     words = sorted(self.tokenizer.get_vocab().items())
-    return Hasher.hash([self.model.state_dict(), words, *vectors, kept, *more])
+    return Hasher.hash([weights_key(self.model), words, *vectors, kept, *more])
 
 # %% ../../nbs/words/03_augmenter.ipynb #7c1f0152
 PER_TASK = dict(cola=30, mnli=10, mrpc=30, sst2=20, stsb=30, qqp=10, qnli=20, rte=30)

@@ -21,7 +21,8 @@ from .hiding import HideWords, word_batches
 from ..data.tasks import Task
 from ..data.docstrings import docstrings
 from ..kit.errors import expect
-from ..kit.models import evaluating, check_tokenizer_fits, note, noted
+from ..kit.models import (
+    evaluating, check_tokenizer_fits, note, noted, weights_key)
 from ..kit.files import once, trusted_folder
 from ..kit.folders import finish_exchange, temporary_folder
 from ..losses import HardTargets
@@ -172,7 +173,7 @@ def ready_masked_lm(source, task:Task=None, steps:int=400, seed:int=0, folder=No
     if texts is None:
         texts = [t for side in task.sides for t in task["train"][side]]
         texts += docstrings().sentence.tolist()
-    weights = sorted(model.base_model.state_dict().items())
+    weights = weights_key(model.base_model)
     name = Hasher.hash([weights, texts, steps, seed, "hidden by row"])
     own = Path(folder or datasets.config.HF_DATASETS_CACHE)/"distill_nb-masked-lm"
     home = trusted_folder(own)/name

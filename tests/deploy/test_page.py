@@ -385,6 +385,7 @@ def test_command_with_a_file_of_answers(shell, student, csv, fake, tmp_path):
     for e in told["examples"]: assert e["texts"][0] in {*rows.text} and told["labels"][e["teacher"].index(max(e["teacher"]))] == e["texts"][0].split()[0]
 
 def test_command_exports_a_trained_student(shell, tuned, csv, fake, tmp_path):
+    pytest.importorskip("onnx"), pytest.importorskip("onnxscript"), pytest.importorskip("onnxruntime")
     code, out, err = shell("page", tuned, "--task", csv, "--out", tmp_path/"site", "--runtime", fake)
     assert code == 0 and facts_of(tmp_path/"site")["labels"] == ["bad", "good"], err
 

@@ -41,7 +41,7 @@ def wordpiece(cls=T.BertTokenizerFast): return cls(vocab=json.loads(trained("Wor
 
 def byte_level():
     said = json.loads(trained("BPE").to_str())["model"]
-    return T.RobertaTokenizerFast(vocab=said["vocab"], merges=[tuple(m) for m in said["merges"]])
+    return T.RobertaTokenizer(vocab=said["vocab"], merges=[tuple(m) for m in said["merges"]])
 
 def unigram(cls=T.XLMRobertaTokenizerFast, *special, unk="<unk>", **how):
     t = trained("Unigram", special=special, unk=unk) if special else trained("Unigram")
@@ -163,7 +163,7 @@ def test_a_published_vocabulary(folder): # where the data are beside the checkou
     from builders import ROOT
     home = ROOT.parent/f"shared/data/tokenizers/{folder}"
     if not home.is_dir(): pytest.skip("no published vocabulary beside this checkout")
-    tok = T.RobertaTokenizerFast(vocab=f"{home}/vocab.json", merges=f"{home}/merges.txt")
+    tok = T.RobertaTokenizer(vocab=f"{home}/vocab.json", merges=f"{home}/merges.txt")
     seen = {i for r in tok(corpus()[:1000])["input_ids"] for i in r}
     ids = kept_ids(T.RobertaConfig(vocab_size=len(tok)), tok, seen)
     new = cut_tokenizer(tok, ids)

@@ -25,6 +25,11 @@ def make(tok, tmp_path, objective, student=None, teacher=None, data=None, **sett
     args = training_args(tmp_path, **{**PLAIN, **settings})
     return Distiller(student or init_student(teacher, [0, 3]), teacher, objective, args, train_dataset=data or rows(tok), processing_class=tok, **own)
 
+@pytest.fixture(autouse=True)
+def a_processor_of_float32(monkeypatch):
+    "The machine that runs the tests may multiply bf16, which would be a finding of every run."
+    monkeypatch.setattr(machine, "fast_bf16", lambda use_cpu=False: False)
+
 def said(found): return [f.what for f in found]
 
 @pytest.mark.parametrize("name", OBJECTIVES)
