@@ -14,6 +14,9 @@ SOURCE  := tests/test_repository.py tests/test_site.py tests/test_style.py
 # Notebooks and tests run in WORKERS processes, so each of them gets one thread; no test asks the network.
 QUIET   := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TQDM_DISABLE=1 TOKENIZERS_PARALLELISM=false
 
+# A file's tests share what they build, so they stay together; tests/conftest.py says which files come first.
+BY_FILE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-floors pages export docs audit licences clean
 
@@ -34,7 +37,7 @@ demo: $(READY) ## fine-tune a teacher, distil a student, compare them (ARGS="...
 test: $(READY) ## run every notebook, then pytest
 	@failed=0; \
 	echo "notebooks:"; $(QUIET) $(BIN)/nbdev_test --n_workers $(WORKERS) --timing || failed=1; \
-	echo "pytest:"; $(QUIET) $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile tests || failed=1; \
+	echo "pytest:"; $(QUIET) $(BIN)/python -m pytest -q $(BY_FILE) tests || failed=1; \
 	exit $$failed
 
 .venv-floors/.ready: settings.ini setup.py constraints.txt tools/floors.py
@@ -46,8 +49,8 @@ test: $(READY) ## run every notebook, then pytest
 	$(FLOORS)/python -m pip install --no-deps $(TEACHER)
 	@touch $@
 
-test-floors: .venv-floors/.ready ## run pytest with the lowest versions that settings.ini allows, in an environment of its own
-	$(QUIET) $(FLOORS)/python -m pytest -q -n $(WORKERS) --dist loadfile tests $(SOURCE:%=--ignore=%)
+test-floors: .venv-floors/.ready ## run pytest with the lowest versions that settings.ini allows, in an environment of its own (SLOW=1: all of it)
+	$(QUIET) $(FLOORS)/python -m pytest -q $(BY_FILE) $(if $(SLOW),,-m "not slow") tests $(SOURCE:%=--ignore=%)
 
 pages: $(READY) ## run the notebooks in place and store clean outputs (NB=nbs/losses/02_logits.ipynb for one)
 	$(BIN)/python tools/colab.py

@@ -1,8 +1,17 @@
 "Fixtures of all tests; `builders` makes what they are made of."
 import os, subprocess, sys, time
+from collections import Counter
 from pathlib import Path
 import datasets, pytest, torch, transformers
 from builders import *
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes over five seconds; left out at the lowest versions, unless SLOW=1")
+
+def pytest_collection_modifyitems(items):
+    "Files with the most slow tests come first, or one process would be left alone with them in the end."
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path]) # a stable sort: the order within a file stays
 
 @pytest.fixture(scope="session", autouse=True)
 def no_progress_bars():

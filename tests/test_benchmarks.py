@@ -40,6 +40,7 @@ def test_settings_are_what_decides_the_numbers():
     assert common.settings(asked("--seconds", "9", "--results", "x")) == dict(steps=3) == common.settings(asked())
     assert common.settings(asked(), "steps") == {}
 
+@pytest.mark.slow
 def test_what_was_finished_is_there_after_a_kill(tmp_path):
     script = """if True:
     import argparse, os, signal, sys

@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 import pytest, torch
 from pretend_gpu import can_pretend
 
+pytestmark = pytest.mark.slow
 TESTS = Path(__file__).parent
 LIB = TESTS.parent/"distill_nb"
 

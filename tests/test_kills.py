@@ -6,6 +6,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation", ["tinybert", "cache_teacher", "distil_words"])
 def test_a_killed_command_goes_on_to_the_same_bits(operation, tmp_path):
     env = os.environ | dict(PYTHONPATH=f"{ROOT}:{os.environ.get('PYTHONPATH', '')}", OMP_NUM_THREADS="1", TMPDIR=str(tmp_path))

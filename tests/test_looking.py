@@ -64,6 +64,7 @@ def same(a, b):
 
 KINDS = "modes weights forwards attention torch random numpy".split()
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [False, True], ids=["classes", "words"])
 def test_looking_changes_nothing(words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

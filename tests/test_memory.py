@@ -13,6 +13,7 @@ def part(name, n):
     return json.loads(done.stdout.splitlines()[-1])
 
 @linux
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["train", "words"])
 def test_steps_do_not_grow(name):
     "A tensor of a batch that is kept each step would be some 10 MB by then."
@@ -20,10 +21,12 @@ def test_steps_do_not_grow(name):
     assert mb["400"] - mb["200"] < 4, mb
 
 @linux
+@pytest.mark.slow
 def test_rows_are_streamed():
     assert part("rows", 50_000)["grown"] < 20 # the file itself has 2.5 MB, a list of its texts some 8
 
 @linux
+@pytest.mark.slow
 def test_a_text_of_a_megabyte_is_cut():
     found = part("long_text", 1_000_000)
     assert found["longest"] == 48 == found["corpus"] and found["grown"] < 600

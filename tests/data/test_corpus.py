@@ -122,6 +122,7 @@ def test_a_changed_file_is_read_again(home):
     file.write_text("now another")
     assert texts_of(read_corpus(file)) == ["now another"]
 
+@pytest.mark.slow
 def test_the_embedded_corpus_streams_too():
     assert next(iter(read_corpus(streaming=True))) == read_corpus()[0]
 

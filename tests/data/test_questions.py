@@ -215,6 +215,7 @@ def test_defaults_are_read_off_docstrings():
         assert text[slice(*default_of(text))] == found
     assert default_of("the default is to use the mean") is None
 
+@pytest.mark.slow
 def test_the_embedded_task_is_whole():
     task = load_task("defaults")
     assert task.kind == "spans" and len(task["train"]) > 1000 and 100 < len(task["test"])

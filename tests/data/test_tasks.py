@@ -494,6 +494,7 @@ def alive(pid):
     try: return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError: return False
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="one process reads elsewhere")
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
 def test_a_killed_reader_leaves_no_processes(sent):

@@ -152,6 +152,7 @@ def test_distilled_afterwards_by_any_objective(tok, tmp_path):
               learning_rate=2e-3, optim="adamw_torch")
     assert d.state.global_step == 80 and gap() < before / 2 and student.config.intermediate_size == 8
 
+@pytest.mark.slow
 def test_a_saved_folder_loads_anywhere_and_is_exported(tok, tmp_path):
     model = bert(2, id2label={0: "bad", 1: "good"}, label2id=dict(bad=0, good=1))
     batch = tok(["good film", "very dull"], padding=True, return_tensors="pt")

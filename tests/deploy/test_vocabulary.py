@@ -222,6 +222,7 @@ with torch.no_grad(): z = model(**tok(texts, padding=True, truncation=True, max_
 said = T.pipeline("text-classification", model=sys.argv[1])(texts, truncation=True, max_length=40)
 print("distill_nb" in sys.modules, json.dumps([z.tolist(), [s["score"] for s in said], tok(texts)["input_ids"]]))
 """
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["bert", "roberta", "xlm-roberta", "modernbert"])
 def test_a_saved_folder_loads_in_a_fresh_process(family, tmp_path):
     model, tok, cut = cut_of(family)

@@ -28,6 +28,7 @@ def test_configurations_load(file):
 
 def test_both_configurations_are_there(): assert [f.stem for f in CONFIGS] == ["ddp", "fsdp"]
 
+@pytest.mark.slow
 def test_their_script_runs_in_two_processes(tuned, tmp_path):
     words = WORDS[5:]
     rows = [(" ".join(words[i // 8**j % 8] for j in range(3)), "good" if i % 8 == 0 else "bad") for i in range(200)]

@@ -11,6 +11,7 @@ from distill_nb.recipes.base import DISTILLED, KEPT, LABELS
 from distill_nb.recipes.layers import distil_layers
 from distill_nb.shell.recipes import RECIPES
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labelled", [200, 40, 20])
 def test_baseline_and_student_take_equal_steps(headless, labelled):
     texts = [" ".join(WORDS[5 + (i * k) % 8] for k in (1, 3, 5, 7)) + " film" * (i % 7) + " book" * (i // 7) for i in range(200)]

@@ -31,6 +31,7 @@ def test_the_budget_gives_both_students_the_same_steps():
     "Once through all texts is `max_steps` batches; the labels alone are read more often to get there."
     assert BUDGET["max_steps"] * SETTINGS["per_device_train_batch_size"] == BUDGET["total"] > BUDGET["labelled"]
 
+@pytest.mark.slow
 def test_a_run_from_end_to_end(headless, tmp_path):
     heard, quick = [], dict(layers=2, labelled=40, total=80, max_steps=2, disable_tqdm=True, teacher_settings={})
     got = demo(tmp_path/"out", teacher=headless, say=heard.append, **quick)
@@ -39,6 +40,7 @@ def test_a_run_from_end_to_end(headless, tmp_path):
     assert "80 texts, 40 of them with a label" in heard[1]
     with pytest.raises(InputError, match="is not empty"): demo(tmp_path/"out", teacher=headless, say=heard.append, **quick)
 
+@pytest.mark.slow
 def test_each_student_differs_in_one_thing(headless, monkeypatch):
     "The first one starts from the layers before the fine-tuning, the others from those after it; only the last one has a teacher."
     import distill_nb.recipes.base as recipes

@@ -95,6 +95,7 @@ def state():
 
 def weights(model): return {k: v.clone() for k, v in model.state_dict().items()}
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, kind", [("layers", "classes"), ("bilstm", "tags"), ("tinybert", "scores"), ("theseus", "several"),
                                         ("mobilebert", "pairs")])
 def test_the_check_changes_no_bit(name, kind, pretrained, tmp_path):
@@ -107,6 +108,7 @@ def test_the_check_changes_no_bit(name, kind, pretrained, tmp_path):
     assert a[0].keys() == b[0].keys() and all(torch.equal(a[0][k], b[0][k]) for k in a[0])
     assert a[1:] == b[1:]
 
+@pytest.mark.slow
 def test_the_check_changes_no_bit_without_labels(pretrained, masked, tmp_path):
     for recipe, at, how in (distil_embedding, texts(), dict(teacher=pretrained, layers=2, held_out=20)), (
             distil_words, corpus(), dict(teacher=masked, held_out=.1, baseline=False)):
@@ -222,6 +224,7 @@ def test_a_teacher_whose_nameless_classes_are_in_another_order(tok, tmp_path, fl
     if flip:
         with pytest.raises(InputError, match="outputs mean 'good', 'bad'"): call()
 
+@pytest.mark.slow
 def test_a_teacher_at_chance(tok, tmp_path):
     task = two_words()
     teacher = fitted(tok, tmp_path/"wrong", task, ["bad", "good"], flip=True)

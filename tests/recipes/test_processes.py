@@ -5,6 +5,7 @@ import pytest
 from builders import small_lm
 from distill_nb.shell.recipes import RECIPES
 
+pytestmark = pytest.mark.slow
 TESTS = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")

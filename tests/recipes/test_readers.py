@@ -57,6 +57,7 @@ def reader(task, layers=3, seed=0, width=16):
         vocab_size=len(WORDS), hidden_size=width, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=32, hidden_dropout_prob=0.,
         attention_probs_dropout_prob=0., initializer_range=.3, **head_config(task))).eval()
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_reader_learns_and_the_validation_score_is_the_score(task, tok):
     rows = tokenize(task, tok, 16)
@@ -136,6 +137,7 @@ def test_questions_without_a_label_are_learnt_from_the_teacher_alone(task, tok):
     fit(student, {"train": rows.select(range(0, len(rows), 2))}, tok, SoftTargets(unit="spans"), reader(task), **QUICK)
     assert (weights(student) - weights(init_student(reader(task, seed=1), [0]))).abs().max() > 1e-6
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_every_recipe_and_the_saved_folder(task, headless, tok, tmp_path):
     done = distil_layers(task, headless, layers=2, max_length=16, **QUICK)
@@ -189,6 +191,7 @@ def test_the_gate_of_an_export_compares_answers(task, tok, tmp_path):
 
 # The shell
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_shell_trains_evaluates_exports_and_refuses(task, headless, tok, tmp_path, capsys):
     file, out = tmp_path/"quiz.jsonl", tmp_path/"out"

@@ -121,6 +121,7 @@ def test_a_batch_of_as_many_labels_as_tokens_is_padded_right(tok):
     padded = Bucketed(lambda rows: dict(batch), size=lambda n, longest: 16)([])
     assert [padded[k].shape[1] for k in batch] == [16, 9, 9] and "label_places" not in padded
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_from_a_file_to_the_pipeline(headless, tmp_path):
     task = load_task(meals(tmp_path, n=80))
@@ -140,6 +141,7 @@ def test_from_a_file_to_the_pipeline(headless, tmp_path):
         report = recipe(task, out, **how, **QUICK).report
         assert report.metric == "f1_micro" and all(0 <= r["f1_micro"] <= 1 for r in report.rows)
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_one_label_can_be_saved_and_read_again(headless, tmp_path):
     frame(40).assign(rude=[0, 1] * 20).to_csv(tmp_path/"one.csv", index=False)
@@ -148,6 +150,7 @@ def test_one_label_can_be_saved_and_read_again(headless, tmp_path):
     out = distil_layers(task, headless, layers=1, **QUICK).save(tmp_path/"student")
     assert json.loads((out/"config.json").read_text())["problem_type"] == "multi_label_classification" and kind_of(load_teacher(out)) == "multilabel"
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_shell_trains_and_evaluates(headless, tmp_path, capsys):
     file, out = meals(tmp_path, "columns"), tmp_path/"out"

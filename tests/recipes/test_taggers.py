@@ -68,6 +68,7 @@ def test_labels_stand_at_their_tokens_wherever_the_padding_is(side, task, tok, m
         real = batch["attention_mask"][i].bool()
         assert batch["labels"][i][real].tolist() == rows[i]["labels"] and (batch["labels"][i][~real] == -100).all() and batch["word_mask"][i][~real].sum() == 0
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("objective", [HardTargets(), SoftTargets(T=2, unit="words"), LogitMSE(unit="words"), HiddenMSE(), CosineHidden(), Relations("qkv", heads=2),
                                        SoftTargets(T=2, unit="words") + HardTargets()], ids=repr)
@@ -83,6 +84,7 @@ def test_a_mean_over_texts_is_refused_for_words(task, tok, tmp_path):
     with pytest.raises(InputError, match="unit='words' for tags"): check_terms(SoftTargets(), 3, "tags")
     assert repr(check_terms(answer_terms(kind="tags"), 3, "tags")) == "1*LogitMSE(unit='words')"
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_every_recipe_and_the_pipeline(task, headless, tok, tmp_path):
     done = distil_layers(task, headless, layers=2, max_length=16, **QUICK)
@@ -131,6 +133,7 @@ def test_answers_by_the_word_are_the_answers_by_the_token(task, tok):
         after.append(weights(student))
     torch.testing.assert_close(*after, atol=1e-6, rtol=1e-5)
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_student_of_letters_learns_from_a_teacher_of_words(task, tok):
     teacher = fit(tagger(task), tokenize(task, tok, 16), tok, max_steps=60, learning_rate=1e-2, disable_tqdm=True, eval_strategy="no").student
@@ -159,6 +162,7 @@ def test_a_file_of_tags_is_a_teacher(task, tok, tmp_path):
 
 # The shell
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_shell_trains_evaluates_and_refuses(task, headless, tok, tmp_path, capsys):
     file, out = tmp_path/"reviews.conll", tmp_path/"out"

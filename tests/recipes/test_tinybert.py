@@ -19,6 +19,7 @@ def scores(): return make_task("toy", dict(train=frame(label=[i / 7 for i in ran
 def pairs(): return make_task("toy", dict(train=frame(pair=[f"dull book {i}" for i in range(40)], label=["good", "bad"] * 20)))
 def two(): return [Stage("1-inside", AttentionMSE() + HiddenMSE(), QUICK), Stage("2-answers", SoftTargets(T=1), QUICK)]
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", [toy, scores, pairs])
 def test_every_kind_of_task(task, headless, tmp_path):
     done = distil_tinybert(task(), headless, tmp_path/"s", student=SMALL, **QUICK)
@@ -28,6 +29,7 @@ def test_every_kind_of_task(task, headless, tmp_path):
     assert "LogitMSE" in done.objective if task is scores else "SoftTargets" in done.objective
     assert done.student.config.hidden_size == 8 and done.student.config.num_hidden_layers == 2
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_at_its_stage(headless, tmp_path, monkeypatch):
     whole = distil_tinybert(toy(), headless, tmp_path/"a", student=SMALL, stages=two(), **QUICK)
     alone = QUICK | dict(check=False) # the look before the run would call it too
@@ -43,11 +45,13 @@ def test_a_killed_run_goes_on_at_its_stage(headless, tmp_path, monkeypatch):
     assert ran == ["1-inside", "2-answers", "2-answers", "labels"]
     for name, w in done.student.state_dict().items(): torch.testing.assert_close(w, whole.student.state_dict()[name])
 
+@pytest.mark.slow
 def test_other_settings_are_refused(headless, tmp_path):
     distil_tinybert(toy(), headless, tmp_path, student=SMALL, **QUICK)
     with pytest.raises(InputError, match="made by other models, texts or settings"):
         distil_tinybert(toy(), headless, tmp_path, student=SMALL, **QUICK | dict(max_steps=3))
 
+@pytest.mark.slow
 def test_what_changes_no_number_finds_the_stage_again(headless, tmp_path):
     for more in (dict(logging_steps=7), dict(per_device_eval_batch_size=3), dict(save_strategy="steps", save_steps=1), {}):
         distil_tinybert(toy(), headless, tmp_path/"s", student=SMALL, **QUICK | more)
@@ -63,6 +67,7 @@ def test_another_term_of_ones_own_is_another_stage(tuned, tok, tmp_path):
     assert (go(1.), go(1.)) == (["one"], [])
     with pytest.raises(InputError, match="made by other models"): go(-5.)
 
+@pytest.mark.slow
 def test_a_stage_that_is_killed_while_it_is_saved_is_whole_or_made_again(tok, tmp_path):
     "Before every change of the file system, over what an earlier kill has left."
     from builders import bert
@@ -103,6 +108,7 @@ torch.distributed.barrier()
 os._exit(0)
 """
 
+@pytest.mark.slow
 def test_two_processes_write_each_stage_once(headless, tmp_path):
     (tmp_path/"pair.py").write_text(PAIR)
     done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", tmp_path/"pair.py", tmp_path/"s",
@@ -156,6 +162,7 @@ def test_random_start_has_the_same_shape(tuned):
     a, b = [tiny_student(teacher, **SMALL, start=s) for s in ("random", "svd")]
     assert {n: t.shape for n, t in a.state_dict().items()} == {n: t.shape for n, t in b.state_dict().items()}
 
+@pytest.mark.slow
 def test_from_the_shell(tuned, tmp_path, capsys):
     frame(label=["good", "bad"] * 20).to_csv(tmp_path/"t.csv", index=False)
     words = ["train", "--recipe", "tinybert", "--task", tmp_path/"t.csv", "--teacher", tuned, "--out", tmp_path/"s", "--layers", 2, "--width", 8,
@@ -167,6 +174,7 @@ def test_from_the_shell(tuned, tmp_path, capsys):
         with pytest.raises(SystemExit): main([str(w) for w in [*words[:8], tmp_path/"z", "--recipe", "tinybert", *extra]])
         assert f"unrecognized arguments: {' '.join(extra)}" in capsys.readouterr().err
 
+@pytest.mark.slow
 def test_new_texts_and_epochs_from_the_shell(tuned, tmp_path, monkeypatch):
     from transformers import BertForMaskedLM
     BertForMaskedLM(load_teacher(tuned, toy()).config).save_pretrained(tmp_path/"lm")
@@ -196,6 +204,7 @@ def test_augment_from_the_shell(tuned, tmp_path, capsys):
     assert main(words) == 2 and "exists" in capsys.readouterr().err
     assert main([*words[:-3], str(tmp_path/"new.xls"), "--new", "2"]) == 2 and "ends in" in capsys.readouterr().err
 
+@pytest.mark.slow
 def test_general_distillation_is_a_stage_of_its_own(headless, tmp_path):
     texts = [f"{w} book {i}" for i in range(9) for w in ("dull", "fine")]
     done = distil_tinybert(toy(), headless, tmp_path, texts=texts, student=SMALL, **QUICK)

@@ -65,6 +65,7 @@ def test_streams_and_wholes(corpus, teacher):
     assert done.history.index[-1] == 2
     with pytest.raises(InputError, match="a stream without max_steps"): run(corpus.to_iterable_dataset(), teacher, max_steps=-1)
 
+@pytest.mark.slow
 def test_the_default_teacher_gets_a_head_from_what_is_not_measured(tmp_path, monkeypatch, corpus):
     asked = []
     def ready(source, task, steps, seed, texts):
@@ -94,6 +95,7 @@ def test_it_learns(corpus, teacher):
     after, theirs = word_scores(student, data.batches), word_scores(big, data.batches)
     assert theirs["perplexity"] < 9 and after["perplexity"] < before["perplexity"]
 
+@pytest.mark.slow
 def test_a_saved_student_is_an_ordinary_masked_lm(corpus, teacher, tmp_path):
     "In a process where distill_nb cannot be imported."
     done = run(corpus, teacher)
@@ -249,6 +251,7 @@ def test_families(family, tok, corpus):
     assert (run.history().filter(regex="^loss").iloc[0] >= 0).all()
     assert ("SoftTargets" in repr(run.objective)) == (family == "mobilebert")
 
+@pytest.mark.slow
 def test_bad_input(tok, corpus, teacher, tmp_path):
     big, _ = word_teacher(teacher, [])
     masked_lm().bert.save_pretrained(tmp_path/"headless")

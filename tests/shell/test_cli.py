@@ -303,6 +303,7 @@ def test_interrupting_leaves_nothing(shell, csv, tuned, tmp_path, monkeypatch):
     code, _, err = shell("train", "--task", csv, *COLUMNS, "--teacher", tuned, "--out", tmp_path/"s", *QUICK)
     assert code == 130 and "interrupted; nothing was saved" in err and not (tmp_path/"s").exists()
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("comes_out_as", [None, ImportError, OSError, InputError])
 def test_a_signal_ends_a_run_with_one_sentence(shell, csv, tuned, tmp_path, monkeypatch, number, code, comes_out_as):
@@ -346,6 +347,7 @@ def test_a_closed_pipe_does_not_end_a_training(csv, tuned, tmp_path):
     assert run.wait(timeout=120) == 0 and "Traceback" not in err and "BrokenPipe" not in err, err
     assert (tmp_path/"s"/"model.safetensors").is_file()
 
+@pytest.mark.slow
 def test_two_processes_report_and_save_once(csv, tuned, tmp_path):
     (tmp_path/"go.py").write_text("import sys; from distill_nb.shell.cli import main; sys.exit(main())")
     words = ["train", "--task", csv, *COLUMNS, *QUICK, "--teacher", tuned, "--out", tmp_path/"s", "--baseline"]

@@ -35,6 +35,7 @@ def test_answers_alone_teach(shell, data, llm, headless, tmp_path, recipe, optio
     assert "training texts have no answer" in err or "test texts" in text # the last text has none
     if recipe != "bilstm": assert AutoModelForSequenceClassification.from_pretrained(out).config.num_hidden_layers == int(options[1])
 
+@pytest.mark.slow
 def test_answers_beside_teachers(shell, data, llm, tuned, headless, tmp_path):
     out = tmp_path/"student"
     code, text, err = shell("train", "--task", data, *QUICK, "--layers", "2", "--answers", llm, "--row-id", "nr", "--teacher", tuned, "--weights", "2,1", "--space", "logit", "--out", out)

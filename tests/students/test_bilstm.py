@@ -354,6 +354,7 @@ print(model.config.id2label[1 - knows_task(model)])"""
 
 def fresh(code, *args): return subprocess.run([sys.executable, "-W", "ignore", "-c", code, *map(str, args)], capture_output=True, text=True)
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["the module first", "transformers first", "our loaders"])
 def test_loads_in_a_fresh_process(tok, tmp_path, order):
     "Once its module is imported, before or after transformers; our loaders import it themselves."
@@ -374,6 +375,7 @@ def test_importing_the_package_registers_nothing():
     done = fresh("import sys; before = sys.meta_path[:]; import distill_nb; print(sys.meta_path == before, 'torch' in sys.modules)")
     assert done.stdout.split() == ["True", "False"], done.stderr
 
+@pytest.mark.slow
 def test_the_command_line_evaluates_it_in_a_fresh_process(tok, tmp_path):
     names = dict(id2label={0: "bad", 1: "good"}, label2id={"bad": 0, "good": 1})
     folder = save_student(lstm_student(bert(layers=1, **names), tok, **SMALL), tok, tmp_path/"student")

@@ -126,6 +126,7 @@ def test_a_kill_leaves_nothing_wrong(tok, tmp_path, asked):
     open_cache(tmp_path)
     assert {p.suffix for p in tmp_path.iterdir()} <= {".arrow", ".json"}
 
+@pytest.mark.slow
 def test_two_processes_share_the_work(tok, tmp_path):
     runs = [start(tmp_path, .05, RANK=str(r), WORLD_SIZE="2") for r in (0, 1)]
     sums = {r.communicate()[0] for r in runs}
@@ -166,6 +167,7 @@ else: print(len(asked), "fine")
 """
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()[-1]
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_in_one_sentence(tmp_path):
     open_cache(tmp_path)
     said = limited(tmp_path, "resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))")

@@ -42,6 +42,7 @@ def test_accumulation_is_the_large_batch(tok, tmp_path, name, labels):
     assert steps[0].norm() > 1e-3
     for other in steps[1:]: assert (steps[0] - other).norm() < 1e-4 * steps[0].norm()
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["all", "tinybert", "words"])
 def test_two_processes_are_one_with_the_doubled_batch(in_processes, name):
     "Whatever order a set of units has in each process: labels, tokens, pairs and examples are unevenly spread over the two."
@@ -120,6 +121,7 @@ def test_only_the_mapped_layers_are_read(tok, tmp_path):
     assert d.of_teacher == dict(scores=(1, 3), hidden_states=(0, 2, 4))
     assert d.model.needs == dict(scores=(0, 1), hidden_states=(0, 1, 2))
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", [dict(gradient_checkpointing=True), dict(bf16=True),
                                      dict(torch_compile=True, torch_compile_backend="aot_eager")], ids=lambda s: next(iter(s)))
 def test_trainers_settings_change_no_number(tok, tmp_path, setting):
@@ -571,6 +573,7 @@ def test_a_run_goes_on_however_it_is_asked(tok, tmp_path, how, monkeypatch):
     else: d = train(tok, tmp_path/"b", bert(2), None, HardTargets(), resume=at, **settings)
     assert len(steps) == 2 and weights(d.student).equal(weights(whole.student))
 
+@pytest.mark.slow
 def test_sharded_runs_resume_and_load_their_best(tmp_path):
     script = Path(__file__).parents[1]/"processes_fsdp.py"
     run = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", script, tmp_path],

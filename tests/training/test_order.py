@@ -87,6 +87,7 @@ def test_workers_change_nothing(tok, strategy, how):
     assert all(draws[0][i] != draws[1][i] for i in draws[0]) # anew in every epoch
     assert draws[1] == {i: torch.randint(10**6, (), generator=torch.Generator().manual_seed(row_seed(3, 1, i))).item() for i in range(22)}
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [{}, *WORKERS[1:]], ids=["none", "prefetching", "persistent"])
 def test_streams_repeat_with_new_draws(tok, how):
     "Twelve steps of four over ten rows: passes follow each other, each with its own draws, and end where they should."
@@ -96,6 +97,7 @@ def test_streams_repeat_with_new_draws(tok, how):
     draws = sum((d for _, d in found), [])
     assert len(set(draws)) == 48 # every row, in every pass
 
+@pytest.mark.slow
 def test_a_stream_that_shuffles_does_it_anew(tok):
     stream = numbered(tok, 30).to_iterable_dataset().shuffle(seed=1, buffer_size=8)
     seen = [r["idx"] for r in SeededStream(stream, at_most=60)]
@@ -135,6 +137,7 @@ def whole_run(tok, out, resume=None, data=None, dropout=.1, **settings):
     run.show_bar("x").train(resume_from_checkpoint=resume)
     return weights(run.student)
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, dict(dataloader_num_workers=2), dict(gradient_accumulation_steps=2, max_steps=7),
                                       dict(train_sampling_strategy="random", dataloader_drop_last=True, eval_strategy="steps", eval_steps=2),
                                       dict(stream=True), dict(stream=True, dataloader_num_workers=2)],

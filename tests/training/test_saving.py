@@ -15,6 +15,7 @@ from distill_nb.training.settings import training_args
 
 def depth(folder): return AutoModelForSequenceClassification.from_pretrained(folder).config.num_hidden_layers
 
+@pytest.mark.slow
 def test_a_kill_before_any_change_leaves_a_student_that_loads_or_the_next_call_repairs_it(tok, tmp_path):
     "The old one has 2 blocks, the new one 1: a mixture of the two would not load, or have other weights than either."
     students = {m.config.num_hidden_layers: m for m in (bert(2, hidden_act="relu"), bert(1))}
@@ -143,6 +144,7 @@ torch.distributed.barrier()
 os._exit(0)
 """
 
+@pytest.mark.slow
 def test_two_processes_save_once(tmp_path):
     (tmp_path/"pair.py").write_text(PAIR)
     done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", tmp_path/"pair.py", tmp_path/"o"],

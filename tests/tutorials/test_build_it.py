@@ -63,6 +63,7 @@ WRONG = dict(
 
 def test_the_answers_pass(): assert run("distil")["distilled"] > .9
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", WRONG)
 def test_a_wrong_answer_is_refused(fault):
     step, old, new = WRONG[fault]

@@ -272,6 +272,7 @@ def test_accumulation_is_the_large_batch_and_the_plain_way(tok, tmp_path, unit):
     assert steps[0].norm() > 1e-2
     for other in steps[1:]: assert (steps[0] - other).norm() < 1e-4 * steps[0].norm()
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", [dict(gradient_checkpointing=True), dict(bf16=True),
                                      dict(torch_compile=True, torch_compile_backend="aot_eager")], ids=lambda s: next(iter(s)))
 def test_trainers_settings_change_no_number(tok, tmp_path, setting):
