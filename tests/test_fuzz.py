@@ -49,3 +49,9 @@ def test_a_hang_is_found(monkeypatch):
     fuzz.TARGETS["hanging"] = fuzz.TARGETS["layers"][0], lambda at, case: time.sleep(5)
     try: assert "it hangs" in fuzz.search("hanging", 2)["failed"]
     finally: del fuzz.TARGETS["hanging"]
+
+def test_the_committed_run_is_whole():
+    "Every target was tried, none failed, and none hung."
+    rows = json.loads((BENCHMARKS.parent/"nbs/results/fuzz.json").read_text())["results"]
+    assert [r["target"] for r in rows] == [*fuzz.TARGETS] and sum(r["cases"] for r in rows) >= 20_000
+    assert not [r for r in rows if "failed" in r or r["slowest"] > fuzz.SLOW]
