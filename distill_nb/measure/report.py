@@ -201,8 +201,9 @@ def plot(self:Report, file=None):
 # %% ../../nbs/measure/01_report.ipynb #3c0b3a0b
 def machine() -> dict:
     "What a measurement depends on: processor, threads, versions."
-    gpu = torch.cuda.is_available()
-    return dict(processor=torch.backends.cpu.get_cpu_capability(),
+    gpu, wide = torch.cuda.is_available(), torch.backends.cpu.get_cpu_capability()
+    can = getattr(torch.cpu, "get_capabilities", dict)() # since torch 2.11
+    return dict(processor=wide + ", AMX" * bool(can.get("amx_bf16")),
                 threads=torch.get_num_threads(), torch=torch.__version__,
                 device=torch.cuda.get_device_name() if gpu else "cpu",
                 python=platform.python_version())
