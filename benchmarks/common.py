@@ -16,10 +16,16 @@ def parser(doc):
     datasets.disable_progress_bars()
     return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
 
+def made(folder):
+    "The folder of this name: it is made before anything is measured, or argparse refuses."
+    try: Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as e: raise argparse.ArgumentTypeError(f"{folder}: {e.strerror}") from None
+    return Path(folder)
+
 def options(parser):
     "What every benchmark can be told."
     parser.add_argument("--seconds", type=float, default=float("inf"), help="no part begins after so many (default: all parts)")
-    parser.add_argument("--results", type=Path, default=Path("nbs/results"), help="folder of the JSON files")
+    parser.add_argument("--results", type=made, default=Path(__file__).resolve().parent.parent/"nbs"/"results", help="folder of the JSON files")
 
 def settings(o, *but):
     "The options that decide what is measured, as the JSON keeps them."

@@ -36,8 +36,8 @@ def test_no_part_begins_after_the_budget(at_least, made):
             yield i
     assert [*common.under(asked("--seconds", "0"), parts(), at_least)] == begun == made
 
-def test_settings_are_what_decides_the_numbers():
-    assert common.settings(asked("--seconds", "9", "--results", "x")) == dict(steps=3) == common.settings(asked())
+def test_settings_are_what_decides_the_numbers(tmp_path):
+    assert common.settings(asked("--seconds", "9", "--results", str(tmp_path))) == dict(steps=3) == common.settings(asked())
     assert common.settings(asked(), "steps") == {}
 
 @pytest.mark.slow
@@ -94,3 +94,9 @@ def test_the_rows_of_all_methods_are_those_of_the_studies(monkeypatch):
     held = json.loads((results/"methods.json").read_text(encoding="utf-8"))
     assert held["rows"] == json.loads(json.dumps([*methods.rows(argparse.Namespace(results=results))]))
     assert {r["shape"] for r in held["rows"]} - {None} == set(held["speed"]["shapes"])
+
+def test_the_folder_of_results_is_made_before_anything_is_measured(tmp_path):
+    assert asked().results == BENCHMARKS.parent/"nbs"/"results" # wherever it is called
+    assert asked("--results", str(tmp_path/"a"/"b")).results.is_dir()
+    (tmp_path/"file").touch()
+    with pytest.raises(SystemExit): asked("--results", str(tmp_path/"file"/"b"))
