@@ -103,3 +103,17 @@ def test_nothing_of_the_machine_is_in_the_graph(tok, tmp_path):
     data = (tmp_path/"a.onnx").read_bytes()
     assert b"site-packages" not in data and str(Path.cwd()).encode() not in data and b".py" not in data
     assert len(data) < 2 * sum(p.numel() * 4 for p in bert(1).parameters())
+
+def test_runtimes_do_not_disturb_each_other(tok, tmp_path, monkeypatch):
+    "The threads of a runtime spin before they sleep: there is a pause before a pass of another one, and only there."
+    from distill_nb.measure import report
+    model, paused = bert(1), []
+    monkeypatch.setattr(report, "PAUSE", .001)
+    monkeypatch.setattr(report.time, "sleep", paused.append)
+    to_onnx(model, tok, tmp_path/"model.onnx")
+    model.config.save_pretrained(tmp_path)
+    graph = OnnxModel(tmp_path, 2)
+    for models, threads, pauses in (([model, graph], 2, {.001}), ([model, graph], 1, {0}), ([model, model], 2, {0}), ([graph, graph], 2, {0})):
+        paused.clear()
+        report.latencies(models, threads=threads, warmup=0, repeats=2)
+        assert {*paused} == pauses and len(paused) == 4
