@@ -92,8 +92,8 @@ def latencies(models, tokens=32, batch_size=1, threads=None, warmup=5, repeats=3
     batches = [_batch(m, (batch_size, tokens)) for m in models]
     with cpu_threads(threads) as used:
         for _ in range(warmup): _turn(models, batches, 0)
-        runtimes = {isinstance(m, torch.nn.Module) for m in models}
-        pause = PAUSE if used > 1 and len(runtimes) > 1 else 0
+        ours = [next(m.parameters(), None) is not None for m in models] # torch's
+        pause = PAUSE if used > 1 and any(ours) and not all(ours) else 0
         times = [_turn(models, batches, pause) for _ in range(repeats)]
     low, ms, high, p95 = np.quantile(times, [.25, .5, .75, .95], axis=0).round(3)
     return [Latency(float(ms[i]), batch_size, tokens, used, repeats,
