@@ -42,6 +42,9 @@ def named_path(name) -> Path:
 def real_path(out) -> Path:
     "The path with links followed: a write replaces the target and keeps the link."
     expect(os.fspath(out).strip(), "an empty name", "a path", "Is a variable unset?")
+    name = f"{out}" # of a path, not of what it leads to
+    expect(name.encode(errors="ignore").decode() == name, f"{name!r:.200} has bytes "
+           "that are no text", "a name in UTF-8", "Look at LANG too, if it is in UTF-8")
     return Path(os.path.realpath(os.path.expanduser(out)))
 
 # %% ../../nbs/kit/02_files.ipynb #5837fb4e

@@ -48,6 +48,8 @@ def task_of(o, model):
     try: task = load(hold_out=o.split != "all")
     except TooFew:
         o.split, task = "all", load(hold_out=False)
+    expect(KINDS[kind].head == task.about.head, f"--kind {task.kind} with {o.model}",
+           f"{kind}, the kind of its head")
     task = as_head(task, model.config)
     check_labels(model.config, task)
     return task
