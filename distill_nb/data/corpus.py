@@ -7,7 +7,7 @@ __all__ = ['NAME', 'TABLES', 'text_files', 'numbered_lines', 'read_lines', 'read
            'hold_out', 'word_numbers', 'cut', 'useful', 'pack', 'sequences', 'check_tokenizer', 'count_tokens']
 
 # %% ../../nbs/data/08_corpus.ipynb #52b80ec1
-import json, re
+import re
 from itertools import accumulate, chain, islice
 from pathlib import Path
 import torch

@@ -7,7 +7,7 @@ __all__ = ['LISTS', 'TRUTHS', 'labels_in', 'separator_of', 'flags', 'are_flags',
            'encode_several']
 
 # %% ../../nbs/data/10_multilabel.ipynb #27c63d64
-import json, math, warnings
+import math, warnings
 import numpy as np
 import pandas as pd
 from .labels import class_names, spelled_like, tidy

@@ -6,12 +6,11 @@
 __all__ = ['STARTS', 'NAMES', 'answer_list', 'places_in', 'span_of', 'from_squad', 'looks_like_spans', 'pick_spans', 'read_spans']
 
 # %% ../../nbs/data/13_spans.ipynb #39428478
-import json
 from numbers import Integral
 import pandas as pd
 from .load import PICK
 from .multilabel import LISTS
-from .tables import json_value, pick_columns, some_names
+from .tables import json_value, pick_columns
 from .tasks import READ
 from ..kit.errors import expect
 

@@ -58,9 +58,8 @@ def asked(o) -> bool:
     spare = [n for n in ("answers_column", "answers_are", "row_id") if getattr(o, n)]
     expect(o.answers or not spare, f"--{(spare or [''])[0].replace('_', '-')} without "
            "--answers", "a file of answers")
-    several = len(parts(o.answers)) + len(parts(o.teacher)) > 1
-    expect(several or not o.weights, f"--weights {o.weights}",
-           "several teachers, or files of answers, that share them")
+    several = len(parts(o.answers) + parts(o.teacher)) > 1
+    expect(several or not o.weights, f"--weights {o.weights}", "several teachers")
     return bool(o.answers or o.base or several)
 
 def _pupil(o, task) -> dict:

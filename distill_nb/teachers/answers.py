@@ -6,7 +6,7 @@
 __all__ = ['USUAL', 'PREFIX', 'Answers', 'text_key', 'row_texts', 'class_columns', 'read_answers', 'add_answers', 'write_answers']
 
 # %% ../../nbs/teachers/04_answers.ipynb #a0400023
-import json, math, re, warnings
+import json, re, warnings
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np

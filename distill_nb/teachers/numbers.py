@@ -7,7 +7,7 @@ __all__ = ['NUMBERS', 'NAMED', 'FENCE', 'MEANS', 'FLOOR', 'SPACES', 'folded', 'm
            'read_numbers', 'meaning', 'as_logits', 'mean_logits']
 
 # %% ../../nbs/teachers/03_numbers.ipynb #a0300021
-import ast, difflib, json, math, re, unicodedata, warnings
+import ast, difflib, math, re, unicodedata, warnings
 import numpy as np
 import pandas as pd
 from scipy.special import logsumexp
