@@ -53,7 +53,8 @@ def check_labels(config, task:Task):
     part = task.about.unit == "words" # a text may lack a tag that the head knows
     expect(n == task.n_outputs or part, f"the head has {n} outputs", want,
            "Fine-tune it on this task first")
-    expect(kind in (None, own) or not own, f"the head has problem_type={kind!r}",
+    fine = kind in (None, own) and (kind == own or own != several) or not own
+    expect(fine, f"the head has problem_type={kind!r}",
            f"{own!r} for {want}", "Fine-tune it on this task first")
     if not task.labels: return
     names = head_names(config, task.labels)

@@ -7,7 +7,7 @@ __all__ = ['NAME', 'TABLES', 'text_files', 'numbered_lines', 'read_lines', 'read
            'hold_out', 'word_numbers', 'cut', 'useful', 'pack', 'sequences', 'check_tokenizer', 'count_tokens']
 
 # %% ../../nbs/data/08_corpus.ipynb #52b80ec1
-import json, re
+import re
 from itertools import accumulate, chain, islice
 from pathlib import Path
 import torch
@@ -18,7 +18,8 @@ from pyarrow.parquet import ParquetFile
 from .load import SPLITS
 from .docstrings import docstrings, text_hash
 from ..kit.errors import InputError, expect
-from .tables import read_table
+from ..kit.files import named_path
+from .tables import json_value, read_table
 
 # %% ../../nbs/data/08_corpus.ipynb #ad7325e9
 def _open(file):
@@ -71,7 +72,7 @@ def _records(file):
     elif kind == ".arrow": yield from Dataset.from_file(str(file))
     elif kind == ".jsonl":
         for n, line in numbered_lines(file):
-            try: yield json.loads(line)
+            try: yield json_value(line)
             except ValueError as e: expect(False, f"{file}, line {n}: {e}", "JSON")
     else: yield from read_table(file).to_dict("records")
 
@@ -187,7 +188,7 @@ def read_corpus(
 
     A `Dataset`, or with `streaming` an `IterableDataset`. Plain text has a text per
     line. Raises `InputError` where nothing can be read."""
-    path = None if source is None else Path(source)
+    path = None if source is None else named_path(source)
     expect(source is None or str(source).strip(), "an empty name", "a file, a folder, "
            "or a data set on the Hub", "Is a variable unset?")
     if path is None:

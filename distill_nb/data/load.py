@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 from .embedded import EMBEDDED, embedded_task
 from .tables import READERS, pick_columns, read_table
-from .tasks import Task, make_task
+from .tasks import READ, Task, make_task
 from ..kit.kinds import check_known
 from ..kit.errors import expect
+from ..kit.files import named_path
 
 # %% ../../nbs/data/05_load.ipynb #e183f224
 SPLITS = {"train": "train", "validation": "validation", "valid": "validation",
@@ -179,7 +180,8 @@ def load_task(
     hold_out=True, # a test and a validation split, where the source has none?
 ) -> Task:
     "A task from wherever it lies; `InputError` where it cannot be read or learnt."
-    source, path = str(source), Path(source)
+    source, path = str(source), named_path(source)
+    check_known(kind, READ, "kind")
     if source in EMBEDDED: task = embedded_task(source)
     elif not text and glue_key(path.name) in GLUE and (path/"train.tsv").is_file():
         task = read_glue(path)

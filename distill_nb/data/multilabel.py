@@ -7,12 +7,12 @@ __all__ = ['LISTS', 'TRUTHS', 'labels_in', 'separator_of', 'flags', 'are_flags',
            'encode_several']
 
 # %% ../../nbs/data/10_multilabel.ipynb #27c63d64
-import json, math, warnings
+import math, warnings
 import numpy as np
 import pandas as pd
 from .labels import class_names, spelled_like, tidy
 from .load import PICK
-from .tables import pick_columns, some_names
+from .tables import json_value, pick_columns, some_names
 from .tasks import READ
 from .tokens import ENCODE, encode_texts
 from ..kit.errors import expect
@@ -20,14 +20,18 @@ from ..kit.errors import expect
 # %% ../../nbs/data/10_multilabel.ipynb #b0d874c3
 LISTS = list, tuple, set, np.ndarray
 
-def labels_in(value, sep="|"):
+def labels_in(value, sep="|", where=""):
     "The labels that a field names, as a list of text; None for an empty field."
-    if isinstance(value, LISTS): return [str(v).strip() for v in value]
+    if isinstance(value, LISTS):
+        for v in value: expect(not isinstance(v, (*LISTS, dict)),
+            f"{where}: a list with the label {v!s:.60}", "names of labels",
+            "Marks of characters are another kind (--kind tags)")
+        return [str(v).strip() for v in value if v is not None and v == v]
     if value is None or value is pd.NA or value != value: return None # NaN
     text = str(value).strip()
     if not (text[:1] == "[" and text[-1:] == "]"):
         return [v.strip() for v in text.split(sep) if v.strip()] or None
-    try: return labels_in(json.loads(text))
+    try: return labels_in(json_value(text), sep, where)
     except ValueError: pass # as Python prints it, or bare
     return [v.strip().strip("'\"") for v in text[1:-1].split(",") if v.strip()]
 
@@ -75,7 +79,7 @@ def pick_several(df, text=None, pair=None, label=None, where=""):
     if one in df.columns and not are_flags(df[one]):
         out = pick_columns(df, text, pair, label, where)
         sep = separator_of(out.label, where)
-        return out.assign(label=[labels_in(v, sep) for v in out.label])
+        return out.assign(label=[labels_in(v, sep, where) for v in out.label])
     others = [c for c in df.columns if c not in (text or "text", pair)]
     columns = named if label else [c for c in others if are_flags(df[c])]
     expect(columns, f"{where}: no column 'label', and none of 0 and 1", "labels",
@@ -90,7 +94,7 @@ PICK["multilabel"] = lambda *_: False, pick_several # a kind that must be named
 # %% ../../nbs/data/10_multilabel.ipynb #258aaea8
 def read_several(df, labels, name, kind=None) -> tuple:
     "Rows of 0. and 1. of a frame (None: unlabelled), the classes' names, the kind."
-    listed = [*map(labels_in, df.label)]
+    listed = [labels_in(v, where=name) for v in df.label]
     for v in listed: expect(not v or len({*v}) == len(v) or not {*v} <= {"0", "1"},
         f"{name}: a list of 0 and 1, {v}", "names of labels", "Write the names of "
         "those that apply, or a column of 0 and 1 for each label")

@@ -6,12 +6,11 @@
 __all__ = ['STARTS', 'NAMES', 'answer_list', 'places_in', 'span_of', 'from_squad', 'looks_like_spans', 'pick_spans', 'read_spans']
 
 # %% ../../nbs/data/13_spans.ipynb #39428478
-import json
 from numbers import Integral
 import pandas as pd
 from .load import PICK
 from .multilabel import LISTS
-from .tables import pick_columns, some_names
+from .tables import json_value, pick_columns
 from .tasks import READ
 from ..kit.errors import expect
 
@@ -22,7 +21,7 @@ def answer_list(value, where=""):
     "(text, start) of each accepted answer; None where a row says nothing of them."
     if value is None or value is pd.NA or isinstance(value, float): return None # NaN
     if isinstance(value, str):
-        try: value = json.loads(value) # from a table of text
+        try: value = json_value(value) # from a table of text
         except ValueError: pass # refused below
     start = next((k for k in STARTS if isinstance(value, dict) and k in value), None)
     if start and isinstance(value.get("text"), LISTS): # as the Hub stores SQuAD
@@ -56,13 +55,17 @@ def span_of(context:str, text, start, where="") -> tuple:
 # %% ../../nbs/data/13_spans.ipynb #9ddf8a96
 def from_squad(df, where="") -> pd.DataFrame:
     "Rows of question, context and answers from the articles of SQuAD's files."
-    paragraphs = [p for article in df["paragraphs"] for p in article]
-    wanted = dict(p={"context", "qas"}, q={"question"})
-    for p in paragraphs:
-        for what, names in [(p, wanted["p"])] + [(q, wanted["q"]) for q in
-                                                 p.get("qas", ())]:
-            expect(names <= {*what}, f"{where}: a part with {some_names(what)}",
-                   f"{' and '.join(sorted(names))}, as SQuAD's files have")
+    def parts(found, *names):
+        expect(isinstance(found, LISTS), f"{where}: {found!r:.40}", "a list of parts, "
+               "as SQuAD's files have")
+        for part in found: expect(
+            isinstance(part, dict) and {*names} <= {*part}, f"{where}: a part "
+            f"{[*part] if isinstance(part, dict) else part!r:.60}",
+            f"{' and '.join(names)}, as SQuAD's files have")
+        return found
+    paragraphs = [p for article in df["paragraphs"]
+                  for p in parts(article, "context", "qas")]
+    for p in paragraphs: parts(p["qas"], "question")
     rows = [dict(question=q["question"], context=p["context"], answers=[]
                  if q.get("is_impossible") else q.get("answers"))
             for p in paragraphs for q in p["qas"]]

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from ..kit.errors import expect
+from ..kit.files import named_path
 
 # %% ../../nbs/data/09_vectors.ipynb #f515d719
 @dataclass(repr=False)
@@ -101,7 +102,7 @@ def read_vectors(path, limit:int=100_000)->WordVectors:
 
     Of a word that is there twice the first counts. Raises `InputError` for a missing
     file, and where more than 1 % of the lines are not a word and finite numbers."""
-    path, at, flat, odd, width, lines = Path(path), {}, array("f"), [], 0, 0
+    path, at, flat, odd, width, lines = named_path(path), {}, array("f"), [], 0, 0
     expect(path.is_file(), f"{path}: no such file", "a GloVe or word2vec text file")
     for n, line in text_lines(path):
         if len(at) == limit: break

@@ -25,7 +25,8 @@ from .export import export_folder, load_saved, plain_rows
 from .onnx import answers
 from ..inside.inputs import kind_of, model_inputs
 from ..kit.errors import expect
-from ..kit.files import atomic_file, file_digest, real_path, writing
+from ..kit.files import (
+    atomic_file, file_digest, named_path, real_path, writing)
 from ..kit.folders import whole_folder
 from ..kit.kinds import KINDS, head_kind
 from ..kit.model_folders import check_source
@@ -182,7 +183,7 @@ def check_kind(kind, folder):
 
 def student_facts(folder, name="") -> dict:
     "What the page must know of an exported student: kind, labels, length, temperature."
-    folder = Path(folder)
+    folder = named_path(folder)
     expect(folder.is_dir(), f"{folder}: no such folder", "a student's folder",
            "Train one with distill_nb train")
     check_source(folder, weights=not (folder/"model.onnx").is_file())

@@ -23,7 +23,7 @@ def expect(
 ):
     "Raise an `InputError` of one sentence per part unless `ok`."
     if ok: return
-    advice = f" {do}." if do else ""
+    advice = f" {do}{'' if do.endswith('?') else '.'}" if do else ""
     error = InputError(f"{got}: expected {expected}.{advice}")
     error.parts = got, expected, do
     raise error
@@ -62,7 +62,8 @@ def _message(call):
     if call.func.id != "expect": return _said(call.args[0])
     more = {k.arg: k.value for k in call.keywords}
     said = [*map(_said, call.args[1:]), *(_said(x) for x in more.values()), "", ""][:3]
-    return f"{said[0]}: expected {said[1]}." + f" {said[2]}." * bool(said[2])
+    advice = f" {said[2]}" + "." * (not said[2].endswith("?")) if said[2] else ""
+    return f"{said[0]}: expected {said[1]}.{advice}"
 
 def refusals(chapter:str) -> list:
     "(module, function, message) of every refusal of a chapter, read off its code."

@@ -14,7 +14,7 @@ from pathlib import Path
 from transformers import PreTrainedConfig
 from transformers.utils import logging as hf_logging
 from .errors import expect
-from .files import BYTES, check_bytes
+from .files import BYTES, check_bytes, named_path
 
 # %% ../../nbs/kit/11_model_folders.ipynb #40a26a7c
 @contextmanager
@@ -92,7 +92,7 @@ def check_config(said:dict):
 # %% ../../nbs/kit/11_model_folders.ipynb #3ca33908
 def check_source(source, weights=True):
     "Read a folder's or a Hub model's config.json; refuse what cannot or must not load."
-    folder = Path(source)
+    folder = named_path(source)
     if folder.is_dir():
         check_pointers(folder), check_shards(folder)
         if weights: check_folder(folder)

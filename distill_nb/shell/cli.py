@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['JSON', 'NUMBERED', 'COMPLETION', 'add_options', 'run_completion', 'as_typed', 'recipe_of', 'parser', 'show_json',
-           'main']
+           'check_here', 'main']
 
 # %% ../../nbs/shell/10_cli.ipynb #a79dc1c3
 import argparse, os, shlex, sys, time
@@ -122,6 +122,12 @@ def show_json(found):
     from distill_nb.measure.report import as_json
     say(as_json(found or {}))
 
+def check_here():
+    "Refuse a current folder that is gone: libraries that are loaded later stumble."
+    try: os.getcwd()
+    except OSError as e: expect(False, f"the current folder ({e.strerror})",
+                                "one that is there", "Say cd to another one")
+
 def main(argv=None) -> int:
     "Run a command; returns its exit code, see `CODES`."
     argv = sys.argv[1:] if argv is None else list(argv)
@@ -129,6 +135,7 @@ def main(argv=None) -> int:
     heard = sys.stdout if world()[0] == 0 else open(os.devnull, "w")
     with interrupts() as signals, redirect_stdout(heard): # under torchrun one tells
         try:
+            check_here()
             o = parser(recipe_of(argv)).parse_args(argv)
             vars(o).update({k: os.path.expanduser(v) for k, v in vars(o).items()
                             if isinstance(v, str) and v.startswith("~")})

@@ -7,7 +7,7 @@ __all__ = ['COMMAND', 'PASSING', 'CODES', 'Signals', 'interrupts', 'what_is_kept
 
 # %% ../../nbs/shell/03_ending.ipynb #6f3e1717
 import hashlib, json, os, signal, sys, threading, time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from ..kit.errors import InputError, plain
 from ..kit.files import MARK, changed_files, file_digest, world
@@ -105,5 +105,6 @@ def ended(problem, o, signals, since) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         return 128 + 13
     else: raise problem
-    if world()[0] == 0: print(plain(f"distill_nb: {text}"), file=sys.stderr)
+    with suppress(OSError): # nobody can read it either
+        if world()[0] == 0: print(plain(f"distill_nb: {text}"), file=sys.stderr)
     return code

@@ -8,6 +8,7 @@ __all__ = ['EVALUATE', 'check_against', 'task_of', 'answers_of', 'trust_of', 'ru
 # %% ../../nbs/shell/05_evaluate.ipynb #7b41800d
 from pathlib import Path
 from ..kit.errors import expect
+from ..kit.files import named_path
 from ..kit.kinds import KINDS
 from .options import SHARE, Numbers
 from .recipes import say
@@ -47,6 +48,8 @@ def task_of(o, model):
     try: task = load(hold_out=o.split != "all")
     except TooFew:
         o.split, task = "all", load(hold_out=False)
+    expect(KINDS[kind].head == task.about.head, f"--kind {task.kind} with {o.model}",
+           f"{kind}, the kind of its head")
     task = as_head(task, model.config)
     check_labels(model.config, task)
     return task
@@ -67,7 +70,7 @@ def trust_of(o, model, tokenizer, task):
     from distill_nb.measure.trust import asked, keep_temperature, trust, trust_models
     from distill_nb.teachers.load import load_teacher, load_tokenizer
     how = dict(agree=o.agree, tolerance=o.tolerance or None)
-    if Path(o.against).is_file():
+    if named_path(o.against).is_file():
         expect(task.about.unit == "examples", f"--against a file for {task.kind}",
                "a teacher's folder or Hub name", "A file has one answer per text")
         z_t, known = answers_of(o, task)

@@ -6,9 +6,8 @@
 __all__ = ['PAGE', 'example_task', 'examples_of', 'said_name', 'answers_now', 'run_page']
 
 # %% ../../nbs/shell/08_page.ipynb #sp000001
-from pathlib import Path
 from ..kit.errors import expect
-from ..kit.files import real_path
+from ..kit.files import named_path, real_path
 from ..kit.folders import output_folder
 from .evaluate import EVALUATE
 from .options import TASK, Numbers
@@ -70,7 +69,7 @@ def examples_of(o, facts) -> tuple:
 # %% ../../nbs/shell/08_page.ipynb #sp000010
 def said_name(source) -> str:
     "A folder's or a file's own name; a Hub name as it is."
-    there = source and Path(source).exists()
+    there = source and named_path(source).exists()
     return real_path(source).name if there else source or ""
 
 def answers_now(o, facts, texts) -> list:

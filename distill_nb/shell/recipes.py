@@ -25,8 +25,11 @@ def read_task(o):
 def say(text):
     "Print; where nobody reads on, as behind `| head -1`, the run goes on unheard."
     try: print(plain(text), flush=True)
-    except BrokenPipeError:
+    except OSError as e:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        read = isinstance(e, BrokenPipeError)
+        expect(read, f"the output cannot be written ({e.strerror})", "a terminal, or a "
+               "file with place in it")
 
 def shown_task(o):
     "The same, its splits printed."
@@ -46,14 +49,18 @@ def common(o):
 # %% ../../nbs/shell/02_recipes.ipynb #19d2738d
 def parts(text) -> list:
     "Names with commas between them."
-    return [p.strip() for p in (text or "").split(",") if p.strip()]
+    found = [p.strip() for p in (text or "").split(",") if p.strip()]
+    expect(found or not text, f"{text!r}", "names with commas between them")
+    return found
 
 def asked(o) -> bool:
     "Is there more to learn from, or to start from, than one teacher?"
     spare = [n for n in ("answers_column", "answers_are", "row_id") if getattr(o, n)]
     expect(o.answers or not spare, f"--{(spare or [''])[0].replace('_', '-')} without "
            "--answers", "a file of answers")
-    return bool(o.answers or o.base or len(parts(o.teacher)) > 1)
+    several = len(parts(o.answers) + parts(o.teacher)) > 1
+    expect(several or not o.weights, f"--weights {o.weights}", "several teachers")
+    return bool(o.answers or o.base or several)
 
 def _pupil(o, task) -> dict:
     "Kind, shape, objective and settings of a recipe's student for `distil_answers`."

@@ -8,7 +8,6 @@ __all__ = ['SIZES', 'HEADS', 'turn', 'lstm_states', 'BothWays', 'ends', 'sides',
            'skipped_ids', 'check_boundary', 'check_same_tokenizer', 'config_for', 'start_vectors', 'lstm_student']
 
 # %% ../../nbs/students/06_bilstm.ipynb #8332d5f0
-from pathlib import Path
 from typing import Literal # named in the signature that configs inherit
 import torch
 from torch import nn
@@ -17,6 +16,7 @@ from transformers import (AutoConfig, AutoModelForSequenceClassification,
 from transformers.modeling_outputs import SequenceClassifierOutput
 from ..inside.inputs import kind_of
 from ..kit.errors import expect
+from ..kit.files import named_path
 from ..kit.models import check_tokenizer_fits, check_words
 from ..data.vectors import WordVectors, read_vectors, token_words
 
@@ -236,7 +236,7 @@ def start_vectors(start):
     "The `WordVectors` that `start` is or names as a file; None for a start without."
     if isinstance(start, WordVectors): return start
     if start in ("teacher", "random"): return None
-    expect(Path(start).is_file(), f"start={start!r}",
+    expect(named_path(start).is_file(), f"start={start!r}",
            "'teacher', 'random' or a GloVe file", "Check the path")
     return read_vectors(start)
 

@@ -6,7 +6,7 @@
 __all__ = ['USUAL', 'PREFIX', 'Answers', 'text_key', 'row_texts', 'class_columns', 'read_answers', 'add_answers', 'write_answers']
 
 # %% ../../nbs/teachers/04_answers.ipynb #a0400023
-import json, math, re, warnings
+import json, re, warnings
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
@@ -14,11 +14,12 @@ import pandas as pd
 from datasets import Dataset, Features, List, Value, concatenate_datasets
 from fastcore.basics import patch
 from scipy.special import softmax
-from ..data.labels import as_text, spelled_like, tidy
+from ..data.labels import MISSING, as_text, spelled_like, tidy
 from ..data.load import read_files
 from ..data.tables import check_table, read_table, some_names, write_table
 from ..data.tasks import UNLABELLED, Task
 from ..kit.errors import InputError, counted, expect
+from ..kit.files import named_path
 from ..kit.findings import dry
 from ..measure.scores import metrics
 from .columns import ANSWERED, COLUMNS, LOGITS
@@ -73,7 +74,8 @@ def text_key(*texts) -> tuple:
 
 def row_texts(source, key:str, text=None, pair=None) -> dict:
     "Row id -> `text_key`, of a data file or a folder of them; each id once."
-    expect(Path(source).exists(), f"row ids of {source}", "a data file or a folder",
+    there = named_path(source).exists()
+    expect(there, f"row ids of {source}", "a data file or a folder",
            "Name the rows of the answers by their text")
     df = pd.concat(read_files(source, text, pair, key).values(), ignore_index=True)
     ids = as_text(df.label, f"{source}, {key}")
@@ -156,9 +158,11 @@ def _scores(df, names, where):
     names = names or _chosen([*df.columns], where)
     out = np.full((len(df), 1), np.nan)
     for i, row in enumerate(df[names].values.tolist()):
-        said = [v for cell in row for v in np.atleast_1d(parsed(cell)) if v is not None]
+        cells = [v if isinstance(v, (list, tuple)) else [v] for v in map(parsed, row)]
+        said = [v for cell in cells for v in cell
+                if v is not None and str(v).strip().lower() not in MISSING]
         try: out[i] = np.mean([float(v) for v in said]) if said else np.nan
-        except ValueError: said = [math.inf]
+        except (TypeError, ValueError): pass # refused below
         expect(np.isfinite(out[i]) or not said, f"{where}, row {i + 1}: {row[0]!s:.40}",
                "a number")
     return out

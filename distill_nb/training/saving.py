@@ -55,7 +55,10 @@ def _write_or_keep(write, out, overwrite):
             try: write(kept)
             except Exception:
                 shutil.rmtree(kept, ignore_errors=True)
-                raise e from None
+                disk = isinstance(e, OSError) or "(os error" in f"{e}" # safetensors'
+                if not disk: raise e from None
+                raise InputError(f"{out} and {kept} could not be written ({e}): "
+                                 "expected a disk with place. Make some.") from e
             raise InputError(f"{out} could not be written ({e}). The student was kept: "
                              f"it is in {kept}.") from e
 

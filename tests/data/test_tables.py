@@ -174,3 +174,14 @@ def test_names_need_not_be_tidy():
 
 def test_separator_of_the_header_alone():
     assert separator("text,label\na;b;c;d,1\n")[0] == "," and separator("text;label\na,b,c,1;1\n")[0] == ";"
+
+def test_half_a_character_becomes_the_replacement_character(tmp_path):
+    "A program that cuts texts after a number of UTF-16 units leaves half an emoji behind."
+    from distill_nb.data.corpus import read_corpus
+    from distill_nb.data.load import load_task
+    file = tmp_path/"cut.jsonl"
+    file.write_text("\n".join('{"text": "film %d \\ud83d", "label": "%s"}' % (i, "ab"[i % 2]) for i in range(20)))
+    assert read_table(file).text[0] == "film 0 \ufffd" and load_task(file)["train"][0]["text"].endswith("\ufffd")
+    assert next(iter(read_corpus(str(file), streaming=True)))["text"].endswith("\ufffd")
+    file.write_text('{"text": "whole \\ud83d\\ude00"}')
+    assert read_table(file).text[0] == "whole \U0001f600"

@@ -157,3 +157,19 @@ def test_first_pieces_of_byte_pairs_and_word_pieces(model):
     words, starts = ["New", "York", "!"], [0, 4, 9]
     spans = dict(bert=[(0, 0), (0, 3), (4, 6), (6, 8), (9, 10), (0, 0)], roberta=[(0, 0), (0, 3), (3, 6), (6, 8), (8, 10), (0, 0)])[model]
     assert first_pieces(words, spans, starts) == {0: 1, 1: 2, 2: 4}
+
+@pytest.mark.parametrize("word", ["New\xa0York", "a\u2028b", "a\x85b", "a\x0cb", "\u3000"], ids=ascii)
+def test_a_word_may_hold_any_space_but_the_separator(word):
+    assert read_conll(f"{word} B-LOC\nfilm O\n\nx O\n").words[0] == [word, "film"]
+    assert read_conll(f"{word}\tB-LOC\r\nfilm\tO\r\n").words[0] == [word, "film"]
+
+def test_small_letters_are_tags_too():
+    from distill_nb.data.tags import pick_tags
+    from distill_nb.data.words import read_tags
+    table = pick_tags(read_conll("Anna b-per\nin o\n\nRom i-loc\n"))
+    with pytest.warns(UserWarning, match="1 tags are written otherwise"): assert read_tags(table, None, "x")[1] == ["O", "B-loc", "B-per"]
+
+@pytest.mark.parametrize("paragraphs", ["oops", [["no"]], [dict(context="c", qas=["no"])], [dict(context="c", qas=None)], None, 3], ids=repr)
+def test_a_damaged_squad_file_is_one_sentence(paragraphs):
+    from distill_nb.data.spans import from_squad
+    with pytest.raises(InputError, match="as SQuAD's files have"): from_squad(pd.DataFrame([dict(paragraphs=paragraphs)]), "x.json")

@@ -542,3 +542,34 @@ def test_a_kind_is_offered_exactly_if_it_can_be_read():
     from distill_nb.data.tasks import READ
     from distill_nb.shell.options import TASKS
     assert {*TASKS} == {*READ}
+
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + ".csv", "a\0b.csv", "loop.csv"], ids=["long", "long csv", "zero byte", "loop"])
+def test_a_name_that_cannot_be_looked_up_is_one_sentence(name, tmp_path, monkeypatch):
+    "Whatever reads a file or a folder refuses it alike."
+    from distill_nb.data.corpus import read_corpus
+    from distill_nb.data.vectors import read_vectors
+    from distill_nb.students.bilstm import start_vectors
+    from distill_nb.teachers.load import load_teacher
+    monkeypatch.chdir(tmp_path)
+    (tmp_path/"loop.csv").symlink_to("loop.csv")
+    for read in load_task, read_corpus, read_vectors, start_vectors, load_teacher:
+        with pytest.raises(InputError, match="cannot be looked up"): read(name)
+
+def test_an_unknown_kind_is_named_before_the_columns(tmp_path):
+    (tmp_path/"a.conll").write_text("a O\nb B-X\n")
+    for kind in "nonsense", "embedding":
+        with pytest.raises(InputError, match=f"kind='{kind}'"): load_task(tmp_path/"a.conll", kind=kind)
+
+def test_half_a_character_in_memory(): assert make_task("half", dict(train=pd.DataFrame(dict(
+    text=[f"{i} \ud83d" for i in range(20)], label=["a", "b"] * 10), dtype=object)))["train"][0]["text"].endswith("\ufffd")
+
+@pytest.mark.parametrize("label", [[[0, 4, "PER"]], [{"start": 0}], [["a"], ["b"]]], ids=repr)
+def test_marks_of_characters_are_no_labels(label):
+    with pytest.raises(InputError, match="marks.*--kind tags|list with the label.*--kind tags"):
+        make_task("marks", dict(train=pd.DataFrame(dict(text=[f"Anna {i}" for i in range(20)], label=[label] * 20))))
+
+def test_an_invisible_mark_of_direction_makes_no_class():
+    "Excel sheets in Arabic or Hebrew have them."
+    with pytest.warns(UserWarning, match="looks like another label"):
+        task = make_task("marks", dict(train=pd.DataFrame(dict(text=[str(i) for i in range(40)], label=["good", "bad", "\u200fgood", "bad\u202c"] * 10))))
+    assert task.labels == ["bad", "good"]

@@ -447,3 +447,33 @@ def test_the_package_is_the_command():
     "As torchrun and accelerate launch start it."
     done = subprocess.run([sys.executable, "-m", "distill_nb", "train", "--epochs", "0", "--task", "no.csv", "--out", "s"], capture_output=True, text=True)
     assert done.returncode == 2 and "--epochs" in done.stderr and "Traceback" not in done.stderr
+
+def test_a_head_of_another_kind_is_refused(shell, csv, tok, tmp_path):
+    from builders import WORDS
+    from transformers import BertConfig, BertForQuestionAnswering
+    BertForQuestionAnswering(BertConfig(vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)).save_pretrained(tmp_path/"qa")
+    tok.save_pretrained(tmp_path/"qa")
+    refused(shell("evaluate", "--task", csv, *COLUMNS, "--model", tmp_path/"qa", "--kind", "classification"), "expected spans, the kind of its head")
+
+@pytest.mark.parametrize("words, message", [(["--answers", ","], "names with commas"), (["--teacher", " , "], "names with commas"), (["--weights", "1,2"], "expected several teachers"),
+                                            (["--out", "s\udcff"], "has bytes that are no text"), (["--task", "x" * 300 + ".csv"], "cannot be looked up (File name too long)")])
+def test_options_that_mean_nothing_are_refused_before_training(shell, csv, tuned, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    before = {*tmp_path.iterdir()}
+    refused(shell("train", "--task", csv, *COLUMNS, *QUICK, "--teacher", tuned, "--out", tmp_path/"s", *words), message)
+    assert {*tmp_path.iterdir()} == before
+
+def test_a_current_folder_that_is_gone_is_one_sentence(shell, tmp_path, monkeypatch):
+    (tmp_path/"gone").mkdir()
+    monkeypatch.chdir(tmp_path/"gone")
+    (tmp_path/"gone").rmdir()
+    refused(shell("completion", "bash"), "the current folder (No such file or directory)")
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("words, stream, code", [(["completion", "bash"], "stdout", 2), (["evaluate", "--task", "no.csv", "--model", "x", "--agree", "7"], "stderr", 2)])
+def test_an_output_that_cannot_be_written_ends_without_a_traceback(words, stream, code):
+    with open("/dev/full", "w") as full:
+        streams = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE) | {stream: full}
+        done = subprocess.run([sys.executable, "-m", "distill_nb", *words], text=True, **streams)
+    assert done.returncode == code and "Traceback" not in f"{done.stderr}{done.stdout}"
+    assert stream == "stderr" or "the output cannot be written (No space left on device)" in done.stderr

@@ -255,3 +255,34 @@ def test_a_folder_of_an_adapter_is_refused(tok, tmp_path):
     (tmp_path/"adapter_config.json").write_text(json.dumps(dict(peft_type="LORA", base_model_name_or_path="bert")))
     tok.save_pretrained(tmp_path)
     with pytest.raises(InputError, match="an adapter alone.*merge_and_unload"): load_teacher(tmp_path)
+
+CHAT = dict(fence=lambda x: f'```json\n{{"label": "{x}"}}\n```', object=lambda x: dict(label=x, confidence=.7, reason="since"), text=lambda x: f'{{"answer": "{x}"}}',
+            twice=lambda x: json.dumps(json.dumps({"label": x.upper()})), wide=lambda x: "".join(chr(ord(c) + 0xfee0) for c in x))
+
+@pytest.mark.parametrize("form", CHAT)
+def test_a_chat_s_ways_to_write_a_label(form, tmp_path):
+    p, _ = told(table(tmp_path, "a.jsonl", text=TEXTS, answer=[CHAT[form](x) for x in LABELS]), films())
+    assert all(p[t].argmax() == films().labels.index(x) and p[t].max() > .99 for t, x in zip(TEXTS, LABELS))
+
+def test_a_pipeline_s_scores_are_probabilities_where_they_sum_to_one(tmp_path):
+    "transformers calls them score; read as logits, .8 and .2 would be .65 and .35."
+    other = {"good": "bad", "bad": "good"}
+    p, _ = told(table(tmp_path, "a.jsonl", text=TEXTS, answer=[[dict(label=x, score=.8), dict(label=other[x], score=.2)] for x in LABELS]), films())
+    assert max(p[TEXTS[0]]) == pytest.approx(.8, abs=1e-6)
+    p, _ = told(table(tmp_path, "b.jsonl", text=TEXTS, answer=[[dict(label=x, score=3.), dict(label=other[x], score=-1.)] for x in LABELS]), films())
+    assert max(p[TEXTS[0]]) == pytest.approx(1 / (1 + np.exp(-4)), abs=1e-6)
+
+@pytest.mark.parametrize("cell", ["[" * 3000 + "]" * 3000, "(" * 3000 + ")" * 3000, '"' * 5, "```json\n```"], ids=["deep", "deep tuple", "quotes", "empty fence"])
+def test_an_odd_cell_is_refused(cell, tmp_path):
+    with pytest.raises(InputError): told(table(tmp_path, "a.csv", text=TEXTS, answer=[cell] * 30), films())
+
+def test_none_is_the_class_that_is_called_none(tmp_path):
+    task = make_task("t", dict(train=pd.DataFrame(dict(text=TEXTS, label=["none", "some", "more"] * 10))))
+    p, _ = told(table(tmp_path, "a.jsonl", text=TEXTS, answer=["None", "some", "more"] * 10), task)
+    assert p[task["train"]["text"][0]].max() > .99
+
+@pytest.mark.parametrize("cell", [dict(score=1), [dict(score=1)], [[1]], True, "I'd say 1"], ids=repr)
+def test_what_is_no_score_is_refused_and_no_answer_is_none(cell, tmp_path):
+    task = make_task("r", dict(train=pd.DataFrame(dict(text=TEXTS, label=[i / 7 for i in range(30)]))))
+    assert read_answers(table(tmp_path, "a.jsonl", text=TEXTS, answer=["N/A", None, 1.5] * 10), task).known("train").sum() < len(task["train"])
+    with pytest.raises(InputError, match="row 1: .*expected a number"): read_answers(table(tmp_path, "b.jsonl", text=TEXTS, answer=[cell] * 30), task)

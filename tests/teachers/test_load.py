@@ -401,3 +401,13 @@ def test_a_head_may_spell_its_classes_otherwise():
     turned = task.relabel(["True", "False"])
     assert turned.labels == ["True", "False"] and turned["test"]["label"][:] == [1 - y for y in task["test"]["label"][:]]
     with pytest.raises(InputError, match="the head has the classes"): check_labels(BertConfig(id2label={0: "no", 1: "yes"}, label2id={"no": 0, "yes": 1}), task)
+
+@pytest.mark.parametrize("blocks", [0, -1])
+def test_a_configuration_without_blocks_does_not_lose_those_of_the_file(tuned, blocks):
+    config = json.loads((tuned/"config.json").read_text())
+    (tuned/"config.json").write_text(json.dumps(config | dict(num_hidden_layers=blocks)))
+    with pytest.raises(InputError, match="for which the config.json has no place"): load_teacher(tuned)
+
+def test_a_head_of_one_label_is_refused_for_several(tuned):
+    task = make_task("t", dict(train=pd.DataFrame(dict(text=[f"film {i}" for i in range(20)], label=[["bad"], ["bad", "good"]] * 10))))
+    with pytest.raises(InputError, match="problem_type=None.*expected 'multi_label_classification'"): load_teacher(tuned, task)

@@ -38,7 +38,7 @@ def test_a_kill_before_any_change_leaves_a_student_that_loads_or_the_next_call_r
 def test_nothing_half_written_after_a_crash(tok, tmp_path):
     class Broken:
         def save_pretrained(self, folder): raise OSError("disk full")
-    with pytest.raises(OSError): save_student(bert(), Broken(), tmp_path/"student")
+    with pytest.raises(InputError, match="disk full.*expected a disk with place"): save_student(bert(), Broken(), tmp_path/"student")
     assert list(tmp_path.iterdir()) == []
 
 def test_overwriting_must_be_asked_for(tok, tmp_path):
@@ -151,3 +151,14 @@ def test_two_processes_save_once(tmp_path):
                           capture_output=True, text=True, timeout=300, env=os.environ | dict(PYTHONPATH=f"{Path(__file__).parents[1]}:{os.environ.get('PYTHONPATH', '')}"))
     assert done.returncode == 0 and done.stdout.count("fine") == 2, done.stdout + done.stderr
     assert depth(tmp_path/"o") == 1 and state_of(tmp_path/"o") >= {MARK, "config.json", "model.safetensors"}
+
+def test_a_disk_that_is_full_everywhere_is_one_sentence(tok, tmp_path, monkeypatch):
+    "safetensors has an error of its own, which is no OSError."
+    from safetensors import SafetensorError
+    def full(*args, **kwargs): raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    model = bert()
+    monkeypatch.setattr(model, "save_pretrained", full)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path/"tmp"))
+    (tmp_path/"tmp").mkdir()
+    with pytest.raises(InputError, match="No space left.*expected a disk with place"): save_student(model, tok, tmp_path/"s")
+    assert not (tmp_path/"s").exists() and not [*(tmp_path/"tmp").iterdir()]
