@@ -39,8 +39,8 @@ def per_text(objective, unit="examples"):
     more = [t for t in objective.terms if t.needs_teacher and
             (t.needs != {"logits"} or t.unit != unit)]
     per = unit.replace("examples", "texts").rstrip("s")
-    expect(not more, f"{Objective(more) if more else ''}", f"terms on logits per {per}: "
-           "a file has no tokens and no layers to compare, and another tokenizer has "
+    expect(not more, f"{Objective(more) if more else ''}", f"terms on logits per {per}"
+           ": a file has no tokens and no layers to compare, and another tokenizer has "
            "other ones", "Take SoftTargets() or LogitMSE(), or a teacher alone")
     return objective
 

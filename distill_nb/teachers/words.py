@@ -89,8 +89,8 @@ def file_answers(source, task:Task, split="train", text=None, label=None,
     def logits(tags): return torch.full((len(tags), V), low).scatter(
         1, torch.tensor(tags)[:, None], high)
     found = [said.get(tuple(words)) for words in task[split]["words"]]
-    expect(any(found) or not needed, f"{source}: no text of {split} of {task.name!r}", "the same "
-           "words", "Split the words as the task does")
+    expect(any(found) or not needed, f"{source}: no text of {split} of {task.name!r}",
+           "the same words", "Split the words as the task does")
     missing = sum(f is None for f in found)
     if missing: warnings.warn(f"{source}: {missing:,} of {len(found):,} texts have no "
                               "answer and count in no soft target")
