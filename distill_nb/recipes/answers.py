@@ -30,19 +30,17 @@ from ..teachers.several import ask_model, average, check_weights
 # %% ../../nbs/recipes/07_answers.ipynb #a0600005
 def answers_objective(task:Task, T=2.):
     "Soft targets and labels, 5 to 2; for scores two squared errors."
-    per = task.about.unit
-    expect(per == "examples", f"answers to {task.kind}", "one answer per text, and "
-           f"here are answers to {per}", "Give a teacher alone")
     if task.labels is None: return LogitMSE() + HardTargets()
-    return 5*SoftTargets(T=T) + 2*HardTargets()
+    return 5*SoftTargets(T=T, unit=task.about.unit) + 2*HardTargets()
 
-def per_text(objective):
-    "The objective; `InputError` for terms that read more than one answer per text."
+def per_text(objective, unit="examples"):
+    "The objective; `InputError` for terms that read more than one answer per `unit`."
     objective = as_objective(objective)
     more = [t for t in objective.terms if t.needs_teacher and
-            (t.needs != {"logits"} or t.unit != "examples")]
-    expect(not more, f"{Objective(more) if more else ''}", "terms on logits per text: "
-           "a file has no tokens and no layers to compare, and another tokenizer has "
+            (t.needs != {"logits"} or t.unit != unit)]
+    per = unit.replace("examples", "texts").rstrip("s")
+    expect(not more, f"{Objective(more) if more else ''}", f"terms on logits per {per}"
+           ": a file has no tokens and no layers to compare, and another tokenizer has "
            "other ones", "Take SoftTargets() or LogitMSE(), or a teacher alone")
     return objective
 
@@ -116,6 +114,9 @@ def hear(at:Setup, files:list, teachers=(), max_length=128, how=None, weights=No
 # %% ../../nbs/recipes/07_answers.ipynb #a0600011
 def _sources(answers, teacher, task, reading, weights) -> tuple:
     "Answers that are read, and names of models; refuses none, and other weights."
+    per = task.about.unit
+    expect(per == "examples", f"answers to {task.kind}", "one answer per text, and "
+           f"here are answers to {per}", "Give a teacher alone, or for tags one file")
     files = [a if isinstance(a, Answers) else read_answers(a, task, **reading)
              for a in _listed(answers)]
     teachers = _listed(teacher)
@@ -157,8 +158,8 @@ def distil_answers(
     **settings, # `seed`, `freeze` and TrainingArguments
 ) -> Distilled:
     "Distil the answers of files and models into one small model, report on test."
-    goal = per_text(objective or answers_objective(task))
     files, teachers = _sources(answers, teacher, task, reading or {}, weights)
+    goal = per_text(objective or answers_objective(task))
     seed, base = settings.get("seed", 0), base or next(iter(teachers), None)
     at = set_up(task, base, max_length, seed)
     def start(): return new_student(at, student, seed, **shape or {})

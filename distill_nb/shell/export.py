@@ -12,7 +12,7 @@ from ..kit.errors import expect
 from ..kit.files import real_path
 from ..kit.folders import output_folder
 from .ending import command_note, has_ended, sign
-from .evaluate import EVALUATE, task_of
+from .evaluate import EVALUATE, pairs_of, task_of
 from .options import SHARE, TASK, Numbers
 from .recipes import beside, say
 from .train import pushed, quiet_libraries
@@ -45,6 +45,9 @@ def compared_rows(o, model, tokenizer):
     if o.task is None: return plain_rows(
         load_task("bshift")["test"]["text"][:200], tokenizer, most), None
     expect(kind_of(model), f"--task for a {type(model).__name__}", "no task")
+    if kind_of(model) == "embedding":
+        pairs = pairs_of(o)[1] # their texts; the vectors are compared, not the scores
+        return plain_rows([*pairs.text, *pairs.pair], tokenizer, most), None
     task = task_of(o, model)
     return labelled_rows(model, task, tokenizer, o.split, most), task.metric
 
@@ -63,6 +66,7 @@ def run_export(o):
         from dataclasses import asdict
         from distill_nb.deploy.card import export_card
         from distill_nb.deploy.export import export_folder, load_saved, needs
+        from distill_nb.recipes.embedding import carry_sentence_files, is_embedder
         from distill_nb.teachers.load import load_tokenizer
         quiet_libraries()
         needs("onnx", "onnxscript", "onnxruntime")
@@ -72,7 +76,10 @@ def run_export(o):
         how = {k: getattr(o, k) for k in ("int8", "embeddings", "opset", "tolerance",
                                           "drop", "overwrite", "timed")}
         def card(gate): return export_card(o.model, gate, o.int8, o.opset)
-        gate = export_folder(model, tokenizer, out, rows, metric, card=card,
-                             also=lambda new: sign(new, o, made_by), **how)
+        def also(new):
+            if is_embedder(o.model): carry_sentence_files(o.model, new)
+            sign(new, o, made_by)
+        gate = export_folder(model, tokenizer, out, rows, metric, card=card, also=also,
+                             **how)
     say(f"{gate}\n\n{gate.table() if o.timed else ''}\n\nFolder: {out}")
     return dict(out=str(out), **asdict(gate), **pushed(o))

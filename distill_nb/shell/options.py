@@ -188,7 +188,8 @@ THESEUS = DEPTH | BASELINE | dict(
 READ = python_defaults("teachers/answers.py", "read_answers")
 ASKED = dict(
     answers=(None, "files of answers to learn from, a.csv,b.jsonl: texts and labels, or"
-             " numbers per class; beside --teacher their mean counts"),
+             " numbers per class; beside --teacher their mean counts; for tags one file"
+             " of words and tags"),
     answers_column=(None, "with the answers, or annotators', a,b (default: found)"),
     answers_are=(READ["means"], "what the numbers are (default: read off them)",
                  (None, "probabilities", "logprobs", "scores", "votes")),

@@ -40,7 +40,8 @@ def example_task(o, facts):
     from distill_nb.measure.scores import pick_split
     found = facts["kind"] in ("classification", "embedding") # read off the labels
     kind, labels = o.kind or (None if found else facts["kind"]), facts["labels"] or None
-    def load(**how): return load_task(o.task, o.text, o.pair, o.label, kind=kind,
+    pair = o.pair or ("pair" if facts["kind"] == "embedding" else None)
+    def load(**how): return load_task(o.task, o.text, pair, o.label, kind=kind,
                                       labels=labels, **how)
     try: task = load(hold_out=o.split != "all")
     except TooFew: o.split, task = "all", load(hold_out=False)

@@ -85,6 +85,7 @@ def run_shrink(o):
         from distill_nb.deploy.card import shrunk_card
         from distill_nb.deploy.export import load_saved
         from distill_nb.measure.report import as_json
+        from distill_nb.recipes.embedding import carry_sentence_files, is_embedder
         from distill_nb.teachers.load import load_tokenizer
         from distill_nb.training.saving import save_student
         quiet_libraries()
@@ -93,6 +94,7 @@ def run_shrink(o):
         words = load_tokenizer(o.model)
         model, words, lines, facts = shrunk(o, model, words, texts)
         def also(folder):
+            if is_embedder(o.model): carry_sentence_files(o.model, folder)
             text = as_json(facts, indent=1)
             (folder/"shrink.json").write_text(text + "\n", encoding="utf-8")
         card = shrunk_card(o.model, lines, same="agreement" not in facts)

@@ -71,11 +71,12 @@ def with_word_answers(rows:Dataset, answers:list) -> Dataset:
 # %% ../../nbs/teachers/08_words.ipynb #a0671aea
 SURE = .999 # what a tag of a file counts as
 
-def file_answers(source, task:Task, split="train", text=None, label=None) -> list:
+def file_answers(source, task:Task, split="train", text=None, label=None,
+                 needed=True) -> list:
     """For each text of a split the logits (words, tags) that a file of tags gives.
 
     None for a text that the file lacks. Raises `InputError` for other tags, and where
-    a text has two different answers, or none is found."""
+    a text has two different answers, or, if `needed`, none is found."""
     given = load_task(source, text, None, label, "tags", labels=task.labels,
                       hold_out=False)
     V, said = len(task.labels), {}
@@ -88,8 +89,8 @@ def file_answers(source, task:Task, split="train", text=None, label=None) -> lis
     def logits(tags): return torch.full((len(tags), V), low).scatter(
         1, torch.tensor(tags)[:, None], high)
     found = [said.get(tuple(words)) for words in task[split]["words"]]
-    expect(any(found), f"{source}: no text of {split} of {task.name!r}", "the same "
-           "words", "Split the words as the task does")
+    expect(any(found) or not needed, f"{source}: no text of {split} of {task.name!r}",
+           "the same words", "Split the words as the task does")
     missing = sum(f is None for f in found)
     if missing: warnings.warn(f"{source}: {missing:,} of {len(found):,} texts have no "
                               "answer and count in no soft target")
