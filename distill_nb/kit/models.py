@@ -101,8 +101,9 @@ def same_numbers(model, plain, other)->bool:
 def _hashed(weights) -> str:
     "Hash of a tensor; quantised layers keep tuples of them, and tensors of integers."
     if isinstance(weights, tuple): return Hasher.hash([*map(_hashed, weights)])
-    packed = torch.is_tensor(weights) and weights.is_quantized
-    return Hasher.hash([str(weights.dtype), weights.dequantize()] if packed else weights)
+    if torch.is_tensor(weights) and weights.is_quantized:
+        weights = [str(weights.dtype), weights.dequantize()]
+    return Hasher.hash(weights)
 
 def weights_key(model:nn.Module) -> str:
     "Hash of a model's weights and buffers, by name."

@@ -76,6 +76,7 @@ def _batch(model, size):
     ids = 5 + ids % (model.config.vocab_size - 5)
     return dict(input_ids=ids, attention_mask=torch.ones_like(ids))
 
+# %% ../../nbs/measure/01_report.ipynb #d14d3d9e
 PAUSE = .1 # seconds: by then the waiting threads of another runtime sleep
 
 def _turn(models, batches, pause):
