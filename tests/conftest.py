@@ -1,9 +1,12 @@
 "Fixtures of all tests; `builders` makes what they are made of."
-import os, subprocess, sys, time
+import os, signal, subprocess, sys, time
 from collections import Counter
 from pathlib import Path
 import datasets, pytest, torch, transformers
 from builders import *
+
+# A shell starts what runs in the background with SIGINT ignored; tests send it, and their processes inherit what is set here
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN: signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes over five seconds; left out at the lowest versions, unless SLOW=1")
