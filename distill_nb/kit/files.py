@@ -233,7 +233,11 @@ def output_file(out, overwrite=False, inputs=()) -> Path:
 # %% ../../nbs/kit/02_files.ipynb #ba6f9aec
 def world() -> tuple:
     "(number of this process, number of processes) as torchrun sets them, or (0, 1)."
-    return tuple(int(os.environ.get(*k)) for k in (("RANK", 0), ("WORLD_SIZE", 1)))
+    said = [os.environ.get(k, d) for k, d in (("RANK", "0"), ("WORLD_SIZE", "1"))]
+    expect(all(s.isdecimal() for s in said), f"RANK={said[0]}, WORLD_SIZE={said[1]}",
+           "whole numbers, as torchrun sets them", "Unset these variables")
+    rank, many = map(int, said)
+    return rank if many > 1 else 0, many # a lone process is the first
 
 def _group():
     "torch.distributed, started where it is not yet: gloo, and for GPUs nccl beside it."

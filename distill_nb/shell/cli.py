@@ -8,7 +8,7 @@ __all__ = ['JSON', 'NUMBERED', 'COMPLETION', 'add_options', 'run_completion', 'a
 
 # %% ../../nbs/shell/10_cli.ipynb #a79dc1c3
 import argparse, os, shlex, sys, time
-from contextlib import redirect_stdout
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from .. import __version__
 from ..kit.errors import expect
@@ -132,17 +132,20 @@ def main(argv=None) -> int:
     "Run a command; returns its exit code, see `CODES`."
     argv = sys.argv[1:] if argv is None else list(argv)
     o, since = None, time.time()
-    heard = sys.stdout if world()[0] == 0 else open(os.devnull, "w")
-    with interrupts() as signals, redirect_stdout(heard): # under torchrun one tells
+    with interrupts() as signals, ExitStack() as inside:
         try:
             check_here()
+            if world()[0]: # under torchrun one process tells
+                nowhere = inside.enter_context(open(os.devnull, "w"))
+                inside.enter_context(redirect_stdout(nowhere))
             o = parser(recipe_of(argv)).parse_args(argv)
             vars(o).update({k: os.path.expanduser(v) for k, v in vars(o).items()
                             if isinstance(v, str) and v.startswith("~")})
             check_options(o, o.options)
             o.words = as_typed(argv)
             check_push(o)
-            with redirect_stdout(sys.stderr if o.json else heard): found = o.run(o)
+            shown = sys.stderr if o.json else sys.stdout
+            with redirect_stdout(shown): found = o.run(o)
             if o.json: show_json(found)
         except BaseException as e: return ended(e, o, signals, since)
     return getattr(o, "code", 0)

@@ -303,3 +303,12 @@ def test_a_home_is_found(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert output_file("~/new/t.csv") == tmp_path/"new"/"t.csv"
     with output_folder("~/s") as folder: assert folder == tmp_path/"s"
+
+@pytest.mark.parametrize("rank, many, found", [("1", None, (0, 1)), ("1", "2", (1, 2)), (None, None, (0, 1)), ("x", None, None), ("", "2", None), ("-1", "2", None)])
+def test_variables_that_torchrun_did_not_set(monkeypatch, rank, many, found):
+    "A number that was left over makes no process silent, and what is no number is one sentence."
+    from distill_nb.kit.files import world
+    for name, value in (("RANK", rank), ("WORLD_SIZE", many)): monkeypatch.setenv(name, value) if value is not None else monkeypatch.delenv(name, raising=False)
+    if found: assert world() == found
+    else:
+        with pytest.raises(InputError, match="expected whole numbers, as torchrun"): world()

@@ -477,3 +477,7 @@ def test_an_output_that_cannot_be_written_ends_without_a_traceback(words, stream
         done = subprocess.run([sys.executable, "-m", "distill_nb", *words], text=True, **streams)
     assert done.returncode == code and "Traceback" not in f"{done.stderr}{done.stdout}"
     assert stream == "stderr" or "the output cannot be written (No space left on device)" in done.stderr
+
+def test_variables_of_torchrun_that_are_no_numbers(shell, csv, tuned, monkeypatch):
+    monkeypatch.setenv("RANK", "x")
+    assert shell("evaluate", "--model", tuned, "--task", csv) == (2, "", "distill_nb: RANK=x, WORLD_SIZE=1: expected whole numbers, as torchrun sets them. Unset these variables.\n")
