@@ -46,7 +46,7 @@ ON_CPU = {
     ("words", "logits"): "a column", ("onnx", "forward"): "onnxruntime's numbers", ("packing", "__call__"): "a collator",
     ("vectors", "embed"): "an order, read by Python", ("static", "token_vectors"): "ids of a tokenizer, taken to the teacher",
     ("temperature", "entropy"): "as soften", ("temperature", "_prediction"): "as soften", ("order", None): "orders of rows and seeds, read by Python",
-    ("pruning", "total_loss"): "drawn alike everywhere, then taken to the answers", ("pruning", "places"): "indices, taken to the tensor that they pick from",
+    ("kinds", "_tag_rows"): "answers are kept on the CPU", ("pruning", "total_loss"): "drawn alike everywhere, then taken to the answers", ("pruning", "places"): "indices, taken to the tensor that they pick from",
     ("widget", "shares_of"): "numbers of a few bars"}
 
 def factories(tree):

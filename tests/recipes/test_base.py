@@ -31,7 +31,7 @@ def test_the_baseline_has_one_default():
     shown = {name: options["baseline"][0] for name, (_, _, options, _) in RECIPES.items() if "baseline" in options}
     assert {*defaults.values()} == {True} == {*shown.values()}
     assert len(functions) - len(defaults) == len(RECIPES) - len(shown) == 1  # embedders are compared with their teacher alone
-    assert len(defaults) == len(shown) + 1  # files of answers are an option of several recipes
+    assert len(defaults) == len(shown) + 2  # files of answers, and of tags, are an option of several recipes
 
 def test_a_report_colours_a_baseline_with_the_teachers_layers_as_a_baseline():
     roles = {"teacher": "teacher", LABELS: "baseline", KEPT: "baseline", DISTILLED: "student", "bag of words": "baseline"}

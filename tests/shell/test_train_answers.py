@@ -69,7 +69,7 @@ def wrong(folder, **columns):
     (dict(probs=["[2.0, -1.0]"] * 24), ["--answers-are", "probabilities"], "say means='scores' (--answers-are scores)"),
     (dict(answer=["good"] * 24), [], "no answer anywhere for 'bad'"), (dict(answer=MOODS), ["--text", "other"], "no column 'other'"),
     (dict(answer=MOODS, label=MOODS), [], "--answers-column"), (dict(answer=MOODS), ["--answers-are", "odds"], "--answers-are odds"),
-    (dict(answer=MOODS), ["--weights", "1,2"], "2 weights: expected one for each of 1 teacher"), (dict(answer=MOODS), ["--weights", "much"], "--weights much"),
+    (dict(answer=MOODS), ["--weights", "1,2"], "--weights 1,2: expected several teachers"), (dict(answer=MOODS), ["--weights", "much"], "--weights much"),
     (dict(answer=MOODS), ["--row-id", "id"], "no column 'id'"), (dict(answer=MOODS), ["--duplicates", "first"], "--duplicates first"),
     (dict(answer=MOODS), ["--recipe", "theseus"], "--answers with --recipe theseus: expected layers, tinybert, bilstm"),
     (dict(answer=MOODS), ["--recipe", "distilbert"], "--answers with --recipe distilbert"),
