@@ -396,3 +396,11 @@ def test_no_machine_path_and_no_package_host():
             hit = re.search(f"{HOSTS}|{MACHINE}", line)
             if hit: found.append(f"{name}:{number}: {line[max(0, hit.start() - 30):hit.end() + 30].strip()}")
     assert not found, "\n".join(found)
+
+def test_every_third_case_is_one_at_least():
+    "What CI runs at the lowest versions: tests without cases, and a third of the others."
+    names = ["tests/kit/test_models.py", "tests/test_kills.py"]
+    def collected(*more): return run(sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:xdist", *more, *names, cwd=ROOT).split("\n\n")[0].split()
+    whole, some = collected(), collected("--thirds")
+    def tests(found): return {c.partition("[")[0] for c in found}
+    assert tests(some) == tests(whole) and {*some} < {*whole} and len(some) <= len(whole) / 2

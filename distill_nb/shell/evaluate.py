@@ -94,7 +94,7 @@ def check_vectors(o):
     expect(not o.calibrate, "--calibrate for a sentence embedder", "a model of classes",
            "A cosine has no temperature")
     if not o.against: return
-    expect(not Path(o.against).is_file(), f"--against {o.against} for a sentence "
+    expect(not named_path(o.against).is_file(), f"--against {o.against} for a sentence "
            "embedder", "a teacher's folder or Hub name",
            "A file of scores may be the --task, where ranks are compared")
     expect(is_embedder(o.against, plain=True), f"--against {o.against}: a model with a "
