@@ -302,12 +302,16 @@ def plan(o, rows):
         if r["budget"] == o.budget and r["settings"] != json.loads(json.dumps(settings_of(o))): raise BadRows(
             f"{o.file}: {r['task']}, {r['method']} was made with other settings ({r['settings']}). Name another folder with --results.")
     for item in wanted: item["first"] = item["seed"] == o.seeds[0]
-    todo = [i for i in wanted if key(i) not in have]
-    asked = {(i["task"], i["seed"]) for i in todo if i["method"] != "teacher"}
-    for item in wanted:
-        if item["method"] != "teacher" or key(item) not in have or (item["task"], item["seed"]) not in asked: continue
-        todo.insert(0, item | dict(again=True))
-    return todo
+    begun = {(r["task"], r["method"]) for r in have.values() if r["budget"] == o.budget}
+    def later(item): return (item["task"], item["method"]) not in begun # more seeds of what there is come before new methods
+    todo = sorted((i for i in wanted if key(i) not in have), key=later)
+    asked = {} # task and seed -> will its teacher be needed late?
+    for i in todo:
+        if i["method"] != "teacher": asked.setdefault((i["task"], i["seed"]), later(i))
+    again = [i | dict(again=True) for i in wanted if i["method"] == "teacher" and key(i) in have and (i["task"], i["seed"]) in asked]
+    early = [i for i in again if not asked[i["task"], i["seed"]]]
+    new = next((n for n, i in enumerate(todo) if later(i)), len(todo))
+    return early + todo[:new] + [i for i in again if i not in early] + todo[new:]
 
 def run(o):
     "All workers until the runs or the minutes are over."

@@ -22,6 +22,7 @@ def parts(o):
         steps=(.5, script("gpu_steps", "--steps", "40", "--window", "5") if not o.rehearse else script("gpu_steps")),
         trace=(.05, script("gpu_trace")),
         epoch=(.32, script("gpu_epoch", *sst2)),
+        recipes=(.4, script("gpu_recipes", *["--sst2", str(o.sst2)] * bool(o.sst2))),
         augment=(.15, None if o.rehearse else [*py, str(HERE/"augment.py"), "--results", str(o.results), "--sentences", "48", "--repeats", "1"]),
         devices=(.1, None if o.rehearse or not tests.is_dir() else [*py, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests/"on_device.py")]),
         words=(.2, None if o.rehearse else [*py, str(HERE/"words_step.py"), "--results", str(o.results), "--batch", "32", "--repeats", "5"]),
