@@ -96,6 +96,7 @@ def can_be_recorded(self:Distiller) -> bool:
     return alone and not (waits or scaled or args.torch_compile
                           or draws_blocks(self.student))
 
+# %% ../../nbs/training/12_gpu.ipynb #ec10d515
 @patch
 def use_gpu(self:Distiller):
     "From here on: few launches, and a teacher in bf16, where that is possible."
@@ -114,6 +115,7 @@ def leave_gpu(self:Distiller):
     if self.compiles: plain_blocks(self.student)
     self.work, self.asked_teacher = self.one_step, self.teacher
 
+# %% ../../nbs/training/12_gpu.ipynb #d69f2bc4
 @patch
 def few_shapes(self:Distiller):
     "Batches of few lengths, unless a term counts the padding."
