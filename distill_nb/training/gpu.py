@@ -8,6 +8,7 @@ __all__ = ['CardReport', 'gpu_report', 'compile_blocks', 'plain_blocks', 'meter_
 # %% ../../nbs/training/12_gpu.ipynb #7cbb1601
 import torch
 from fastcore.basics import patch
+from transformers.trainer_utils import has_length
 from ..inside.blocks import encoder_blocks
 from ..kit.gpu import Bucketed, Graphs
 from ..kit.models import longest
@@ -42,8 +43,14 @@ def gpu_report() -> CardReport:
 
 # %% ../../nbs/training/12_gpu.ipynb #acfe9030
 @patch
-def pack_tokens(self:Distiller):
-    "From here on the blocks of both models compute no padding; returns the Distiller."
+def pack_tokens(self:Distiller, budget=None):
+    """From here on the blocks of both models compute no padding; returns the Distiller.
+
+    With a `budget`, a batch has about so many real tokens, of at most
+    `per_device_train_batch_size` texts; see `TokenBudget`."""
+    expect(budget is None or has_length(self.train_dataset), "a budget of tokens for a "
+           "stream", "rows whose number is known", "Leave the budget out")
+    self.token_budget = budget
     counted = [t for t in self.asked.terms if t.unit.startswith("places")]
     expect(not counted, f"packed tokens and {counted[:1]}, which counts padding",
            "terms over real tokens", "Leave reference=True out")
