@@ -7,6 +7,7 @@ __all__ = ['SAME', 'SMALL', 'FILL', 'ASIDE', 'with_capitals', 'as_bio', 'check_w
            'encode_tags', 'has_marks', 'PadWords']
 
 # %% ../../nbs/data/12_words.ipynb #30563877
+import difflib
 import re, warnings
 from itertools import accumulate
 import pandas as pd
@@ -71,8 +72,12 @@ def read_tags(df, labels, name, kind=None) -> tuple:
     expect(len(names) > 1 and found, f"{name}: {one}", "two tags or more",
            "Name their column with label=")
     like = spelled_like(found, names)
-    for strange in sorted({like.get(t, t) for t in found} - {*names})[:1]: expect(
-        False, f"{name}: tag {strange!r}", f"one of [{some_names(names)}]")
+    for strange in sorted({like.get(t, t) for t in found} - {*names})[:1]:
+        row = next(i for i, r in enumerate(said, 1)
+                   if strange in [like.get(t, t) for t in r or ()])
+        near = difflib.get_close_matches(strange, names, 1, 0)[0]
+        expect(False, f"{name}, row {row}: tag {strange!r}", f"one of "
+               f"[{some_names(names)}]", f"The nearest is {near!r}: correct the tag")
     at = {n: i for i, n in enumerate(names)}
     ids = [row and [at[like.get(t, t)] for t in row] for row in said]
     return pd.Series(ids, df.index, dtype=object), names, "tags"
