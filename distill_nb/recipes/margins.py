@@ -39,7 +39,7 @@ from ..teachers.load import knows_task, load_teacher, load_tokenizer
 from ..training.run import fit
 from ..training.settings import training_args
 
-# %% ../../nbs/recipes/13_margins.ipynb #fac40b21
+# %% ../../nbs/recipes/13_margins.ipynb #4c29e774
 TEXTS = "query", "positive", "negative"
 
 def number(value) -> float:
@@ -54,24 +54,30 @@ def check_column(values, fine, wanted, where):
                    wanted, "Correct the row, or leave it out")
     return values
 
+def _frame(source) -> tuple:
+    "A frame, and what to call it in a message."
+    if isinstance(source, str|Path):
+        read = read_table if Path(source).suffix.lower() in READERS else data_set
+        return _frame(read(source))[0], str(source)
+    return source.to_pandas() if hasattr(source, "to_pandas") else source, "triples"
+
 def read_triples(source, columns=None, scores=()) -> pd.DataFrame:
-    """Query, positive, negative, and the margin where `scores` names one or two columns.
+    """Query, positive and negative; the margin too, where `scores` names its column.
 
     `source`: a frame, a `Dataset`, a table's file, what `save_to_disk` wrote, or a
-    name on the Hub. `columns`: role -> name, where it differs."""
-    named, where = isinstance(source, str|Path), "triples"
-    if named: source, where = (read_table if Path(source).suffix.lower() in READERS
-                               else data_set)(source), str(source)
-    table = source.to_pandas() if hasattr(source, "to_pandas") else source
+    name on the Hub. `columns`: role -> name, where it differs. Two names of `scores`
+    are the scores of positive and negative."""
+    table, where = _frame(source)
     df = named_columns(table, {c: c for c in TEXTS} | (columns or {}), where)
     for c in TEXTS: check_column(df[c], lambda v: isinstance(v, str) and v.strip(),
                                  "a text", f"{where}, {c}")
-    scores = [scores] if isinstance(scores, str) else [*scores]
-    expect(len(scores) < 3, f"scores={scores}", "a column of margins, or two of scores")
-    found = [check_column(named_columns(table, dict(scores=s), where).scores, lambda v:
-                          np.isfinite(number(v)), "a finite number", f"{where}, {s}")
-             .map(number) for s in scores]
-    if found: df["margin"] = found[0] - (found[1] if found[1:] else 0)
+    names = [scores] if isinstance(scores, str) else [*scores]
+    expect(len(names) < 3, f"scores={names}", "a column of margins, or two of scores")
+    found = [named_columns(table, dict(scores=name), where).scores for name in names]
+    for name, column in zip(names, found): check_column(
+        column, lambda v: np.isfinite(number(v)), "a finite number", f"{where}, {name}")
+    if found: df["margin"] = found[0].map(number)
+    if found[1:]: df["margin"] -= found[1].map(number)
     return df
 
 # %% ../../nbs/recipes/13_margins.ipynb #81391bc4
@@ -157,14 +163,15 @@ def student_margins(model, df, tokenizer, pool="mean", max_length=128) -> np.nda
     q, p, n = embed(model, texts, tokenizer, pool, max_length, normalize=False).chunk(3)
     return (q * (p - n)).sum(-1).double().numpy()
 
-# %% ../../nbs/recipes/13_margins.ipynb #e856c790
+# %% ../../nbs/recipes/13_margins.ipynb #5d4c7478
 def split_triples(df, held_out=.1) -> dict:
     "Triples to learn from, and those of a share of the queries, which are held out."
     n = df["query"].nunique()
     expect(n > 1 and 0 < held_out < 1, f"held_out={held_out}, different queries: {n}",
            "a share between 0 and 1, two queries or more")
     sides = split_frame(df, ["query"], dict(test=held_out), salt="margins")
-    expect(len(sides["train"]), f"held_out={held_out} of {n} queries", "a smaller share")
+    expect(len(sides["train"]), f"held_out={held_out} of {n} queries",
+           "a smaller share")
     return {s: some.reset_index(drop=True) for s, some in sides.items()}
 
 def with_margins(df, model=None, tokenizer=None) -> pd.DataFrame:
@@ -206,7 +213,7 @@ def _as_task(name, sides):
               for s, some in sides.items()}
     return Task(name, DatasetDict(splits), None, "accuracy", "embedding")
 
-# %% ../../nbs/recipes/13_margins.ipynb #7ecd57bc
+# %% ../../nbs/recipes/13_margins.ipynb #e50dcb30
 @checked
 def distil_margins(
     triples, # query, positive and negative: see `read_triples`
@@ -236,7 +243,7 @@ def distil_margins(
     student = vector_student(at["teacher"], tok, layers, choice, how["pool"], width)
     sides = {s: with_margins(some, big, own) for s, some in sides.items()}
     report = Report(name, "accuracy", note=f"seed {seed}, student of "
-                    f"{Path(at['source']).name}; {len(sides['test']):,} triples held out")
+                    f"{Path(at['source']).name}; {len(sides['test']):,} held out")
     run = fit_margins(student, sides, tok, report, how, big, **settings)
     return DistilledVectors(
         _as_task(name, sides), student, big, tok, report, run.history(), run.objective,
