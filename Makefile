@@ -12,7 +12,7 @@ QUARTO  := quarto-cli==1.7.34
 # Tests of the notebooks as files: they need nbdev, whose own versions are those of .venv.
 SOURCE  := tests/test_repository.py tests/test_site.py tests/test_style.py
 # The losses are torch's alone, and torch is the same there. SLOW=1 runs all.
-QUICK := -m "not slow" --thirds --ignore=tests/losses
+QUICK := -m "not slow" --every 6 --ignore=tests/losses
 # Notebooks and tests run in WORKERS processes, so each of them gets one thread; no test asks the network.
 QUIET   := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TQDM_DISABLE=1 TOKENIZERS_PARALLELISM=false
 

@@ -2,6 +2,7 @@
 from configparser import ConfigParser
 from pathlib import Path
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 parser = ConfigParser(delimiters=["="])
 parser.read("settings.ini", encoding="utf-8")
@@ -9,6 +10,19 @@ cfg = parser["DEFAULT"]
 readme = Path("README.md")
 pythons = [f"3.{minor}" for minor in range(int(cfg["min_python"].split(".")[1]), 14)]
 statuses = {"3": "3 - Alpha", "4": "4 - Beta", "5": "5 - Production/Stable"}
+
+class WithoutMarks(build_py):
+    "Leaves out what only those need who edit the notebooks: nbdev's index, and the mark of the cell that each piece came from."
+
+    def find_package_modules(self, package, package_dir):
+        found = super().find_package_modules(package, package_dir)
+        return [m for m in found if self.editable_mode or m[1] != "_modidx"]
+
+    def build_module(self, module, module_file, package):
+        file, copied = super().build_module(module, module_file, package)
+        lines = Path(file).read_text(encoding="utf-8").splitlines(keepends=True)
+        Path(file).write_text("".join(l for l in lines if not l.startswith("# %% ")), encoding="utf-8")
+        return file, copied
 
 setup(
     name=cfg["lib_name"],
@@ -50,7 +64,8 @@ setup(
     extras_require={name: cfg[f"{name}_requirements"].split() for name in ("dev", "onnx")},
     entry_points={
         "console_scripts": cfg["console_scripts"].split("\n"),
-        "nbdev": [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"],
+        "nbdev": [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"],  # nbdev passes over it where it is left out
     },
+    cmdclass={"build_py": WithoutMarks},
     zip_safe=False,
 )

@@ -5,6 +5,9 @@ on validation rows, which are a part of the training data, with seed 0; the test
 compare.jsonl: a run that was killed goes on with what is missing, and a file that was cut in its last line is repaired. Workers are processes of their own
 (`--jobs`), which share a GPU if there is one; the runs come in the order of their worth, and after `--minutes` what is finished is kept.
 
+`--budget timed` is the small one with the same CPU time for all: a method takes as many steps as cost what the control's run of the small budget cost, by the
+CPU seconds of the small rows, and the learning rates that were chosen there.
+
 `speed` times the shapes of the students, with nothing else running, into the same file; `pack FOLDER` writes tasks, teacher and packages for a machine
 without network, where `--data FOLDER --teacher FOLDER/teacher` names them. nbs/results/compare.ipynb reads the rows.
 """
@@ -17,6 +20,7 @@ BUDGETS = dict(
     full=dict(texts=20_000, steps=800, teacher_steps=800, batch=32, max_length=128, depth=dict(half=3, third=2), tiny=dict(n_layers=4, hidden_size=312, intermediate_size=1200)),
     small=dict(texts=4000, steps=240, teacher_steps=240, batch=32, max_length=64, depth=dict(half=3, third=2), tiny=dict(n_layers=4, hidden_size=312, intermediate_size=1200)),
     toy=dict(texts=64, steps=3, teacher_steps=3, batch=8, max_length=16, depth=dict(half=3, third=2), tiny=dict(n_layers=2, hidden_size=48, intermediate_size=64), held=40))
+BUDGETS["timed"] = BUDGETS["small"] | dict(like="small") # equal time instead of equal steps
 SEEDS, ABLATION_SEEDS, ABLATED = 4, 2, ("SST-2", "MRPC", "RTE", "bshift") # ablations: fewer seeds, on these tasks
 KEY = "task", "method", "seed", "budget"
 
@@ -84,10 +88,21 @@ def rate_of(item, rows):
     from compare_ways import ways_of
     way = ways_of(item["task"]).get(item["method"])
     if way is None: return (1e-4,)
-    if item["first"] and not way.like: return way.rates
+    of = BUDGETS[item["budget"]].get("like", item["budget"])
+    if item["first"] and not way.like and of == item["budget"]: return way.rates
     chosen = [r["learning_rate"] for r in rows if r.get("task") == item["task"] and r.get("method") == (way.like or item["method"])
-              and r["budget"] == item["budget"] and r.get("rates", 0)]
+              and r["budget"] == of and r.get("rates", 0)]
     return tuple(chosen[:1]) or None
+
+def steps_of(item, rows):
+    "The steps that take a method the CPU time of its task's control, by the rows of the budget that this one is like; None for a floor or a teacher."
+    from compare_ways import LABELS_ALONE, ways_of
+    of = BUDGETS[item["budget"]].get("like")
+    if not of or item["method"] not in ways_of(item["task"]): return None
+    made = {r["method"]: r["cpu_seconds"] / len(r.get("rates", "1")) for r in rows if r.get("task") == item["task"] and r["budget"] == of and r.get("seed") == 0}
+    for method in LABELS_ALONE, item["method"]:
+        if method not in made: raise BadRows(f"{item['task']}, {method}: equal time needs its row of --budget {of} with seed 0. Run that first.")
+    return round(BUDGETS[of]["steps"] * made[LABELS_ALONE] / made[item["method"]])
 
 # One run, in a worker
 
@@ -106,7 +121,8 @@ class At:
         self.tokens, self.print = tokenize(self.task, self.tokenizer, s["max_length"]), fingerprint(self.task)
         self.max_length, self.new = s["max_length"], None
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.batch, self.steps, self.teacher_steps = s["batch"], s["steps"], s["teacher_steps"]
+        self.batch, self.planned, self.teacher_steps = s["batch"], s["steps"], s["teacher_steps"]
+        self.steps = self.planned
         held = hashlib.sha256(json.dumps([VERSION, s, self.print, str(o.teacher), name, o.budget]).encode()).hexdigest()[:12]
         self.home = o.work/f"{name}-{held}"
 
@@ -231,9 +247,10 @@ def work(o):
     for line in sys.stdin:
         item, rates = json.loads(line)
         item.pop("first", None)
+        steps = item.pop("steps", None)
         try:
             at = kept[item["task"]] = kept.get(item["task"]) or At(o, item["task"], item["seed"])
-            at.seed = item["seed"]
+            at.seed, at.steps = item["seed"], steps or at.planned
             said = one_run(o, item, rates, at)
         except Exception as e:
             import traceback
@@ -302,6 +319,7 @@ def plan(o, rows):
         if r["budget"] == o.budget and r["settings"] != json.loads(json.dumps(settings_of(o))): raise BadRows(
             f"{o.file}: {r['task']}, {r['method']} was made with other settings ({r['settings']}). Name another folder with --results.")
     for item in wanted: item["first"] = item["seed"] == o.seeds[0]
+    for item in wanted: item["steps"] = steps_of(item, rows)
     begun = {(r["task"], r["method"]) for r in have.values() if r["budget"] == o.budget}
     def later(item): return (item["task"], item["method"]) not in begun # more seeds of what there is come before new methods
     todo = sorted((i for i in wanted if key(i) not in have), key=later)

@@ -50,6 +50,7 @@ class EmbeddingMSE(HiddenMSE):
     def pairs(self, n_student, n_teacher): return {0: 0}
 
 TINY, LSTM = dict(shape="tiny", rates=(2e-4, 6e-4)), dict(shape="bilstm", rates=(2e-3, 5e-3))
+LABELS_ALONE = "labels, pretrained layers" # the control of equal time
 FLOORS = "most frequent", "TF-IDF, logistic regression", "linear probe"
 WAYS = {
     "labels, pretrained layers": Way(LABELS, start="pretrained"),

@@ -51,7 +51,7 @@ def rows(o):
             for way, how in WAYS.items():
                 if way.startswith("GPU") and o.rehearse: continue
                 gc.collect()
-                p, said = run(name, how, task, teacher, o, f"{tmp}/{name}-{len(way)}")
+                p, said = run(name, how, task, teacher, o, f"{tmp}/{name} on {way}")
                 if way.startswith("CPU"): first = p
                 yield dict(recipe=name, way=way, steps=said.get("steps"), accuracy=said["accuracy"], difference=float((p - first).abs().max()),
                            agreement=float((p.argmax(-1) == first.argmax(-1)).double().mean()))

@@ -13,23 +13,23 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes over five seconds; left out at the lowest versions")
 
 def pytest_addoption(parser):
-    parser.addoption("--thirds", action="store_true", help="run every third case of each parametrised test")
+    parser.addoption("--every", type=int, default=1, metavar="N", help="run every Nth case of each parametrised test")
 
-def chosen(items):
-    "Tests without cases, and of the others every third case: one at least, and not the same ones for each test."
+def chosen(items, n):
+    "Tests without cases, and of the others every nth case: one at least, and not the same ones for each test."
     def test(item): return item.path, getattr(item, "originalname", item.name)
     cases, met = Counter(map(test, items)), Counter()
     for item in items:
         name = test(item)
-        if met[name] % 3 == crc32(name[1].encode()) % min(3, cases[name]): yield item
+        if met[name] % n == crc32(name[1].encode()) % min(n, cases[name]): yield item
         met[name] += 1
 
 def pytest_collection_modifyitems(config, items):
     "Files with the most slow tests come first, or one process would be left alone with them in the end."
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path]) # a stable sort: the order within a file stays
-    if config.getoption("--thirds"):
-        kept = {*chosen(items)}
+    if (n := config.getoption("--every")) > 1:
+        kept = {*chosen(items, n)}
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = [item for item in items if item in kept]
 

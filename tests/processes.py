@@ -27,6 +27,7 @@ def meet_rows(kind, n, out):
     if kind == "theseus": student, teacher, objective, calls = theseus(sharp(), 2, seed=2), None, HardTargets(), [Replacing(ConstantSchedule(.4))]
     torch.manual_seed(RANK) # nobody may count on it
     run = Distiller(student, teacher, objective, arguments(out, **settings), train_dataset=data, processing_class=TOK, data_collator=collator, callbacks=calls)
+    if kind == "budget": run.token_budget = 25
     if kind == "theseus":
         slots = find_slots(student)
         student.register_forward_hook(lambda *_: coins.append(list(slots.drawn)) if student.training else None)
@@ -58,7 +59,7 @@ def replace(checkpointing, out):
     run.show_bar("step").train()
     return dict(before=before, after=own(), seen=[[*c] for c in coins.seen])
 
-CASES = {f"meet-{kind}-{n}": partial(meet_rows, kind, n) for kind, n in (("rows", 48), ("rows", 37), ("theseus", 37), ("stream", 48))}
+CASES = {f"meet-{kind}-{n}": partial(meet_rows, kind, n) for kind, n in (("rows", 48), ("rows", 37), ("theseus", 37), ("stream", 48), ("budget", 37))}
 CASES |= {f"step-{name}": partial(step, name) for name in ("all", "tinybert", "words")}
 CASES |= {f"replace-{way}": partial(replace, way == "checkpointing") for way in ("plain", "checkpointing")}
 

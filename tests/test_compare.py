@@ -115,3 +115,13 @@ def test_a_small_run_goes_on_after_a_kill(tmp_path):
     assert 0 < student["parameters"] < rows[0]["parameters"] and {"agreement", "ece", "promised coverage"} <= {*student["trust"]}
     wrong = subprocess.run([*args, "--tasks", "nonsense"], capture_output=True, text=True, env=env)
     assert wrong.returncode == 1 and wrong.stderr.startswith("compare: --tasks nonsense: expected some of SST-2"), wrong.stderr
+
+def test_equal_time_is_as_many_steps_as_cost_what_the_control_cost(compare, tmp_path):
+    o = asked(compare, tmp_path, "--tasks", "SST-2", "--seeds", "0", "1", "--only", "labels, pretrained layers", "logits, KL")
+    o.budget = "timed"
+    def cost(method, seconds, **more): return row(task="SST-2", method=method, budget="small", settings=compare.BUDGETS["small"], cpu_seconds=seconds, learning_rate=3e-4, **more)
+    control, twice = cost("labels, pretrained layers", 60, rates=[1e-4, 3e-4]), cost("logits, KL", 120, rates=[1e-4, 3e-4])
+    todo = planned(compare, o, [control, twice])
+    assert {(i["method"], i["steps"]) for i in todo} == {("teacher", None), ("labels, pretrained layers", 240), ("logits, KL", 120)}
+    assert {compare.rate_of(i, [control, twice]) for i in todo if i["method"] == "logits, KL"} == {(3e-4,)}, "chosen in the small budget"
+    with pytest.raises(compare.BadRows, match="SST-2, logits, KL: equal time needs its row of --budget small"): planned(compare, o, [control])

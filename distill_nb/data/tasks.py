@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from datasets import Dataset, DatasetDict
 from fastcore.basics import patch
-from ..kit.errors import InputError, expect, plain, one_line
+from ..kit.errors import InputError, counted, expect, plain, one_line
 from ..kit.kinds import KINDS, check_known
 from .labels import as_text, class_names, is_score, read_labels
 from .tables import some_names
@@ -188,9 +188,11 @@ def _clean(frames, name, raw=()):
              for s, f in frames.items()]
     df = pd.concat(plain, ignore_index=True)
     keys = [k for k in ("text", "pair") if k in df]
-    df = df[(df[keys] != "").all(axis=1)].reset_index(drop=True)
-    expect(len(df), f"{name}: no row with text", "at least one")
-    return df, keys
+    full = (df[keys] != "").all(axis=1)
+    expect(full.any(), f"{name}: no row with text", "at least one")
+    if not full.all(): warnings.warn(
+        f"{name}: {counted((~full).sum(), 'row')} without a text left out")
+    return df[full].reset_index(drop=True), keys
 
 # %% ../../nbs/data/03_tasks.ipynb #b98fe1ab
 def read_plain(df, labels, name, kind=None) -> tuple:

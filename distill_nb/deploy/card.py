@@ -9,6 +9,7 @@ __all__ = ['SECTION', 'SMALLER', 'student_card', 'export_card', 'shrunk_card', '
 from pathlib import Path
 from huggingface_hub import HfApi, ModelCard
 from .export import Gate
+from .onnx import OPSET
 from ..kit.errors import InputError, expect
 from ..kit.files import MARK, our_files, real_path
 from ..training.saving import fenced, hub_name, span
@@ -33,7 +34,7 @@ def student_card(folder) -> ModelCard:
         title = span(real_path(folder).name)[1:-1]
         return ModelCard(f"---\ntags: [distill_nb]\n---\n# {title}\n")
 
-def export_card(folder, gate:Gate, int8=False, opset=18) -> str:
+def export_card(folder, gate:Gate, int8=False, opset=OPSET) -> str:
     "Text of a card for the export of the student in `folder`, with what it lost."
     card = student_card(folder)
     card.data.library_name = "onnx"

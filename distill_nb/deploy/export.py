@@ -18,7 +18,8 @@ from fastcore.basics import patch
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForMaskedLM
 from ..data.classes import head_names
-from .onnx import OnnxModel, answers, needs, quantize, to_onnx
+from .onnx import (
+    OPSET, OnnxModel, answers, needs, quantize, to_onnx)
 from ..inside.inputs import kind_of, model_inputs
 from ..kit.errors import expect
 from ..kit.folders import whole_folder
@@ -193,7 +194,7 @@ def ready_tokenizer(tokenizer, folder, most=None):
     if most: words.enable_truncation(most)
     words.save(str(file))
 
-def write_graph(model, tokenizer, folder, int8=False, embeddings=False, opset=18):
+def write_graph(model, tokenizer, folder, int8=False, embeddings=False, opset=OPSET):
     "The graph, the configuration and the tokenizer of a model in a folder."
     graph = to_onnx(model, tokenizer, folder/"model.onnx", opset)
     if int8:
@@ -211,7 +212,7 @@ def export_folder(
     model, tokenizer, out, # see `load_saved`
     rows, # tokenised, to compare on
     metric=None, # of the labels in `rows`
-    int8=False, embeddings=False, opset=18, # see `quantize` and `to_onnx`
+    int8=False, embeddings=False, opset=OPSET, # see `quantize` and `to_onnx`
     tolerance=1e-4, drop=.01, # see `Gate.check`
     card=None, # text of README.md: called with the `Gate`
     overwrite=False, timed=True,

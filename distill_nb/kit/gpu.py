@@ -73,13 +73,16 @@ def shapes_of(batch) -> tuple|None:
 class Graphs:
     """Does `work` on batches, by replaying a CUDA graph where the shape is known.
 
-    `work(batch)` makes gradients at parameters of `module` and returns tensors."""
-    def __init__(self, work, module, after=3, most=40):
+    `work(batch)` makes gradients at parameters of `module` and returns tensors;
+    `decided()` is what it depends on besides the batch and the weights."""
+    def __init__(self, work, module, after=3, most=40, decided=lambda: None):
         self.work, self.module, self.after, self.most = work, module, after, most
+        self.decided = decided
         self.seen, self.made, self.grads, self.pool = Counter(), {}, {}, None
 
     def __call__(self, batch):
         key = shapes_of(batch)
+        if key is not None: key = key, self.decided(), self.learning()
         if key is not None and key not in self.made and self.pays(key):
             try: self.made[key] = self.record(batch)
             except Exception as e: self.give_up(e)
@@ -92,6 +95,11 @@ def pays(self:Graphs, key) -> bool:
     "Was this shape met often enough to be recorded now?"
     self.seen[key] += 1
     return self.seen[key] > self.after and len(self.made) < self.most
+
+@patch
+def learning(self:Graphs) -> tuple:
+    "Which parameters get a gradient: whoever thaws some needs another recording."
+    return tuple(p.requires_grad for p in self.module.parameters())
 
 @patch(as_prop=True)
 def told(self:Graphs) -> dict:

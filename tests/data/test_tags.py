@@ -173,3 +173,15 @@ def test_small_letters_are_tags_too():
 def test_a_damaged_squad_file_is_one_sentence(paragraphs):
     from distill_nb.data.spans import from_squad
     with pytest.raises(InputError, match="as SQuAD's files have"): from_squad(pd.DataFrame([dict(paragraphs=paragraphs)]), "x.json")
+
+def test_a_treebank_by_the_names_of_its_columns(tmp_path):
+    "Parts of words and words that nobody wrote are passed over; comments may stand anywhere; another width is refused."
+    def word(n, *fields): return "\t".join([str(n), *fields, *["_"] * (9 - len(fields))])
+    text = "\n\n".join("\n".join([f"# sent_id = {i}", word(1, f"Dogs{i}", "dog", "NOUN"), "# new", word("2-3", "don't"), word(2, "do", "do", "AUX"),
+                                  word(3, "n't", "not", "PART"), word("3.1", "bark", "bark", "VERB")]) for i in range(20)) + "\n"
+    (tmp_path/"tree.conllu").write_text(text)
+    task = load_task(tmp_path/"tree.conllu", label="upos")
+    assert {*task.labels} == {"NOUN", "AUX", "PART"} and all(row[1:] == ["do", "n't"] for row in task["train"]["words"])
+    with pytest.raises(InputError, match="no column 'pos' for label: expected one of 'lemma', 'upos'"): load_task(tmp_path/"tree.conllu", label="pos")
+    (tmp_path/"thin.conllu").write_text("1\tDogs\tNOUN\n")
+    with pytest.raises(InputError, match="3 columns: expected ten"): load_task(tmp_path/"thin.conllu")

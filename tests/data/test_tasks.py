@@ -573,3 +573,9 @@ def test_an_invisible_mark_of_direction_makes_no_class():
     with pytest.warns(UserWarning, match="looks like another label"):
         task = make_task("marks", dict(train=pd.DataFrame(dict(text=[str(i) for i in range(40)], label=["good", "bad", "\u200fgood", "bad\u202c"] * 10))))
     assert task.labels == ["bad", "good"]
+
+def test_rows_without_a_text_are_told():
+    rows = dict(text=["a", " ", "b"] * 8, label=["x", "x", "y"] * 8)
+    rows["text"] = [f"{t} {i}" if t.strip() else t for i, t in enumerate(rows["text"])]
+    with pytest.warns(UserWarning, match="own: 8 rows without a text left out"): task = make_task("own", dict(train=pd.DataFrame(rows)))
+    assert sum(map(len, task.splits.values())) == 16

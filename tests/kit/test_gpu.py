@@ -149,6 +149,34 @@ def test_a_distiller_learns_the_same_with_graphs(objective, settings, tmp_path, 
     torch.testing.assert_close(recorded, plain, **near)
     torch.testing.assert_close(torch.tensor(others.tolist()), torch.tensor(losses.tolist()), **near)
 
+def test_another_decision_of_python_is_another_recording(recorder):
+    "A loss whose weight a callback changes, and parameters that are thawed, would else be repeated as they were."
+    weight, model = [1.], small_model()
+    for p in model[0].parameters(): p.requires_grad_(False)
+    graphs = Graphs(lambda b: [(weight[0] * model(b["x"]).square().mean()).backward()] and [model(b["x"]).sum()], model, decided=lambda: weight[0])
+    x = {"x": torch.ones(2, 4, device=DEVICE)}
+    def gradients():
+        for p in model.parameters(): p.grad = None
+        graphs(x)
+        return [None if p.grad is None else p.grad.clone() for p in model.parameters()]
+    once = [gradients() for _ in range(6)][-1]
+    assert len(recorder) == 1 and once[0] is None
+    weight[0] = 2.
+    torch.testing.assert_close([gradients() for _ in range(6)][-1][2], 2 * once[2])
+    assert len(recorder) == 2
+    for p in model[0].parameters(): p.requires_grad_(True)
+    assert [gradients() for _ in range(6)][-1][0].abs().sum() > 0 and len(recorder) == 3
+
+def test_blocks_that_python_draws_are_not_recorded(tmp_path):
+    "A recording would run the same draw for ever: Theseus on a GPU did."
+    from transformers import FlaubertConfig, FlaubertForSequenceClassification
+    from distill_nb.students.slots import choosing, theseus
+    teacher, student = teacher_and_student()
+    dropping = FlaubertForSequenceClassification(FlaubertConfig(vocab_size=40, emb_dim=8, n_layers=2, n_heads=2, layerdrop=.2))
+    args = training_args(tmp_path, max_steps=2, eval_strategy="no", disable_tqdm=True, bf16=False, use_cpu=True)
+    def can(model): return Distiller(model, None, HardTargets(), args, train_dataset=texts(), data_collator=Padding()).can_be_recorded()
+    assert can(student) and not can(theseus(teacher, 2)) and not can(dropping)
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_after_a_training_nothing_is_left(fails, tmp_path, monkeypatch):
     "Recordings go, the user's teacher is the one that is asked, and compiled blocks are plain again; also where the training fails."

@@ -169,3 +169,23 @@ def test_new_texts_keep_their_labels_in_a_file(tmp_path):
         save_table(task, tmp_path/name)
         again = load_task(tmp_path/name, kind="multilabel", hold_out=False)
         assert [*again.splits] == ["test"] or dict(zip(again["train"]["text"], again["train"]["label"])) == dict(zip(task["train"]["text"], task["train"]["label"]))
+
+def test_a_new_head_begins_with_the_frequencies_of_its_labels(tok):
+    "From one half each, the first steps teach a model of many rare labels to answer alike to every text."
+    from datasets import Dataset
+    from distill_nb.training.run import fit, start_at_frequencies
+    from builders import bert
+    def fresh(): return bert(num_labels=9, problem_type="multi_label_classification")
+    y = torch.zeros(60, 9)
+    y[torch.arange(60), torch.arange(60) % 7] = 1.
+    y[::5, 2] = float("nan") # unknown
+    rows = Dataset.from_dict(dict(input_ids=[[2, 5 + i % 7, 3] for i in range(60)], attention_mask=[[1] * 3] * 60, labels=y.tolist()))
+    model, known = fresh(), ~y.isnan()
+    with torch.no_grad(): model.classifier.bias.zero_()
+    start_at_frequencies(model, rows)
+    share = (y.nan_to_num().sum(0) + .5) / (known.sum(0) + 1)
+    torch.testing.assert_close(model.classifier.bias.sigmoid(), share)
+    own = model.classifier.bias.detach().clone()
+    start_at_frequencies(model, rows.select(range(9)))
+    assert model.classifier.bias.equal(own), "trained heads stay"
+    start_at_frequencies(model, rows.remove_columns("labels")), start_at_frequencies(model, rows.to_iterable_dataset())

@@ -6,7 +6,7 @@ from builders import bert, Draws, OBJECTIVES, PLAIN, rows, sharp, small_bert, we
 from distill_nb.kit.errors import InputError
 from distill_nb.losses import CosineHidden, HardTargets, SoftTargets
 from distill_nb.training.order import (
-    Order, SeededRows, SeededStream, deal, lengths_of, row_generators, row_seed)
+    Order, SeededRows, SeededStream, TokenBudget, deal, lengths_of, row_generators, row_seed)
 from distill_nb.training.distiller import Distiller
 from distill_nb.training.settings import training_args
 from distill_nb.students import init_student
@@ -42,6 +42,33 @@ def test_order_is_a_function_of_seed_and_epoch(n, how, world):
     if how == "lengths" and n > 60:
         dealt = [lengths_of(data)[i] for i in order(0, 0)]
         assert sum(max(dealt[i:i + 4]) - min(dealt[i:i + 4]) for i in range(0, n, 4)) < n # at random: about twice that
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("tokens, batch", [(60, 4), (64, 64), (200, 16), (10**6, 500), (10**6, 8)])
+def test_a_budget_holds_every_text_once_in_equally_many_batches(world, tokens, batch):
+    "No batch is empty, none has more texts than it may, and none passes the budget by more than one text."
+    lengths = [int(n) for n in torch.randint(1, 30, (301,), generator=torch.Generator().manual_seed(tokens))]
+    rows = SeededRows([dict(input_ids=[1] * n) for n in lengths])
+    found = TokenBudget(Order(rows, batch=batch, world=world), lengths, tokens)
+    def batches(epoch):
+        found.set_epoch(epoch)
+        flat = [*found]
+        assert len(flat) == len(found) and len(flat) % (batch * world) == 0
+        return [[i for i in flat[at:at + batch] if i >= 0] for at in range(0, len(flat), batch)]
+    one, two = batches(0), batches(1)
+    assert len(one) == len(two) and one != two and one == batches(0)
+    for cut in one, two:
+        assert sorted(sum(cut, [])) == [*range(301)] and 0 < min(map(len, cut)) and max(map(len, cut)) <= batch
+        assert max(sum(lengths[i] for i in part) for part in cut) < tokens + max(lengths)
+    if batch == 64: assert min(sum(lengths[i] for i in part) for part in one) > 64 - 2 * max(lengths)
+
+@pytest.mark.parametrize("tokens", [0, -3, 2.5, "64", 20])
+def test_a_budget_that_holds_no_text_is_refused(tokens):
+    with pytest.raises(InputError, match="a budget of"): TokenBudget(Order(SeededRows([0] * 9), batch=4), [25] + [1] * 8, tokens)
+
+def test_a_stream_has_no_budget(tok, tmp_path):
+    run = Distiller(sharp(), None, HardTargets(), training_args(tmp_path, **PLAIN), train_dataset=rows(tok).to_iterable_dataset(), processing_class=tok)
+    with pytest.raises(InputError, match="a budget of tokens for a stream"): run.pack_tokens(64)
 
 @pytest.mark.parametrize("data", [
     [dict(input_ids=[1] * (i % 3 + 1)) for i in range(6)], Dataset.from_dict(dict(input_ids=[[1] * (i % 3 + 1) for i in range(6)])),
@@ -128,20 +155,21 @@ def test_predictions_belong_to_their_rows(tok, tmp_path):
 
 # Runs
 
-def whole_run(tok, out, resume=None, data=None, dropout=.1, **settings):
+def whole_run(tok, out, resume=None, data=None, dropout=.1, budget=None, **settings):
     collate = Draws(tok)
     args = training_args(out, **PLAIN | dict(max_steps=12, per_device_train_batch_size=4, save_strategy="steps", save_steps=1,
                                              optim="adamw_torch", learning_rate=1e-2) | settings)
     run = Distiller(small_bert(dropout), sharp(), SoftTargets(T=2) + CosineHidden(), args,
                     train_dataset=numbered(tok, 18) if data is None else data, processing_class=tok, data_collator=collate)
+    run.token_budget = budget
     run.show_bar("x").train(resume_from_checkpoint=resume)
     return weights(run.student)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, dict(dataloader_num_workers=2), dict(gradient_accumulation_steps=2, max_steps=7),
                                       dict(train_sampling_strategy="random", dataloader_drop_last=True, eval_strategy="steps", eval_steps=2),
-                                      dict(stream=True), dict(stream=True, dataloader_num_workers=2)],
-                         ids=["plain", "workers", "windows", "random, dropped and evaluated", "stream", "stream of workers"])
+                                      dict(budget=20), dict(stream=True), dict(stream=True, dataloader_num_workers=2)],
+                         ids=["plain", "workers", "windows", "random, dropped and evaluated", "budget", "stream", "stream of workers"])
 def test_resumed_at_any_step_it_is_the_same_run(tok, tmp_path, settings):
     "Five batches an epoch: inside the first, at its end, inside the second, at its end, inside the third. With dropout, to the bit."
     settings = dict(settings)
@@ -164,14 +192,16 @@ def test_two_runs_with_one_seed_are_one(tok, tmp_path):
     for run in both: run.train()
     assert weights(both[0].student).equal(weights(both[1].student))
 
-@pytest.mark.parametrize("kind, n", [("rows", 48), ("rows", 37), ("theseus", 37), ("stream", 48)])
+@pytest.mark.parametrize("kind, n", [("rows", 48), ("rows", 37), ("theseus", 37), ("stream", 48), ("budget", 37)])
 def test_two_processes_meet_every_row_once_an_epoch(in_processes, kind, n):
     "37 rows do not divide by two processes; dropout draws other numbers in each. The draws about a row are those of one process."
-    (alone, *found), steps = in_processes(f"meet-{kind}-{n}"), -(-n // 8)
+    alone, *found = in_processes(f"meet-{kind}-{n}")
+    steps = [-(-n // 8) if kind != "budget" else len(run["seen"]) // 2 for run in (alone, *found)]
+    assert steps[1] == steps[2]
     for epoch in range(2):
-        met = [tuple(r) for rank in found for batch in rank["seen"][epoch * steps:(epoch + 1) * steps] for r in batch]
+        met = [tuple(r) for rank in found for batch in rank["seen"][epoch * steps[1]:(epoch + 1) * steps[1]] for r in batch]
         assert sorted(i for i, _ in met) == [*range(n)]
-        assert sorted(met) == sorted(tuple(r) for batch in alone["seen"][epoch * steps:(epoch + 1) * steps] for r in batch)
+        assert sorted(met) == sorted(tuple(r) for batch in alone["seen"][epoch * steps[0]:(epoch + 1) * steps[0]] for r in batch)
     assert found[0]["coins"] == found[1]["coins"] == alone["coins"]
 
 # Numbers
