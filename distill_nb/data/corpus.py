@@ -175,6 +175,7 @@ def data_set(source, split="train", streaming=False):
     if _saved(path): return _from_disk(path, split)
     return _from_hub(str(source), split, streaming)
 
+# %% ../../nbs/data/08_corpus.ipynb #3a0b5bbe
 def _column(rows, column, source):
     "Rows of a data set that hold a text in `column`, as the column 'text'."
     first = next(iter(rows), None)

@@ -24,7 +24,6 @@ from ..kit.errors import counted, expect
 from ..kit.findings import dry
 from ..kit.kinds import KINDS
 from ..kit.models import longest
-from ..losses.objective import as_objective
 from ..losses.vectors import VectorTerm, margin_mse, pooled
 from ..measure.report import Report
 from ..measure.scores import predict
