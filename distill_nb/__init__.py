@@ -21,7 +21,8 @@ _HOMES = {"data.load": ["load_task"],
           "recipes.minilm": ["distil_minilm"],
           "recipes.mobilebert": ["distil_mobilebert"],
           "recipes.answers": ["distil_answers"],
-          "recipes.embedding": ["distil_embedding"]}
+          "recipes.embedding": ["distil_embedding"],
+          "recipes.margins": ["distil_margins"]}
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [*_HOME_OF]
 

@@ -15,7 +15,8 @@ RECIPES = dict(
     layers=[*TASK, "--layers", 2], tinybert=[*TASK, "--layers", 2, "--width", 16, "--inner", 32],
     bilstm=[*TASK, "--units", 4, "--width", 6, "--start", "random"], theseus=[*TASK, "--layers", 2], minilm=[*TASK, "--layers", 2],
     mobilebert=[*TASK, "--bottleneck", 16], distilbert=[*CORPUS, "--teacher", WORDS, "--layers", 2, "--max-length", 16, "--held-out", .2],
-    embedding=[*CORPUS, "--teacher", TUNED, "--layers", 2, "--held-out", 5])
+    embedding=[*CORPUS, "--teacher", TUNED, "--layers", 2, "--held-out", 5],
+    margins=["--triples", OUT/"triples.csv", "--scores", "gap", "--base", TUNED, "--layers", 2, "--held-out", .2, "--epochs", 1, "--batch-size", 4])
 
 def digest(folder):
     "A number that any change of a weight changes."
@@ -25,6 +26,8 @@ if __name__ == "__main__":
     if RANK == 0:
         rows = [f"{t},{'good' if t.endswith(('good', 'fine')) else 'bad'}" for t in TEXTS]
         (OUT/"reviews.csv").write_text("\n".join(["review,mood", *rows]) + "\n")
+        triples = [f"{q},{p},{n},{len(p) - len(n)}" for q, p, n in zip(TEXTS, TEXTS[1:], TEXTS[2:])]
+        (OUT/"triples.csv").write_text("\n".join(["query,positive,negative,gap", *triples]) + "\n")
         (OUT/"texts.txt").write_text("\n".join(f"{t} {t} {t} {u}" for t in TEXTS for u in TEXTS[::5]) + "\n")
     torch.distributed.init_process_group("gloo")
     torch.distributed.barrier()

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MARKS', 'ESCAPED_HALF', 'READERS', 'WRITE', 'decode', 'long_fields', 'parse', 'fields', 'separator',
-           'read_text_table', 'from_json', 'json_value', 'read_json', 'read_table', 'some_names', 'pick_columns',
-           'check_table', 'write_table']
+           'read_text_table', 'from_json', 'json_value', 'read_json', 'read_table', 'some_names', 'named_columns',
+           'pick_columns', 'check_table', 'write_table']
 
 # %% ../../nbs/data/00_tables.ipynb #25dee46c
 import csv, io, json, re
@@ -213,10 +213,8 @@ def some_names(names, n=12) -> str:
     shown = ", ".join(f"{str(name)[:60]!r}" for name in list(names)[:n])
     return shown + (f" and {len(names) - n:,} more" if len(names) > n else "")
 
-def pick_columns(df, text="text", pair=None, label="label", where="") -> pd.DataFrame:
-    "The columns `text`, `pair` and `label` of a frame, under those names."
-    wanted = {"text": text or "text", "pair": pair, "label": label or "label"}
-    wanted = {role: c for role, c in wanted.items() if c is not None}
+def named_columns(df, wanted:dict, where="") -> pd.DataFrame:
+    "The columns of a frame that `wanted`, role -> name, asks for, under their roles."
     df = df.set_axis([str(c).strip() for c in df.columns], axis=1)
     for role, c in wanted.items():
         n = list(df.columns).count(c)
@@ -228,6 +226,11 @@ def pick_columns(df, text="text", pair=None, label="label", where="") -> pd.Data
         expect(not others, f"{where}: {c!r} for {role} and {', '.join(others)}",
                "a column for each")
     return pd.DataFrame({role: df[c] for role, c in wanted.items()})
+
+def pick_columns(df, text="text", pair=None, label="label", where="") -> pd.DataFrame:
+    "The columns `text`, `pair` and `label` of a frame, under those names."
+    wanted = {"text": text or "text", "pair": pair, "label": label or "label"}
+    return named_columns(df, {r: c for r, c in wanted.items() if c is not None}, where)
 
 # %% ../../nbs/data/00_tables.ipynb #d00tab03
 def _plain(df):

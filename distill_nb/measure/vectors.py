@@ -23,6 +23,7 @@ def embed(
     pool="mean", # see `pooled`
     max_length=128, # tokens
     batch_size=64,
+    normalize=True, # False: with the lengths that they have
 ):
     "Vectors (n, d) of length 1 in the order of the texts, in float32 on the CPU."
     expect(len(texts), "no texts", "at least one")
@@ -35,7 +36,7 @@ def embed(
                                   return_tensors="pt").to(model.device)
             h = trace(model, batch, {"hidden_states": (last,)}).hidden_states[-1]
             u = pooled(h, batch["attention_mask"], pool)
-            found.append(F.normalize(u, dim=-1).cpu())
+            found.append((F.normalize(u, dim=-1) if normalize else u).cpu())
     return torch.cat(found)[order.argsort()].clone()
 
 # %% ../../nbs/measure/08_vectors.ipynb #b5cd2d0a

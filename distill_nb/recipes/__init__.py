@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['answer_terms', 'answers_objective', 'bag_of_words', 'check_recipe', 'default_objective', 'distil_answers',
-           'distil_bilstm', 'distil_embedding', 'distil_layers', 'distil_minilm', 'distil_mobilebert', 'distil_tags',
-           'distil_theseus', 'distil_tinybert', 'distil_words', 'Distilled', 'DistilledVectors', 'fit_words',
-           'general_stage', 'hide_labels', 'minilm_terms', 'plot_history', 'replace_blocks', 'run_stages', 'set_up',
-           'Stage', 'tiny_student', 'tinybert_stages', 'triple_loss']
+           'distil_bilstm', 'distil_embedding', 'distil_layers', 'distil_margins', 'distil_minilm', 'distil_mobilebert',
+           'distil_tags', 'distil_theseus', 'distil_tinybert', 'distil_words', 'Distilled', 'DistilledVectors',
+           'fit_words', 'general_stage', 'hide_labels', 'minilm_terms', 'plot_history', 'replace_blocks', 'run_stages',
+           'set_up', 'Stage', 'tiny_student', 'tinybert_stages', 'triple_loss']
 
 # %% ../../nbs/recipes/index.ipynb #907e6132
 from .answers import answers_objective, distil_answers
@@ -20,6 +20,7 @@ from .embedding import DistilledVectors, distil_embedding
 from .kinds import distil_tags
 from .layers import default_objective, distil_layers
 from .lookahead import check_recipe
+from .margins import distil_margins
 from .minilm import distil_minilm, minilm_terms
 from .mobilebert import distil_mobilebert
 from .theseus import distil_theseus, replace_blocks
@@ -31,7 +32,8 @@ from distill_nb.recipes.tinybert import (
 _all_ = ["answer_terms", "answers_objective", "bag_of_words", "check_recipe",
          "default_objective",
          "distil_answers", "distil_bilstm", "distil_embedding", "distil_layers",
-         "distil_minilm", "distil_mobilebert", "distil_tags", "distil_theseus",
+         "distil_margins", "distil_minilm", "distil_mobilebert", "distil_tags",
+         "distil_theseus",
          "distil_tinybert",
          "distil_words", "Distilled", "DistilledVectors",
          "fit_words", "general_stage", "hide_labels", "minilm_terms", "plot_history",

@@ -71,9 +71,9 @@ def recipe_of(argv) -> str:
     recipe = peek.parse_known_args(argv)[0].recipe
     expect(recipe in RECIPES, f"--recipe {recipe}", f"one of {', '.join(RECIPES)}")
     flags = {word.partition("=")[0] for word in argv} & {"--answers", "--base"}
-    expect(not flags or "answers" in RECIPES[recipe][2],
-           f"{min(flags, default='')} with --recipe {recipe}",
-           ", ".join(name for name, r in RECIPES.items() if "answers" in r[2]),
+    spare = min((f for f in flags if f[2:] not in RECIPES[recipe][2]), default="")
+    expect(not spare, f"{spare} with --recipe {recipe}",
+           ", ".join(name for name, r in RECIPES.items() if spare[2:] in r[2]),
            "This recipe runs its teacher's blocks, which a file does not have")
     return recipe
 

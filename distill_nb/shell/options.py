@@ -6,7 +6,7 @@
 __all__ = ['EPOCHS', 'COUNT', 'MAYBE', 'SEED', 'RATE', 'SHARE', 'WIDTH', 'HEAT', 'TASKS', 'TASK', 'TRAIN', 'NEW_TEXTS',
            'LAYER_RECIPE', 'DEPTH', 'BASELINE', 'PAPERS', 'LAYERS', 'LAST', 'MINILM', 'MOBILE', 'MOBILEBERT', 'TINY',
            'TINYBERT', 'READERS', 'ANSWERS', 'BILSTM', 'WORDS', 'DISTILBERT', 'THESEUS', 'READ', 'ASKED', 'VECTORS',
-           'EMBEDDING', 'layer_list', 'Numbers', 'check_options', 'python_defaults']
+           'EMBEDDING', 'CROSS', 'MARGINS', 'layer_list', 'Numbers', 'check_options', 'python_defaults']
 
 # %% ../../nbs/shell/01_options.ipynb #5be11002
 import argparse, ast
@@ -221,3 +221,25 @@ EMBEDDING = DEPTH | dict(
     width=(0, "of the table, 0: the teacher's", MAYBE),
     max_length=(VECTORS["max_length"], "longest text in tokens", COUNT),
     learning_rate=(3e-4, "peak of the linear schedule", RATE))
+
+# %% ../../nbs/shell/01_options.ipynb #5e1a0f31
+CROSS = python_defaults("recipes/margins.py", "distil_margins")
+MARGINS = EMBEDDING | dict(
+    triples=(None, "a table with columns query, positive and negative, what"
+             " save_to_disk wrote, or a Hub data set"),
+    teacher=(None, "folder or Hub name of a cross-encoder: a sequence classifier of one"
+             " output, asked for the score of every pair"),
+    scores=(None, "in place of --teacher: column of margins, or of the scores of"
+            " positive and negative, a,b"),
+    base=(None, "folder or Hub name of the sentence embedder that the student is made"
+          " of (default: all-MiniLM-L6-v2)"),
+    query=("query", "column of the queries"),
+    positive=("positive", "column of the passages that answer them"),
+    negative=("negative", "column of the passages that do not"),
+    held_out=(CROSS["held_out"], "share of the queries that are measured on", RATE),
+    layers=(CROSS["layers"], EMBEDDING["layers"][1].replace("teacher", "base")),
+    choice=(CROSS["choice"], *DEPTH["choice"][1:]),
+    width=(0, "of the table, 0: that of --base", MAYBE),
+    max_length=(CROSS["max_length"], "longest text in tokens", COUNT),
+    learning_rate=(1e-4, "peak of the linear schedule", RATE))
+for name in "corpus", "column", "pairs": MARGINS.pop(name)

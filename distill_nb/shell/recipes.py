@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RECIPES', 'read_task', 'say', 'shown_task', 'beside', 'common', 'parts', 'asked', 'by_answers', 'by_tags',
            'by_layers', 'make_augmenter', 'by_stages', 'by_relations', 'by_blocks', 'by_bilstm', 'by_replacing',
-           'by_words', 'by_vectors']
+           'by_words', 'by_vectors', 'by_margins']
 
 # %% ../../nbs/shell/02_recipes.ipynb #b1cfd860
 import os, sys
@@ -13,8 +13,8 @@ from ..kit.errors import expect, plain
 from ..kit.files import real_path
 from ..kit.folders import working_folder
 from .options import (
-    ANSWERS, ASKED, BILSTM, DISTILBERT, EMBEDDING, LAYERS, MINILM, MOBILEBERT, TASK,
-    THESEUS, TINYBERT, TRAIN)
+    ANSWERS, ASKED, BILSTM, DISTILBERT, EMBEDDING, LAYERS, MARGINS, MINILM, MOBILEBERT,
+    TASK, THESEUS, TINYBERT, TRAIN)
 
 # %% ../../nbs/shell/02_recipes.ipynb #5be1100b
 def read_task(o):
@@ -241,6 +241,15 @@ def by_vectors(o):
         pairs=pairs, held_out=o.held_out, max_length=o.max_length,
         width=o.width or None, name=corpus_name(o.corpus), check=o.check, **common(o))
 
+def by_margins(o):
+    "A sentence embedder that learns the margins of a cross-encoder."
+    from distill_nb.recipes.distilbert import corpus_name
+    from distill_nb.recipes.margins import TEXTS, distil_margins
+    return distil_margins(
+        o.triples, o.teacher, o.base, o.layers, o.choice, parts(o.scores),
+        {c: getattr(o, c) for c in TEXTS}, o.held_out, o.max_length, o.width or None,
+        corpus_name(o.triples), o.check, **common(o))
+
 # %% ../../nbs/shell/02_recipes.ipynb #c11a0004
 RECIPES = dict(
     layers=(by_layers, "some of the teacher's layers",
@@ -258,4 +267,6 @@ RECIPES = dict(
     distilbert=(by_words, "a masked language model from unlabelled text; checkpoints"
                 " go to a folder OUT-steps", TRAIN | DISTILBERT, ("out",)),
     embedding=(by_vectors, "a sentence embedder from unlabelled text",
-               TRAIN | EMBEDDING, ("out",)))
+               TRAIN | EMBEDDING, ("out",)),
+    margins=(by_margins, "a sentence embedder from a cross-encoder's scores of triples",
+             TRAIN | MARGINS, ("triples", "out")))

@@ -90,6 +90,7 @@ def fit(
     seed=0, # of shuffling, dropout and the terms' own parameters
     callbacks=(), # Trainer's; every run gets copies, for they count
     out=None, # folder for checkpoints and curves, under `name`; None: none are kept
+    collate=None, # makes a batch of rows; None: pads them
     cache=True, # ask the teacher once per text, where its logits are all that is read?
     **settings, # TrainingArguments, `resume_from_checkpoint` among them
 ) -> Distiller:
@@ -106,7 +107,7 @@ def fit(
         if not dry(): start_at_frequencies(model, train)
         run = Distiller(model, teacher, objective, args,
                         train_dataset=train, eval_dataset=rows.get("validation"),
-                        processing_class=tokenizer,
+                        processing_class=tokenizer, data_collator=collate,
                         callbacks=[copy.copy(c) for c in callbacks])
         if dry(): return look(run, out and Path(out)/name)
         run.show_bar(name).train()

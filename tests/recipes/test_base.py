@@ -30,7 +30,7 @@ def test_the_baseline_has_one_default():
     defaults = {f.__name__: inspect.signature(f).parameters["baseline"].default for f in functions if "baseline" in inspect.signature(f).parameters}
     shown = {name: options["baseline"][0] for name, (_, _, options, _) in RECIPES.items() if "baseline" in options}
     assert {*defaults.values()} == {True} == {*shown.values()}
-    assert len(functions) - len(defaults) == len(RECIPES) - len(shown) == 1  # embedders are compared with their teacher alone
+    assert len(functions) - len(defaults) == len(RECIPES) - len(shown) == 2  # embedders, of texts and of triples, are compared with their teacher alone
     assert len(defaults) == len(shown) + 2  # files of answers, and of tags, are an option of several recipes
 
 def test_a_report_colours_a_baseline_with_the_teachers_layers_as_a_baseline():

@@ -13,8 +13,8 @@ from distill_nb.kit.errors import InputError
 from distill_nb.kit.findings import dry, dry_run
 from distill_nb.losses import HardTargets, HiddenMSE, SoftTargets
 from distill_nb.recipes import (
-    check_recipe, distil_answers, distil_bilstm, distil_embedding, distil_layers, distil_minilm, distil_mobilebert, distil_theseus,
-    distil_tinybert, distil_words)
+    check_recipe, distil_answers, distil_bilstm, distil_embedding, distil_layers, distil_margins, distil_minilm, distil_mobilebert,
+    distil_theseus, distil_tinybert, distil_words)
 from distill_nb.recipes import base, lookahead
 from distill_nb.recipes.lookahead import few, few_rows, quick_check, tell
 from distill_nb.recipes.tinybert import Stage
@@ -85,6 +85,8 @@ def test_healthy_runs_without_labels_are_silent(pretrained, masked, tmp_path):
     before = sorted(p.name for p in tmp_path.iterdir())
     silent(distil_embedding, texts(), pretrained, layers=2, held_out=20, **FAST)
     silent(distil_embedding, texts(), pretrained, layers=0, held_out=20, **FAST)
+    silent(distil_margins, pd.DataFrame(dict(query=texts(), positive=texts()[::-1], negative=texts()[9:] + texts()[:9], gap=[i % 5 for i in range(240)])),
+           base=pretrained, layers=2, scores="gap", **FAST)
     silent(distil_words, corpus(), masked, held_out=.1, folder=tmp_path/"steps", **FAST)
     silent(distil_words, corpus().to_iterable_dataset(), masked, held_out=.1, **FAST)
     silent(distil_tinybert, made("classes"), pretrained, out=tmp_path/"g", student=SMALL, max_length=32, texts=texts(), **FAST)

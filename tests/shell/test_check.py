@@ -18,13 +18,14 @@ def table(tmp_path):
     return write
 
 SMALL = dict(layers=["--layers", 2], tinybert=["--layers", 2, "--width", 8, "--inner", 16], bilstm=["--width", 8, "--units", 8], theseus=["--layers", 2],
-             minilm=["--layers", 2], mobilebert=["--bottleneck", 8], distilbert=[], embedding=["--layers", 2, "--held-out", 20])
+             minilm=["--layers", 2], mobilebert=["--bottleneck", 8], distilbert=[], embedding=["--layers", 2, "--held-out", 20],
+             margins=["--scores", "label", "--layers", 2, "--held-out", .3])
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_check_has_the_options_of_train(recipe):
     def options(command, *words):
         return vars(parser(recipe).parse_args([command, "--recipe", recipe, *words]))
-    words = ["--task", "t", "--out", "o"] if "task" in RECIPES[recipe][3] else ["--out", "o"]
+    words = [word for name in RECIPES[recipe][3] for word in (f"--{name}", name)]
     train, check = options("train", *words), options("check", *words)
     assert train.keys() - check.keys() == {"check", "push"} and train["check"]
     assert all(check[k] == train[k] for k in check.keys() - {"command", "run", "options"})
@@ -33,9 +34,11 @@ def test_check_has_the_options_of_train(recipe):
 @pytest.mark.parametrize("recipe", [r for r in RECIPES if r != "distilbert"])
 def test_every_recipe_can_be_checked(recipe, shell, table, headless, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    task = ["--corpus", table()] if recipe == "embedding" else ["--task", table()]
+    triples = dict(query=[sentence(i + 60) for i in range(60)], positive=[sentence(i) for i in range(60)], negative=[sentence(i + 9) for i in range(60)])
+    if recipe == "margins": task = ["--triples", table(**triples, label=[i % 5 for i in range(60)]), "--base", headless]
+    else: task = ["--corpus" if recipe == "embedding" else "--task", table(), "--teacher", headless]
     before = sorted(p.name for p in tmp_path.iterdir())
-    code, out, err = shell("check", "--recipe", recipe, *task, "--teacher", headless, *SMALL[recipe])
+    code, out, err = shell("check", "--recipe", recipe, *task, *SMALL[recipe])
     assert code == 0 and "error" not in out, out + err
     assert sorted(p.name for p in tmp_path.iterdir()) == before
 
