@@ -219,7 +219,8 @@ def named_columns(df, wanted:dict, where="") -> pd.DataFrame:
     for role, c in wanted.items():
         n = list(df.columns).count(c)
         expect(n, f"{where}: no column {c!r} for {role}", f"one of "
-               f"{some_names(df.columns)}", f"Name it with {role}= (--{role})")
+               f"{some_names(df.columns)}", "Name it with "
+               f"{role}= (--{role.replace('_', '-')})")
         expect(n == 1, f"{where}: {n} columns are called {c!r}", f"one for {role}",
                "Rename them")
         others = [r for r in wanted if r != role and wanted[r] == c]

@@ -15,8 +15,9 @@ from datasets import Dataset, Features, List, Value, concatenate_datasets
 from fastcore.basics import patch
 from scipy.special import softmax
 from ..data.labels import MISSING, as_text, spelled_like, tidy
-from ..data.load import read_files
-from ..data.tables import check_table, read_table, some_names, write_table
+from ..data.load import split_files
+from ..data.tables import (
+    check_table, named_columns, read_table, some_names, write_table)
 from ..data.tasks import UNLABELLED, Task
 from ..kit.errors import InputError, counted, expect
 from ..kit.files import named_path
@@ -77,8 +78,12 @@ def row_texts(source, key:str, text=None, pair=None) -> dict:
     there = named_path(source).exists()
     expect(there, f"row ids of {source}", "a data file or a folder",
            "Name the rows of the answers by their text")
-    df = pd.concat(read_files(source, text, pair, key).values(), ignore_index=True)
-    ids = as_text(df.label, f"{source}, {key}")
+    wanted = dict(text=text or "text", pair=pair, row_id=key)
+    wanted = {role: c for role, c in wanted.items() if c is not None}
+    files = split_files(source).values() if Path(source).is_dir() else [[source]]
+    df = pd.concat([named_columns(read_table(f), wanted, str(f))
+                    for part in files for f in part], ignore_index=True)
+    ids = as_text(df.row_id, f"{source}, {key}")
     sides = [as_text(df[c], str(source)) for c in ("text", "pair") if c in df]
     twice = ids[ids.duplicated() & (ids != "")]
     expect(twice.empty, f"{source}: the id {twice.min()!r} twice", "one row for each")

@@ -148,7 +148,7 @@ def test_row_ids(tmp_path):
     with pytest.raises(InputError, match="none of its 30 rows"):
         read_answers(table(tmp_path, "b.csv", id=[f"x{i}" for i in range(30)], answer=LABELS), films(), key="id", ids=row_texts(data, "id"))
     with pytest.raises(InputError, match="no column 'id' for the row id"): read_answers(table(tmp_path, "c.csv", nr=ids, answer=LABELS), films(), key="id", ids=row_texts(data, "id"))
-    for source, message in ("bshift", "row ids of bshift"), (data, "no column 'number'"):
+    for source, message in ("bshift", "row ids of bshift"), (data, r"no column 'number' for row_id: .* Name it with row_id= .--row-id."):
         with pytest.raises(InputError, match=message): row_texts(source, "number")
 
 def test_pairs(tmp_path):
