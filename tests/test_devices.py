@@ -47,7 +47,7 @@ ON_CPU = {
     ("vectors", "embed"): "an order, read by Python", ("static", "token_vectors"): "ids of a tokenizer, taken to the teacher",
     ("temperature", "entropy"): "as soften", ("temperature", "_prediction"): "as soften", ("order", None): "orders of rows and seeds, read by Python",
     ("kinds", "_tag_rows"): "answers are kept on the CPU", ("pruning", "total_loss"): "drawn alike everywhere, then taken to the answers", ("pruning", "places"): "indices, taken to the tensor that they pick from",
-    ("widget", "shares_of"): "numbers of a few bars"}
+    ("widget", "shares_of"): "numbers of a few bars", ("margins", "__call__"): "a collator", ("run", "start_at_frequencies"): "copied into the bias"}
 
 def factories(tree):
     "(function, call) of every torch factory that is not told where."

@@ -76,7 +76,7 @@ def start_at_frequencies(model, rows):
     if not heads or heads[-1].bias.any(): return # no such head, or a trained one
     y = torch.tensor(rows["labels"][:]).float()
     known = known_labels(y)
-    share = (y.where(known, torch.zeros(())).sum(0) + .5) / (known.sum(0) + 1)
+    share = (y.nan_to_num().sum(0) + .5) / (known.sum(0) + 1)
     with torch.no_grad(): heads[-1].bias.copy_(share.logit())
 
 # %% ../../nbs/training/11_run.ipynb #0ac97ccf
