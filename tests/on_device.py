@@ -233,3 +233,47 @@ def test_the_general_recipe(tok, tmp_path, monkeypatch):
     lm = word_model()
     note(lm, knows_words=False)
     assert fit_head(lm, tok, corpus(), max_length=16, **{k: v for k, v in QUICK.items() if k != "eval_strategy"}).after > 1
+
+def test_a_packed_training_in_rows(tok, tmp_path):
+    "As on a GPU: rows of several texts; the losses are those of padded batches."
+    from distill_nb.training import Distiller, training_args
+    losses = []
+    for packs in False, True:
+        torch.manual_seed(0)
+        student, teacher = there(bert(1)), there(bert(2))
+        args = training_args(tmp_path, max_steps=3, eval_strategy="no", logging_steps=1, disable_tqdm=True, per_device_train_batch_size=16, bf16=False)
+        run = Distiller(student, teacher, SoftTargets(T=2), args, train_dataset=tokenize(task(), tok, max_length=32)["train"], processing_class=tok)
+        if packs:
+            run.pack_tokens()
+            if DEVICE.type != "cuda": run.data_collator.row = 32 # a pretended GPU is no GPU to `pack_tokens`
+        run.show_bar("").train()
+        losses.append(list(run.history()["loss"]))
+    close(torch.tensor(losses[0]), torch.tensor(losses[1]))
+
+@pytest.mark.skipif(DEVICE.type != "cuda", reason="counts how often a GPU's queue is waited for")
+@pytest.mark.parametrize("objective", ["logits", "hidden", "attention", "minilm"])
+@pytest.mark.parametrize("packs", [False, True])
+def test_a_step_does_not_wait_for_the_gpu(objective, packs, tok, tmp_path):
+    import warnings
+    from transformers import TrainerCallback
+    from distill_nb.training import Distiller, training_args
+    wanted = dict(logits=SoftTargets(T=2), hidden=HiddenMSE() + SoftTargets(), attention=AttentionMSE(), minilm=Relations("qkv", heads=2))[objective]
+    class Watch(TrainerCallback):
+        seen = None
+        def on_step_begin(self, args, state, control, **kwargs):
+            if state.global_step != 8: return
+            self.catch = warnings.catch_warnings(record=True)
+            self.seen = self.catch.__enter__()
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn")
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step != 10: return
+            torch.cuda.set_sync_debug_mode("default")
+            self.catch.__exit__(None, None, None)
+    args = training_args(tmp_path, max_steps=12, eval_strategy="no", logging_steps=100, logging_first_step=False, disable_tqdm=True, per_device_train_batch_size=16)
+    run = Distiller(there(bert(2)), there(bert(4)), wanted, args, train_dataset=tokenize(task(), tok, max_length=32)["train"], processing_class=tok, callbacks=[watch := Watch()])
+    if packs: run.pack_tokens()
+    run.show_bar("").train()
+    waits = [str(w.message) for w in watch.seen if "synchron" in str(w.message)]
+    # accelerate's loader waits for one flag per epoch at most
+    assert len(waits) <= 1, waits

@@ -38,7 +38,7 @@ READ = {
     "_actions": (argparse.ArgumentParser, "the manual and the completion of the shell list a parser's options"),
     "_modules": (nn.ModuleList, "slots are replaced in a module list without becoming part of the student"),
     "_foreach_zero_": (lambda: torch, "gradients that stay for a CUDA graph are set to zero with one launch"),
-    "_compiled_call_impl": (lambda: nn.Linear(1, 1), "a block that was compiled for a training is plain again after it"),
+    "_dynamo": (lambda: torch, "the compiler may take more shapes than its default allows"),
     "_linear_pointwise": (lambda: torch.ops.mkldnn, "a packed layer multiplies with it on a CPU"),
     "_reorder_linear_weight": (lambda: torch.ops.mkldnn, "a layer's weights are packed with it on a CPU"),
 }

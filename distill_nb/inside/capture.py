@@ -151,6 +151,11 @@ def recording_attention(module, query, key, value, attention_mask, scaling=None,
                                       scaling=scaling, dropout=dropout,
                                       position_bias=position_bias, **kwargs)[0]
     recorder, packing = _recorder.get(), _packing.get()
+    rows = packing is not None and packing.in_rows(attention_mask, position_bias)
+    if rows and recorder is None:
+        query, key, value = map(packing.to_rows, (query, key, value))
+        attention_mask = packing.row_mask(attention_mask)
+        return packing.from_rows(sdpa()), None
     if packing is not None: query, key, value = [
         packing.unpack(x.transpose(1, 2)).transpose(1, 2) for x in (query, key, value)]
     if recorder is None: return packed_again(sdpa(), packing), None

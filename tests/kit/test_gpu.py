@@ -180,24 +180,24 @@ def test_blocks_that_python_draws_are_not_recorded(tmp_path):
 @pytest.mark.parametrize("fails", [False, True])
 def test_after_a_training_nothing_is_left(fails, tmp_path, monkeypatch):
     "Recordings go, the user's teacher is the one that is asked, and compiled blocks are plain again; also where the training fails."
-    from distill_nb.inside.blocks import encoder_blocks
+    from distill_nb.inside.blocks import encoder_blocks as blocks
+    from distill_nb.training.gpu import compile_blocks
     teacher, student = teacher_and_student()
     monkeypatch.setattr(Distiller, "compiles", True)
+    monkeypatch.setattr(torch, "compile", lambda forward, **how: lambda *args, **kwargs: forward(*args, **kwargs))
     args = training_args(tmp_path, max_steps=2, eval_strategy="no", disable_tqdm=True, bf16=False, use_cpu=not CUDA)
     run = Distiller(student, teacher, SoftTargets(), args, train_dataset=texts(), data_collator=Padding())
     begin = run.begin
     def also():
         begin()
-        for b in encoder_blocks(student): b._compiled_call_impl = type(b).__call__ # as `compile` leaves it
-        run.work, run.asked_teacher = Graphs(run.one_step, run.model), half_copy(teacher)
-        for b in encoder_blocks(student): b._compiled_call_impl = None if not fails else b._compiled_call_impl
+        compile_blocks(student, run.asked_teacher)
+        run.work = Graphs(run.one_step, run.model)
         if fails: raise KeyboardInterrupt
-        run.asked_teacher = teacher
     run.begin = also
     if fails:
         with pytest.raises(KeyboardInterrupt): run.show_bar("run").train()
     else: run.show_bar("run").train()
-    assert run.work == run.one_step and run.asked_teacher is teacher and all(b._compiled_call_impl is None for b in encoder_blocks(student))
+    assert run.work == run.one_step and run.asked_teacher is teacher and not any("forward" in vars(b) for b in blocks(student) + blocks(teacher))
 
 def test_a_bf16_teacher_answers_as_autocast_does():
     teacher, _ = teacher_and_student()
