@@ -21,9 +21,11 @@ def parts(o):
         checks=(.12, [*py, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests/"kit"/"test_gpu.py")] if tests.is_dir() else None),
         steps=(.5, script("gpu_steps", "--steps", "40", "--window", "5") if not o.rehearse else script("gpu_steps")),
         trace=(.05, script("gpu_trace")),
+        kernels=(.1, script("gpu_trace", "--large")),
+        attention=(.03, script("gpu_attention")),
         epoch=(.32, script("gpu_epoch", *sst2)),
         recipes=(.4, script("gpu_recipes", *["--sst2", str(o.sst2)] * bool(o.sst2))),
-        augment=(.15, None if o.rehearse else [*py, str(HERE/"augment.py"), "--results", str(o.results), "--sentences", "48", "--repeats", "1"]),
+        augment=(.15, None if o.rehearse else [*py, str(HERE/"augment.py"), "--results", str(o.results), "--sentences", "16", "--repeats", "1"]),
         devices=(.1, None if o.rehearse or not tests.is_dir() else [*py, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests/"on_device.py")]),
         words=(.2, None if o.rehearse else [*py, str(HERE/"words_step.py"), "--results", str(o.results), "--batch", "32", "--repeats", "5"]),
         peers=(.2, None if o.rehearse else [*py, str(HERE/"steps.py"), "--results", str(o.results), "--only", "options", "--batch", "32", "--seq", "128"]))

@@ -22,7 +22,6 @@ from ..data.words import FILL, PadWords, has_marks
 from ..inside.capture import Outputs, trace
 from ..inside.inputs import encoder_of, kind_of, unwrap
 from ..kit.errors import expect
-from ..kit.gpu import send
 from ..kit.masks import PLACE_MASK
 from ..kit.models import evaluating
 from ..losses import as_objective, count
@@ -146,7 +145,7 @@ def get_batch_samples(self:Distiller, epoch_iterator, num_batches, device):
     samples, _ = Trainer.get_batch_samples(self, epoch_iterator, num_batches, device)
     if samples:
         self.read = self.read[-1:] + [[small_columns(b) for b in samples]]
-        n = send(sum(self.counts(b) for b in samples), device)
+        n = sum(self.counts(b) for b in samples).to(device)
         [self.meter.add(b["attention_mask"]) for b in samples if "attention_mask" in b]
         self.window = self.accelerator.reduce(n, "sum").clamp(min=1)
         self.steps += 1

@@ -6,12 +6,13 @@
 __all__ = ['ROW', 'SHAPES', 'CardReport', 'gpu_report', 'compile_blocks', 'plain_blocks', 'meter_of', 'draws_blocks']
 
 # %% ../../nbs/training/12_gpu.ipynb #7cbb1601
+from functools import partial
 from weakref import WeakKeyDictionary
 import torch
 from fastcore.basics import patch
 from transformers.trainer_utils import has_length
 from ..inside.blocks import encoder_blocks
-from ..kit.gpu import Bucketed, Graphs
+from ..kit.gpu import Bucketed, Graphs, bucket
 from ..kit.models import longest
 from ..losses.logits import LogitTerm
 from ..measure.speed import Meter, peak
@@ -62,6 +63,8 @@ def pack_tokens(self:Distiller, budget=None):
     asked = None if self.cached else self.teacher
     for model in filter(None, (self.student, asked)): check_packing(model)
     if not isinstance(self.data_collator, Packed):
+        few = isinstance(self.data_collator, Bucketed) # only embeddings meet padding
+        if few: self.data_collator.size = partial(bucket, among=1)
         on_gpu = self.args.device.type == "cuda"
         self.data_collator = Packed(self.data_collator, row=ROW if on_gpu else None)
     return self
