@@ -20,7 +20,7 @@ def run(name, resume=None, **settings):
     d = Distiller(init_student(bert(), [0, 3]), sharp(), OBJECTIVES["all"], args, train_dataset=rows(tok), eval_dataset=rows(tok, 16),
                   processing_class=tok)
     d.show_bar("x").train(resume_from_checkpoint=resume)
-    return [p.full_tensor().detach().flatten() for p in d.student.parameters()], d
+    return [p.detach().flatten() for p in d.student.parameters()], d # whole again
 
 whole, _ = run("whole")
 resumed, _ = run("resumed", f"{out}/whole/checkpoint-2")

@@ -1,9 +1,9 @@
 """Every recipe of the command line, under torchrun in two processes: each rank writes its exit codes, and what it loads again, to argv[1]/RANK.json.
 
-argv[2] is a folder with a teacher of the classes bad and good, argv[3] one with a masked language model."""
+argv[2] is a folder with a teacher of the classes bad and good, argv[3] one with a masked language model. With argv[4], "fsdp", the students are sharded."""
 import json, os, sys
 from pathlib import Path
-import torch
+import torch, yaml
 from safetensors.torch import load_file
 from distill_nb.shell.cli import main
 
@@ -18,6 +18,29 @@ RECIPES = dict(
     embedding=[*CORPUS, "--teacher", TUNED, "--layers", 2, "--held-out", 5],
     margins=["--triples", OUT/"triples.csv", "--scores", "gap", "--base", TUNED, "--layers", 2, "--held-out", .2, "--epochs", 1, "--batch-size", 4])
 
+def shard():
+    "What `accelerate launch` says of benchmarks/accelerate/fsdp.yaml; accelerate refuses to shard over CPUs, so it is told that they are GPUs."
+    from accelerate import PartialState
+    from accelerate.utils import DistributedType
+    from transformers import Trainer, TrainingArguments
+    named = ("fsdp_version", "VERSION"), ("fsdp_auto_wrap_policy", "AUTO_WRAP_POLICY"), ("fsdp_reshard_after_forward", "RESHARD_AFTER_FORWARD"), ("fsdp_state_dict_type", "STATE_DICT_TYPE")
+    said = yaml.safe_load((Path(__file__).parents[1]/"benchmarks"/"accelerate"/"fsdp.yaml").read_text())["fsdp_config"]
+    os.environ |= {"ACCELERATE_USE_FSDP": "true"} | {f"FSDP_{env}": str(said[k]).upper() if k != "fsdp_reshard_after_forward" else str(said[k]).lower() for k, env in named}
+    device = TrainingArguments.device.fget
+    def as_gpus(args):
+        found, shared = device(args), PartialState._shared_state
+        if shared["distributed_type"] != DistributedType.FSDP: shared["distributed_type"] = DistributedType.MULTI_XPU
+        return found
+    TrainingArguments.device = property(as_gpus)
+    loop = Trainer._inner_training_loop
+    def counted(run, *args, **kwargs):
+        done = loop(run, *args, **kwargs)
+        SHARDED.append(run.accelerator.is_fsdp2)
+        return done
+    Trainer._inner_training_loop = counted
+
+SHARDED = [] # was a training's student sharded?
+
 def digest(folder):
     "A number that any change of a weight changes."
     return sum(float(x.double().abs().sum()) for x in load_file(folder/"model.safetensors").values())
@@ -29,12 +52,14 @@ if __name__ == "__main__":
         triples = [f"{q},{p},{n},{len(p) - len(n)}" for q, p, n in zip(TEXTS, TEXTS[1:], TEXTS[2:])]
         (OUT/"triples.csv").write_text("\n".join(["query,positive,negative,gap", *triples]) + "\n")
         (OUT/"texts.txt").write_text("\n".join(f"{t} {t} {t} {u}" for t in TEXTS for u in TEXTS[::5]) + "\n")
+    if sys.argv[4:] == ["fsdp"]: shard()
     torch.distributed.init_process_group("gloo")
     torch.distributed.barrier()
     found = {}
     for recipe, words in RECIPES.items():
+        SHARDED.clear()
         code = main(["train", "--recipe", recipe, *map(str, words), "--out", str(OUT/recipe)])
-        found[recipe] = dict(code=code, weights=digest(OUT/recipe) if code == 0 else None)
+        found[recipe] = dict(code=code, weights=digest(OUT/recipe) if code == 0 else None, sharded=[*SHARDED])
         torch.distributed.barrier()
     (OUT/f"{RANK}.json").write_text(json.dumps(found))
     torch.distributed.barrier()

@@ -126,7 +126,8 @@ def finish(self:Slots, module, args, out):
     idle = [p for block, new in zip(self.successors, self.now()) if not new
             for p in block.parameters() if p.requires_grad]
     if idle and torch.is_grad_enabled():
-        return _plus(out, sum(p.flatten()[:0].sum() for p in idle))
+        own = [getattr(p, "to_local", lambda p=p: p)() for p in idle] # FSDP's share
+        return _plus(out, sum(p.flatten()[:0].sum() for p in own))
 
 # %% ../../nbs/students/07_slots.ipynb #eed21ec9
 def find_slots(model) -> Slots|None:

@@ -117,6 +117,18 @@ def last_whole(folder) -> Path|None:
         if is_whole(part): return part
         warnings.warn(f"{part} is incomplete or damaged: it is passed over")
 
+# %% ../../nbs/training/06_checkpoints.ipynb #5ac603a9
+@patch
+def gather(self:Distiller):
+    "After a sharded training: the given student with all weights, in every process."
+    if self.given is self.student: return
+    from torch.distributed.checkpoint.state_dict import ( # takes half a second
+        StateDictOptions, get_model_state_dict)
+    whole = StateDictOptions(full_state_dict=True)
+    state = get_model_state_dict(self.model, options=whole)
+    self.given.load_state_dict(part_of(state, "student"))
+    self.student = self.given.to(self.args.device)
+
 # %% ../../nbs/training/06_checkpoints.ipynb #19e0001e
 @patch
 def checkpoint_of(self:Distiller, asked) -> str:
@@ -141,8 +153,10 @@ def train(self:Distiller, resume_from_checkpoint=None, **kwargs):
         asked = self.checkpoint_of(asked)
         if read_state(asked).global_step == self.args.max_steps:
             return self.take_over(asked)
+    self.student = self.model.student if self.model else self.student
     try: result = OrderedTrainer.train(self, asked or None, **kwargs)
     finally: self.leave_gpu() # a page below; on a CPU nothing was taken
+    self.gather()
     expect(not holds_nan(self.student), "a student whose weights are not all numbers",
            "numbers", "The run has diverged: lower learning_rate")
     return result

@@ -9,7 +9,9 @@ __all__ = ['Distillation', 'label_losses']
 import torch
 from fastcore.basics import patch
 from torch import nn
+from ..inside.blocks import encoder_blocks
 from ..inside.capture import trace
+from ..kit.errors import InputError
 from ..losses import HardTargets, label_loss
 from ..inside.padding_free import trace_packed
 
@@ -36,6 +38,12 @@ class Distillation(nn.Module):
 # %% ../../nbs/training/03_distillation.ipynb #19e00002
 @patch(as_prop=True)
 def config(self:Distillation): return self.student.config
+
+@patch(as_prop=True)
+def _no_split_modules(self:Distillation):
+    "Names of the classes that FSDP shares out one by one: those of the blocks."
+    try: return sorted({type(b).__name__ for b in encoder_blocks(self.student)})
+    except InputError: return [] # an LSTM
 
 @patch(as_prop=True)
 def main_input_name(self:Distillation):

@@ -9,7 +9,6 @@ __all__ = ['CHUNK', 'Words', 'head_only_at', 'masked_logits', 'decoder_aside', '
 # %% ../../nbs/words/01_chunks.ipynb #db838fd4
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from weakref import WeakKeyDictionary
 import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
@@ -17,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from ..inside.capture import READERS
 from ..kit.errors import expect
 from ..kit.gpu import PLACES
-from ..kit.models import same_numbers
+from ..kit.models import note, noted, same_numbers
 from ..losses.logits import check_temperature
 from ..losses import Term, known_labels
 from ..losses.objective import check_unit, unit_mask
@@ -81,16 +80,14 @@ def _decoded(model, decoder):
         return F.linear(states, decoder.weight, decoder.bias)
     return logits
 
-_known = WeakKeyDictionary() # model -> what `has_words` found
-
 def has_words(model)->bool:
     "Does the model's head end in its decoder? Tried once, then remembered."
-    if model not in _known:
+    if noted(model, "has_words") is None:
         decoder = getattr(model, "get_output_embeddings", lambda: None)()
         plain = lambda **x: model(**x).logits
-        _known[model] = isinstance(decoder, torch.nn.Linear) and same_numbers(
-            model, plain, _decoded(model, decoder))
-    return _known[model]
+        note(model, has_words=isinstance(decoder, torch.nn.Linear) and same_numbers(
+            model, plain, _decoded(model, decoder)))
+    return noted(model, "has_words")
 
 # %% ../../nbs/words/01_chunks.ipynb #65371de0
 class WordReader:
