@@ -101,11 +101,16 @@ def check_packing(model):
 
 # %% ../../nbs/inside/05_padding_free.ipynb #de628cc4
 class Packed:
-    "A collator that lists the places of the real tokens, in a length that comes often."
-    def __init__(self, base): self.base = base
+    """A collator that lists the places of the real tokens, in a length that comes often.
+
+    `first`: does a head read the first place? Packed, padding there would be 0."""
+    def __init__(self, base, first=False): self.base, self.first = base, first
     def __call__(self, rows):
         batch = self.base(rows)
-        real = batch["attention_mask"].bool()
+        real = batch.get("attention_mask", torch.ones(1)).bool() # None: all are real
+        expect(not self.first or real[..., 0].all(), "packed tokens with padding on "
+               "the left", "on the right: the head reads the first place",
+               'Set tokenizer.padding_side = "right"')
         return batch if real.all() else {
             **batch, TOKENS: places(torch.where(real, 0, -100))}
 
