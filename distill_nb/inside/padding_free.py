@@ -101,7 +101,7 @@ def check_packing(model):
 
 # %% ../../nbs/inside/05_padding_free.ipynb #de628cc4
 class Packed:
-    """A collator that lists the places of the real tokens, in a length that comes often.
+    """A collator that lists where the real tokens are, in a length that comes often.
 
     `first`: does a head read the first place? Packed, padding there would be 0."""
     def __init__(self, base, first=False): self.base, self.first = base, first
