@@ -33,7 +33,10 @@ def read_rows(file):
     if not file.is_file(): return []
     raw = file.read_bytes()
     whole, cut, rest = raw.rpartition(b"\n")
-    if rest:
+    if rest and whole_row(rest): # only its end of line is missing
+        with open(file, "ab") as f: f.write(b"\n")
+        whole, cut = raw, True
+    elif rest:
         print(f"{file}: the last line was cut off, and is removed", file=sys.stderr)
         os.truncate(file, len(raw) - len(rest))
     rows = []
@@ -41,9 +44,16 @@ def read_rows(file):
         try: row = json.loads(line)
         except ValueError: raise BadRows(f"{file}, line {i}: not JSON. Remove the line: its run is done again.") from None
         got = row.get("version") if isinstance(row, dict) else None
-        if got != VERSION: raise BadRows(f"{file}, line {i}: version {got}, expected {VERSION}. Name another folder with --results, or remove the file.")
+        if got != VERSION: raise BadRows(f"{file}, line {i}: version {got!r}, expected {VERSION}. Name another folder with --results, or remove the file.")
+        lost = [k for k in KEY if k not in row] if "method" in row else []
+        if lost: raise BadRows(f"{file}, line {i}: a run without its {lost[0]}. Remove the line: its run is done again.")
         rows.append(row)
     return rows
+
+def whole_row(line):
+    "Is this the JSON of a row?"
+    try: return isinstance(json.loads(line), dict)
+    except ValueError: return False
 
 def short(v):
     "Floats to six digits, also inside."
@@ -99,10 +109,11 @@ def steps_of(item, rows):
     from compare_ways import LABELS_ALONE, ways_of
     of = BUDGETS[item["budget"]].get("like")
     if not of or item["method"] not in ways_of(item["task"]): return None
-    made = {r["method"]: r["cpu_seconds"] / len(r.get("rates", "1")) for r in rows if r.get("task") == item["task"] and r["budget"] == of and r.get("seed") == 0}
+    made = {r["method"]: r["cpu_seconds"] / len(r.get("rates", "1")) for r in rows if r.get("task") == item["task"] and r["budget"] == of and r.get("seed") == 0
+            and r.get("cpu_seconds")}
     for method in LABELS_ALONE, item["method"]:
         if method not in made: raise BadRows(f"{item['task']}, {method}: equal time needs its row of --budget {of} with seed 0. Run that first.")
-    return round(BUDGETS[of]["steps"] * made[LABELS_ALONE] / made[item["method"]])
+    return max(1, round(BUDGETS[of]["steps"] * made[LABELS_ALONE] / made[item["method"]]))
 
 # One run, in a worker
 
@@ -315,9 +326,11 @@ def serve(o, queue, number, processes):
 def plan(o, rows):
     "What is left of the runs; teachers whose folders are gone are tuned again where a run needs them."
     have, wanted = {key(r): r for r in rows if "method" in r}, items(o)
+    like = BUDGETS[o.budget].get("like") # whose seconds are read
+    meant = json.loads(json.dumps({o.budget: settings_of(o)} | ({like: BUDGETS[like]} if like else {})))
     for r in have.values():
-        if r["budget"] == o.budget and r["settings"] != json.loads(json.dumps(settings_of(o))): raise BadRows(
-            f"{o.file}: {r['task']}, {r['method']} was made with other settings ({r['settings']}). Name another folder with --results.")
+        if r["budget"] in meant and r.get("settings") != meant[r["budget"]]: raise BadRows(
+            f"{o.file}: {r['task']}, {r['method']} was made with other settings ({r.get('settings')}). Name another folder with --results.")
     for item in wanted: item["first"] = item["seed"] == o.seeds[0]
     for item in wanted: item["steps"] = steps_of(item, rows)
     begun = {(r["task"], r["method"]) for r in have.values() if r["budget"] == o.budget}
@@ -390,6 +403,22 @@ def options():
     p.add_argument("--results", type=Path, default=HERE.parent/"nbs"/"results", help="folder of compare.jsonl")
     return p
 
+def check(o):
+    "Refuse tasks, methods and numbers that would run nothing, or something else; what is named twice is meant once."
+    from compare_data import FEW, TASKS
+    from compare_ways import FLOORS, ways_of
+    o.tasks, o.seeds = [*dict.fromkeys(o.tasks or [*TASKS, *FEW])], [*dict.fromkeys(o.seeds)]
+    for t in o.tasks:
+        name, at, n = t.partition("@")
+        if name not in TASKS or at and not (n.isdecimal() and int(n)): raise BadRows(
+            f"--tasks {t}: expected some of {', '.join(TASKS)}, with @NUMBER for few labels.")
+    known = ["teacher", *FLOORS, *dict.fromkeys(m for t in o.tasks for m in ways_of(t, t.partition("@")[0] == "STS-B"))]
+    for method in o.only or ():
+        if method not in known: raise BadRows(f"--only {method}: expected methods of these tasks: {'; '.join(known)}.")
+    for name in "steps", "jobs", "threads":
+        if (n := getattr(o, name)) is not None and n < 1: raise BadRows(f"--{name} {n}: expected 1 or more.")
+    if o.what in ("pack", "new") and not o.folder: raise BadRows(f"{o.what}: expected a folder to write, `compare.py {o.what} FOLDER`.")
+
 def prepared(argv):
     "Options, and what a worker needs of them."
     o = options().parse_args(argv)
@@ -398,16 +427,16 @@ def prepared(argv):
     for name in "data", "teacher", "steps":
         if getattr(o, name): o.passed += [f"--{name}", str(getattr(o, name))]
     o.env = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": str(o.threads), "MKL_NUM_THREADS": str(o.threads)}
-    for folder in (o.results, o.work): folder.mkdir(parents=True, exist_ok=True)
+    for folder in (o.results, o.work):
+        try: folder.mkdir(parents=True, exist_ok=True)
+        except OSError as e: raise BadRows(f"{folder}: {e.strerror}, expected a folder to write to.") from None
     return o
 
 def main(argv=None):
     o = prepared(argv)
     if o.what == "worker": return work(o)
-    from compare_data import FEW, TASKS, new_texts, pack
-    o.tasks = o.tasks or [*TASKS, *FEW]
-    wrong = [t for t in o.tasks if t.partition("@")[0] not in TASKS]
-    if wrong: raise BadRows(f"--tasks {wrong[0]}: expected some of {', '.join(TASKS)}, with @NUMBER for few labels.")
+    from compare_data import new_texts, pack
+    check(o)
     if o.what == "pack": return print(f"{o.folder}: {pack(o.folder, o.data, BUDGETS['full']['texts'], o.python):.1f} MB")
     if o.what == "new": return new_texts(o.folder, o.tasks, o.data, o.texts)
     if o.what == "list": return print("\n".join(f"{i['task']}, {i['method']}, seed {i['seed']}" for i in plan(o, read_rows(o.file))))

@@ -40,6 +40,46 @@ def test_other_versions_and_damage_inside_are_refused(compare, tmp_path, bad, sa
     with pytest.raises(compare.BadRows, match=f"line 2: {says}"): compare.read_rows(file)
     assert file.stat().st_size == size
 
+def test_a_whole_last_line_without_its_end_is_kept(compare, tmp_path, capsys):
+    "As an editor leaves it; the next row must not stand in the same line."
+    file = written(compare, tmp_path/"x.jsonl", row(), row(seed=1))
+    os.truncate(file, file.stat().st_size - 1)
+    assert compare.read_rows(file) == [row(), row(seed=1)] and not capsys.readouterr().err
+    assert compare.read_rows(written(compare, file, row(seed=2))) == [row(), row(seed=1), row(seed=2)]
+
+@pytest.mark.parametrize("lost", ["task", "seed", "budget"])
+def test_a_run_that_lost_a_part_of_its_name_is_refused(compare, tmp_path, lost):
+    with pytest.raises(compare.BadRows, match=f"line 1: a run without its {lost}"):
+        compare.read_rows(written(compare, tmp_path/"x.jsonl", {k: v for k, v in row().items() if k != lost}))
+
+@pytest.mark.parametrize("words, says", [
+    (["--only", "KD"], "--only KD: expected methods of these tasks: teacher; most frequent; "), (["--only", "pkd"], "--only pkd"),
+    (["--tasks", "STS-B", "--only", "PKD", "logits, KL"], "--only logits, KL"), (["--tasks", "bshift@500", "--only", "PKD"], "--only PKD"),
+    (["--tasks", "SST2"], "--tasks SST2"), (["--tasks", "bshift@0"], "--tasks bshift@0"), (["--tasks", "bshift@-5"], "--tasks bshift@-5"), (["--tasks", "bshift@"], "--tasks bshift@:"),
+    (["--steps", "0"], "--steps 0: expected 1 or more"), (["--jobs", "0"], "--jobs 0"), (["--threads", "-1"], "--threads -1")])
+def test_what_would_run_nothing_or_something_else_is_refused(compare, tmp_path, words, says):
+    with pytest.raises(compare.BadRows, match=says.replace("(", ".")): compare.main(["list", "--budget", "toy", "--results", str(tmp_path), "--work", str(tmp_path), *words])
+
+def test_what_is_named_twice_runs_once(compare, tmp_path, capsys):
+    compare.main(["list", "--budget", "toy", "--results", str(tmp_path), "--work", str(tmp_path), "--tasks", "bshift", "bshift", "--seeds", "0", "0", "--only", "PKD"])
+    assert capsys.readouterr().out.splitlines() == ["bshift, teacher, seed 0", "bshift, PKD, seed 0"]
+
+def test_folders_that_cannot_be_written(compare, tmp_path):
+    (tmp_path/"file").touch()
+    with pytest.raises(compare.BadRows, match="file: .*, expected a folder to write to"): asked(compare, tmp_path, "--results", str(tmp_path/"file"))
+    for what in "pack", "new":
+        with pytest.raises(compare.BadRows, match=f"{what}: expected a folder"): compare.main([what, "--results", str(tmp_path), "--work", str(tmp_path/"w")])
+
+@pytest.mark.parametrize("change, says", [(dict(cpu_seconds=0), "PKD: equal time needs its row"), (dict(cpu_seconds=None), "PKD: equal time needs its row"),
+                                          (dict(settings=dict(steps=5)), "other settings")])
+def test_equal_time_needs_seconds_of_the_same_settings(compare, tmp_path, change, says):
+    o = asked(compare, tmp_path, "--budget", "timed", "--tasks", "bshift", "--seeds", "0", "--only", "PKD")
+    small = dict(budget="small", settings=json.loads(json.dumps(compare.BUDGETS["small"])), cpu_seconds=8., learning_rate=1e-4, rates=[1e-4])
+    rows = [row(method="labels, pretrained layers", **small), row(method="PKD", **small)]
+    assert [i["steps"] for i in planned(compare, o, rows)] == [None, 240]
+    assert planned(compare, o, [rows[0], rows[1] | dict(cpu_seconds=1e6)])[1]["steps"] == 1
+    with pytest.raises(compare.BadRows, match=says): planned(compare, o, [rows[0], rows[1] | change])
+
 def asked(compare, tmp_path, *more): return compare.prepared(["run", "--budget", "toy", "--results", str(tmp_path), "--work", str(tmp_path/"work"), *more])
 
 def planned(compare, o, rows=()):

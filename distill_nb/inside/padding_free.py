@@ -107,11 +107,16 @@ class Packed:
     """A collator that lists the places of the real tokens, where that saves work.
 
     The list has one of few lengths. With `row`, attention works on rows of so many
-    tokens or a few more, which short texts share, see `row_places`."""
-    def __init__(self, base, row=None): self.base, self.row = base, row
+    tokens or a few more, which short texts share, see `row_places`. `first`: does a
+    head read the first place? Packed, padding there would be 0."""
+    def __init__(self, base, first=False, row=None):
+        self.base, self.first, self.row = base, first, row
     def __call__(self, rows):
         batch = self.base(rows)
-        mask = batch["attention_mask"]
+        mask = batch.get("attention_mask", torch.ones(1, 1)) # None: all are real
+        expect(not self.first or mask[..., 0].all(), "packed tokens with padding on "
+               "the left", "on the right: the head reads the first place",
+               'Set tokenizer.padding_side = "right"')
         if mask.all(): return batch
         at = places(torch.where(mask.bool(), 0, -100)) if self.row is None else \
             row_places(mask, max(self.row, mask.shape[1]), few_rows)

@@ -26,7 +26,7 @@ def bucket(n:int, longest:int=None, among=8, least=8) -> int:
 
 # %% ../../nbs/kit/06_gpu.ipynb #7b504c6b
 PADDING = dict(labels=-100, special_tokens_mask=1) # everything else is padded with 0
-PER_TEXT = "labels", "teacher_logits" # numbers (bs, classes) of these: no tokens
+PER_TEXT = dict(labels=2, teacher_logits=2, teacher_states=3) # (bs, classes) or so
 PLACES = "label_places" # where the labels of a batch of words are; -1 is padding
 
 class Bucketed:
@@ -35,14 +35,15 @@ class Bucketed:
         self.base, self.pad_id, self.longest, self.size = base, pad_id, longest, size
 
     def __call__(self, rows):
-        batch = self.base(rows)
+        batch, ones = self.base(rows), torch.ones_like
+        batch.setdefault("attention_mask", ones(batch["input_ids"])) # tells padding
         n = batch["input_ids"].shape[1]
         more = self.size(n, self.longest) - n
         pads = PADDING | {"input_ids": self.pad_id}
         for name, x in batch.items():
             by_token = more and torch.is_tensor(x) and x.dim() > 1 and x.shape[1] == n
             if not by_token: continue
-            numbers = name in PER_TEXT and x.dim() == 2 and x.is_floating_point()
+            numbers = x.dim() == PER_TEXT.get(name) and x.is_floating_point()
             if not numbers: batch[name] = pad_tokens(x, more, pads.get(name, 0))
         labels = batch.get("labels")
         ids = torch.is_tensor(labels) and not labels.is_floating_point()

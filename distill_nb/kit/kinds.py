@@ -58,5 +58,5 @@ def head_kind(name:str, config) -> str|None:
         if config.problem_type == KINDS["multilabel"].problem: return "multilabel"
         return "regression" if config.num_labels == 1 else "classification"
     found = [k for k, kind in KINDS.items() if kind.head and name.endswith(kind.head)]
-    alone = name.endswith("Model") and "embedding"
+    alone = name.endswith("Model") and "Head" not in name and "embedding"
     return found[0] if found else alone or None

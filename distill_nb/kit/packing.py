@@ -106,17 +106,22 @@ class QuickPadding:
     def __init__(self, base): self.base, self.tokenizer = base, base.tokenizer
 
     def __call__(self, rows):
-        tok, n = self.tokenizer, max(len(row["input_ids"]) for row in rows)
+        tok, first = self.tokenizer, rows[0]
         pads = dict(input_ids=tok.pad_token_id, attention_mask=0,
                     token_type_ids=tok.pad_token_type_id)
-        first, batch = rows[0], {}
-        if not all(type(first[k]) is list for k in pads.keys() & first.keys()):
+        plain = all(type(first[k]) is list for k in pads.keys() & first.keys())
+        if not (plain and {"input_ids", "attention_mask"} <= first.keys()):
             return self.base(rows)
-        for name in first:
-            column = [row[name] for row in rows]
-            if name in pads: column = [self.fill(x, n, pads[name]) for x in column]
-            batch[RENAMED.get(name, name)] = torch.tensor(column)
-        return batch
+        try: return {RENAMED.get(k, k): self.column(k, rows, pads) for k in first}
+        except (TypeError, ValueError, RuntimeError): pass # the base says what is odd
+        return self.base(rows)
+
+    def column(self, name, rows, pads):
+        "One column of the rows as a tensor; that of tokens with padding."
+        column = [row[name] for row in rows]
+        n = max(map(len, column)) if name in pads else 0
+        return torch.tensor([self.fill(x, n, pads[name]) for x in column] if n
+                            else column)
 
     def fill(self, x, n, pad):
         "A list with padding up to n, at the tokenizer's side."

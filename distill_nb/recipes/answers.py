@@ -63,7 +63,9 @@ def new_student(at:Setup, kind="layers", seed=0, **shape):
     return STUDENTS[kind](at, **shape)
 
 # %% ../../nbs/recipes/07_answers.ipynb #a060000d
-def _listed(x): return [*x] if isinstance(x, (list, tuple)) else [x] if x else []
+def _listed(x):
+    if isinstance(x, list | tuple): return [*x]
+    return [] if x is None or isinstance(x, str) and not x else [x]
 
 def _short(source): return Path(source).name if Path(source).is_dir() else source
 
@@ -117,6 +119,9 @@ def _sources(answers, teacher, task, reading, weights) -> tuple:
     per = task.about.unit
     expect(per == "examples", f"answers to {task.kind}", "one answer per text, and "
            f"here are answers to {per}", "Give a teacher alone, or for tags one file")
+    odd = [a for a in _listed(answers) if not isinstance(a, Answers | str | Path)]
+    expect(not odd, f"answers of type {type(odd[0] if odd else 0).__name__}", "a file, "
+           "or Answers", "Of logits (rows, classes) make Answers(labels, {'train': z})")
     files = [a if isinstance(a, Answers) else read_answers(a, task, **reading)
              for a in _listed(answers)]
     teachers = _listed(teacher)
@@ -172,4 +177,5 @@ def distil_answers(
     if baseline and untuned: at.fit_baseline(untuned, steps, **settings)
     kept = baseline and student != "bilstm" and (tuned or not untuned)
     if kept: at.fit_baseline(start(), steps, KEPT, **settings)
-    return pupil.done(run.student, run.history(), goal)
+    one = at.teacher if tuned and not files and len(teachers) == 1 else None
+    return replace(pupil, teacher=one).done(run.student, run.history(), goal)

@@ -19,6 +19,7 @@ from ..data.tasks import Task
 from ..data.tokens import tokenize
 from ..data.suspects import cut_texts, other_order
 from ..inside.inputs import kind_of
+from ..kit.errors import expect
 from ..kit.findings import Finding, dry
 from ..kit.models import check_tokenizer_fits, longest
 from ..measure.report import Report
@@ -95,6 +96,8 @@ class Distilled:
 
     def trust(self, split="test", agree=.95, **how) -> Trust:
         "How far the student may answer for its teacher: see `trust_models`."
+        expect(self.teacher is not None, "a result without a teacher model", "one to "
+               "compare with", "Save it, and name the answers: evaluate --against FILE")
         return trust_models(self.student, self.teacher, self.task, self.tokenizer,
                             split=split, agree=agree, **how)
 

@@ -10,6 +10,7 @@ __all__ = ['POOLING', 'STEPS', 'LENGTH', 'SETTINGS', 'pooling_of', 'sentence_fil
 # %% ../../nbs/recipes/12_embedding.ipynb #69820ceb
 import json, time
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -46,11 +47,12 @@ def _json_of(source, name):
     "A JSON file of a folder or a Hub model; None where it has none."
     file = cached_file(str(source), name, _raise_exceptions_for_missing_entries=False,
                        _raise_exceptions_for_connection_errors=False)
-    return file and json.loads(Path(file).read_text(encoding="utf-8"))
+    try: return file and json.loads(Path(file).read_text(encoding="utf-8"))
+    except ValueError as e: expect(False, f"{source}: {name} ({e})", "JSON")
 
 def pooling_of(source) -> tuple:
     "How a folder or Hub model pools, one of `POOLS`, and whether it normalises."
-    steps = [str(m["type"]).rpartition(".")[2] for m in
+    steps = [str(dict(m).get("type")).rpartition(".")[2] for m in
              _json_of(source, "modules.json") or []]
     other = [s for s in steps if s not in STEPS]
     expect(not other, f"{source}: a step {other[:1]}", f"only {', '.join(STEPS)}",
@@ -143,9 +145,15 @@ def scorer(teacher, tokenizer, texts, pairs, pool, max_length):
 def check_pairs(pairs):
     "The pairs, scores as numbers; refuses those without two texts and a score each."
     if pairs is None: return None
+    if hasattr(pairs, "to_pandas"): pairs = pairs.to_pandas() # a `Dataset`
+    elif isinstance(pairs, list | dict): pairs = pd.DataFrame(pairs)
+    expect(isinstance(pairs, pd.DataFrame), f"pairs {pairs!r:.40}", "a frame")
     names, lacks = [*pairs], {"text", "pair", "label"} - {*pairs}
     expect(not lacks and len(pairs) > 2, f"{len(pairs)} pairs with columns {names}",
            "three pairs or more with text, pair and label")
+    texts = [*pairs.text, *pairs.pair]
+    odd = [t for t in texts if not (isinstance(t, str) and t.strip())]
+    expect(not odd, f"a text of pairs {odd[:1]}", "words", "Leave its pair out")
     score = pd.to_numeric(pairs.label, errors="coerce")
     expect(np.isfinite(score).all(), "labels of pairs", "a finite number each")
     return pairs.assign(label=score)
@@ -168,9 +176,13 @@ class DistilledVectors(Distilled):
 # %% ../../nbs/recipes/12_embedding.ipynb #57076301
 def split_texts(texts, held_out:int) -> tuple:
     "Different texts for training, and `held_out` of them, chosen by their hashes."
+    table = hasattr(texts, "columns") or hasattr(texts, "column_names")
+    expect(not (table or isinstance(texts, str | Path | dict)), "texts of type "
+           f"{type(texts).__name__}", "a list of texts",
+           'Give one column of a table, such as df["text"]')
     found = {t for t in texts if isinstance(t, str) and t.strip()}
     found = sorted(found, key=lambda t: text_hash(t, salt="vectors"))
-    expect(isinstance(held_out, int) and 3 <= held_out <= len(found) / 2,
+    expect(isinstance(held_out, Integral) and 3 <= held_out <= len(found) / 2,
            f"{len(found):,} different texts, {held_out} of them held out",
            "three held out or more, and at least as many to learn from")
     return found[held_out:], found[:held_out]

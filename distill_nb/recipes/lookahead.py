@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['SPARE', 'ROWS', 'HOW', 'kept_rows', 'few_rows', 'few_answers', 'few', 'rehearse', 'bound', 'check_recipe',
-           'interrupted', 'quick_check', 'tell', 'checked']
+           'interrupted', 'quick_check', 'tell', 'kept', 'checked']
 
 # %% ../../nbs/recipes/01_lookahead.ipynb #242145bd
 import inspect, warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import wraps
 from itertools import islice
@@ -118,11 +119,17 @@ def tell(found:Findings):
     for f in found.warnings: warnings.warn(str(f))
     if found.errors: raise InputError(f"{found.errors[0]} ({HOW})")
 
+# %% ../../nbs/recipes/01_lookahead.ipynb #e962cecc
+def kept(value):
+    "What an iterator yields, as a list: the look would leave nothing to the run."
+    return [*value] if isinstance(value, Iterator) else value
+
 def checked(recipe):
     "A recipe that takes a quick look first, unless `check=False`; see also `typed`."
     run = typed(recipe)
     @wraps(recipe)
     def ahead(*args, **kwargs):
+        args, kwargs = [*map(kept, args)], {k: kept(v) for k, v in kwargs.items()}
         given = bound(recipe, *args, **kwargs)
         if dry(): return rehearse(recipe, given)
         if given.arguments["check"]: tell(quick_check(recipe, *args, **kwargs))

@@ -58,8 +58,14 @@ def _frame(source) -> tuple:
     if isinstance(source, str|Path):
         read = read_table if Path(source).suffix.lower() in READERS else data_set
         return _frame(read(source))[0], str(source)
-    return source.to_pandas() if hasattr(source, "to_pandas") else source, "triples"
+    if isinstance(source, list | dict) and not isinstance(source, DatasetDict):
+        source = pd.DataFrame(source)
+    table = source.to_pandas() if hasattr(source, "to_pandas") else source
+    expect(isinstance(table, pd.DataFrame), f"triples of type {type(source).__name__}",
+           "a frame or a Dataset", "Of several splits give one, such as the 'train'")
+    return table, "triples"
 
+# %% ../../nbs/recipes/13_margins.ipynb #50bb2c95
 def read_triples(source, columns=None, scores=()) -> pd.DataFrame:
     """Query, positive and negative; the margin too, where `scores` names its column.
 

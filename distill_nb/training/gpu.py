@@ -12,6 +12,7 @@ import torch
 from fastcore.basics import patch
 from transformers.trainer_utils import has_length
 from ..inside.blocks import encoder_blocks
+from ..inside.inputs import kind_of
 from ..kit.gpu import Bucketed, Graphs, bucket
 from ..kit.models import longest
 from ..losses.logits import LogitTerm
@@ -65,8 +66,9 @@ def pack_tokens(self:Distiller, budget=None):
     if not isinstance(self.data_collator, Packed):
         few = isinstance(self.data_collator, Bucketed) # only embeddings meet padding
         if few: self.data_collator.size = partial(bucket, among=1)
-        on_gpu = self.args.device.type == "cuda"
-        self.data_collator = Packed(self.data_collator, row=ROW if on_gpu else None)
+        first = kind_of(self.student) not in ("tags", "spans")
+        row = ROW if self.args.device.type == "cuda" else None
+        self.data_collator = Packed(self.data_collator, first, row)
     return self
 
 # %% ../../nbs/training/12_gpu.ipynb #74df7532
@@ -146,5 +148,7 @@ def few_shapes(self:Distiller):
     "Batches of few lengths, unless a term counts the padding."
     if any(t.unit.startswith("places") for t in self.asked.terms): return
     pad = getattr(self.processing_class, "pad_token_id", None) or 0
-    collate = quick(self.data_collator) # a thousand texts a step must not wait for it
-    self.data_collator = Bucketed(collate, pad, longest(self.model))
+    packs = self.data_collator if isinstance(self.data_collator, Packed) else None
+    collate = quick(packs.base if packs else self.data_collator) # it must not be slow
+    wide = Bucketed(collate, pad, longest(self.model))
+    self.data_collator = Packed(wide, packs.first) if packs else wide

@@ -7,7 +7,7 @@ from builders import WORDS, bert, toy
 from families import build
 from distill_nb.deploy import card as cards
 from distill_nb.deploy.card import export_card, push
-from distill_nb.deploy.export import Gate, export_folder, load_saved, plain_rows
+from distill_nb.deploy.export import Gate, export_folder, load_saved, plain_rows, row_answers
 from distill_nb.kit.errors import InputError
 from distill_nb.recipes.layers import distil_layers
 from distill_nb.students.bilstm import BiLstmConfig, BiLstmForSequenceClassification
@@ -81,6 +81,14 @@ def test_the_exported_tokenizer_pads_and_truncates(served):
     rows = Tokenizer.from_file(str(out/"tokenizer.json")).encode_batch(["good " * 2000, "good"])
     assert [len(r.ids) for r in rows] == [512, 512] and sum(rows[1].attention_mask) == 3
     assert len(T.AutoTokenizer.from_pretrained(out)("good").input_ids) == 3 # transformers does as it is told
+
+def test_a_model_that_reads_its_padding_is_compared_on_equal_batches(tok, tmp_path):
+    "ConvBERT's convolutions do: alone and in a batch it answers differently, in torch and in the graph alike."
+    model = build("convbert", vocab_size=len(WORDS), pad_token_id=0)
+    rows = plain_rows(TEXTS, tok)
+    alone, padded = [row_answers(model, rows, tok, n) for n in (1, 32)]
+    assert max(float((a["logits"] - b["logits"]).abs().max()) for a, b in zip(alone, padded)) > .01
+    assert export_folder(model, tok, tmp_path/"o", rows, timed=False).difference < 1e-4
 
 # The gate
 
@@ -174,6 +182,9 @@ def bad(tmp_path, served):
     (other/"theirs.txt").write_text("theirs")
     from builders import make_tokenizer
     save_student(bert(1), make_tokenizer(), nameless)
+    writes = tmp_path/"writes"
+    T.GPT2LMHeadModel(T.GPT2Config(vocab_size=len(WORDS), n_embd=8, n_layer=1, n_head=2, n_positions=32, bos_token_id=2, eos_token_id=3)).save_pretrained(writes)
+    make_tokenizer().save_pretrained(writes)
     return {
         "a folder without weights": ([weightless, "--out", tmp_path/"o"], "no weights"),
         "a head without names": ([nameless, "--out", tmp_path/"o"], "a head without names for its 2 classes"),
@@ -183,11 +194,12 @@ def bad(tmp_path, served):
         "something else in the folder": ([student, "--out", other], "is not empty"),
         "a disk that cannot be written": ([student, "--out", "/proc/o"], "cannot be written"),
         "its own folder": ([student, "--out", student, "--overwrite"], "is the model's own folder"),
+        "a head that predicts the next word": ([writes, "--out", tmp_path/"o"], "a head of GPT2LMHeadModel: expected MaskedLM, none, or one of"),
         "no model": ([tmp_path/"none", "--out", tmp_path/"o"], "cannot be loaded"),
         "a repository": ([student, "--out", tmp_path/"o", "--push", "my model"], "--push my model")}
 
 @pytest.mark.parametrize("case", ["a folder without weights", "a head without names", "too many names", "an opset", "another format",
-                                  "something else in the folder", "a disk that cannot be written", "its own folder", "no model", "a repository"])
+                                  "something else in the folder", "a disk that cannot be written", "its own folder", "a head that predicts the next word", "no model", "a repository"])
 def test_bad_input_is_one_sentence(shell, served, tmp_path, case):
     words, message = bad(tmp_path, served)[case]
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} | {p: 0 for p in served("classification")[0].iterdir()}

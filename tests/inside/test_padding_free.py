@@ -82,8 +82,13 @@ def test_what_cannot_be_packed_is_refused():
 def test_a_batch_without_padding_is_left_alone():
     whole = Packed(lambda rows: dict(attention_mask=torch.ones(2, 3, dtype=torch.long)))(None)
     assert TOKENS not in whole
+    assert TOKENS not in Packed(lambda rows: dict(input_ids=MASK))(None), "without a mask every token is real"
     padded = Packed(lambda rows: dict(attention_mask=MASK))(None)
     assert padded[TOKENS].tolist()[:9] == list(range(9)) and (padded[TOKENS] >= 0).sum() == MASK.sum()
+
+def test_padding_in_the_place_that_a_head_reads_is_refused():
+    for first, mask in (True, MASK), (False, MASK.flip(1)): assert TOKENS in Packed(lambda rows: dict(attention_mask=mask), first)(None)
+    with pytest.raises(InputError, match="padding on the left"): Packed(lambda rows: dict(attention_mask=MASK.flip(1)), True)(None)
 
 @pytest.mark.parametrize("at", [places(torch.where(MASK == 1, 1, -100)), row_places(MASK, 14)], ids=["one row", "rows of texts"])
 def test_places_ask_nothing_of_the_device(at):

@@ -9,7 +9,8 @@ from distill_nb.kit.gpu import Bucketed, Graphs, bucket, half_copy, pad_tokens, 
 from distill_nb.losses import AttentionMSE, HardTargets, HiddenMSE, Relations, SoftTargets, CosineHidden, as_objective
 from distill_nb.training import Distiller, training_args
 from datasets import Dataset
-from transformers import BertConfig, BertForSequenceClassification
+from distill_nb.kit.packing import quick
+from transformers import BertConfig, BertForSequenceClassification, DataCollatorWithPadding, PreTrainedTokenizerFast
 
 CUDA = torch.cuda.is_available()
 DEVICE = "cuda" if CUDA else "cpu"
@@ -233,6 +234,31 @@ def test_only_tokens_are_padded():
     square = dict(input_ids=torch.ones(3, 5).long(), probabilities=torch.ones(3, 4), answers=torch.ones(3, 5, 7), names=["a", "b", "c"])
     out = Bucketed(lambda rows: dict(square))(None)
     assert out["probabilities"].shape == (3, 4) and out["answers"].shape == (3, 8, 7) and out["names"] == ["a", "b", "c"]
+    assert out["attention_mask"].tolist() == [[1] * 5 + [0] * 3] * 3, "without a mask the padding would be read"
+
+def test_states_of_as_many_blocks_as_tokens_are_no_tokens():
+    "Four blocks and embeddings, kept for texts of five tokens."
+    kept = dict(input_ids=torch.ones(3, 5).long(), teacher_states=torch.ones(3, 5, 7), teacher_logits=torch.ones(3, 5))
+    out = Bucketed(lambda rows: dict(kept))(None)
+    assert out["teacher_states"].shape == (3, 5, 7) and out["teacher_logits"].shape == (3, 5) and out["input_ids"].shape == (3, 8)
+
+@pytest.mark.parametrize("more", [{}, dict(attention_mask=1), dict(special_tokens_mask=0), dict(attention_mask=1, special_tokens_mask=0),
+                                  dict(attention_mask=1, token_type_ids=0)])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_quick_padding_is_transformers_padding(tok, side, more):
+    rows = [dict(input_ids=[2, *[5] * n, 3], labels=n) | {k: [v] * (n + 2) for k, v in more.items()} for n in (1, 4, 2)]
+    before, tok.padding_side = tok.padding_side, side
+    slow = DataCollatorWithPadding(tok)
+    try: want, got = slow(rows), quick(slow)(rows)
+    finally: tok.padding_side = before
+    assert {*want} == {*got} and all(got[k].equal(want[k]) for k in want)
+
+def test_what_cannot_be_padded_is_said_by_transformers(tok):
+    with pytest.raises(ValueError, match="`text` in this case"):
+        quick(DataCollatorWithPadding(tok))([dict(input_ids=[2, 3], attention_mask=[1, 1], text="a")] * 2)
+    bare = PreTrainedTokenizerFast(tokenizer_object=tok.backend_tokenizer)
+    with pytest.raises(ValueError, match="does not have a padding token"):
+        quick(DataCollatorWithPadding(bare))([dict(input_ids=[2] * n, attention_mask=[1] * n) for n in (1, 2)])
 
 # Words: where the labels are is said by the collator
 

@@ -1,8 +1,10 @@
 "A promise holds over resamples, honest numbers equal others' numbers, and every kind of classifier is told truly."
 import json, math
 import numpy as np
+import pandas as pd
 import pytest
-from scipy.special import softmax
+import torch
+from scipy.special import expit, softmax
 from scipy.stats import beta
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, log_loss
@@ -145,9 +147,66 @@ FINE = np.array([[2., 0], [0, 3], [1, 0]])
     (lambda: trust(FINE * np.nan, FINE), "student: 3 of 3 rows are NaN"), (lambda: trust(FINE, softmax(FINE, axis=1)), "teacher: rows from 0 to 1 whose sums are 1"),
     (lambda: trust(FINE, FINE, [0, 1, 2]), "label 2"), (lambda: trust(FINE, FINE, [0, 1]), "2 labels for 3 rows"), (lambda: trust(FINE, FINE, agree=95), "agree=95"),
     (lambda: trust(FINE, FINE, kind="spans"), "kind='spans'"), (lambda: units_of([["a"]]), "of shape"), (lambda: versus([1, 0], [1, 0, 1]), "the same rows"),
+    (lambda: trust(FINE, FINE, ["a", "b", "a"]), "labels of row 0: 'a': expected 1 number"), (lambda: trust(FINE, FINE, np.eye(3)), "labels of row 0"),
+    (lambda: trust(FINE, FINE, [0, .5, 1]), "label .0.5.: expected whole numbers"), (lambda: trust(FINE, FINE, [0, np.inf, 1]), "label .inf."),
+    (lambda: trust(FINE, FINE, labels=["bad"]), "1 names, 2 needed"), (lambda: trust(FINE, FINE, texts=["a"]), "1 texts, 3 needed"),
+    (lambda: trust(expit(FINE), expit(FINE), kind="multilabel"), "student: rows from 0 to 1: .* look like probabilities"),
+    (lambda: trust(FINE, FINE, [[0, 1], [1], [0, 1]], "multilabel"), "labels of row 1: .1.: expected 2 numbers"),
+    (lambda: trust([[.33, .66], [.5, .49], [.2, .79]], FINE), "student: rows from 0 to 1 whose sums are 1"),
+    (lambda: trust([FINE, FINE[:2]], [FINE[:2], FINE], kind="tags"), "other words of the teacher"),
+    (lambda: trust([FINE, FINE[:2]], [FINE, FINE[:2]], [[0, 1], [0, 1, 1]], "tags"), "labels of row 0: .0, 1.: expected 3 numbers"),
+    (lambda: trust([FINE, FINE[:, :1]], [FINE, FINE], kind="tags"), "student of shape"),
+    (lambda: trust(FINE[:, :1], FINE[:, :1], ["a", "b", "c"], "regression"), "0 labels in numbers for 3 rows"),
+    (lambda: trust(FINE[:, :1], FINE[:, :1], kind="regression", tolerance=-1), "tolerance=-1"),
     (lambda: trust(FINE, FINE, kind="regression"), "one score each"), (lambda: versus([1, np.nan], [1, 0]), "NaN")])
 def test_bad_input_is_one_sentence(what, says):
     with pytest.raises(InputError, match=says): what()
+
+@pytest.mark.parametrize("form", [lambda z: torch.tensor(z).bfloat16(), lambda z: torch.tensor(z, requires_grad=True), lambda z: torch.tensor(z).half(),
+                                  lambda z: z.tolist(), lambda z: pd.DataFrame(z, index=range(7, 7 + len(z)))], ids=["bf16", "grad", "fp16", "lists", "frame"])
+def test_whatever_holds_the_logits(form):
+    z = np.array([[3., 0], [0, 2], [4, 0], [0, 5]]) # exact in half precision
+    assert trust(form(z), form(z[::-1].copy()), [0, 1, 0, -100]).numbers == trust(z, z[::-1], [0, 1, 0, -100]).numbers
+
+@pytest.mark.parametrize("form", [list, np.array, lambda x: pd.Series(x, index=range(50, 50 + len(x))), iter, lambda x: dict(enumerate(x))],
+                         ids=["list", "array", "series", "iterator", "dict"])
+def test_names_and_texts_are_taken_by_their_place(form):
+    z = np.array([[3., 0], [0, 2], [4, 0], [0, 5]])
+    found = trust(z, z[::-1], labels=form(["bad", "good"]), texts=form(list("abcd")))
+    assert [(r["student"], r["text"]) for r in found.look] == [("good", "d"), ("bad", "c"), ("bad", "a"), ("good", "b")]
+    assert [c["class"] for c in found.classes] == ["bad", "good"]
+
+def test_labels_in_every_second_row_and_as_a_column():
+    z_s, z_t, y = drawn(200)
+    some = np.where(np.arange(200) % 2, -100, y)
+    half = trust(z_s, z_t, some).numbers
+    assert half["ece"] == pytest.approx(trust(z_s[::2], z_t[::2], y[::2]).numbers["ece"])
+    assert half["brier_after"] == pytest.approx(trust(z_s[::2], z_t[::2], y[::2]).numbers["brier_after"])
+    assert trust(z_s, z_t, y[:, None]).numbers == trust(z_s, z_t, y).numbers
+    assert "ece" not in trust(z_s, z_t, [0] + [np.nan] * 199).numbers
+    assert "ece" not in trust(z_s, z_t, [[0, 1, 0]] + [[np.nan] * 3] * 199, "multilabel").numbers, "all are of one text"
+
+def test_words_without_labels():
+    "Where no word of a text has a label, all of them are compared."
+    z = [np.array([[2., 0], [0, 2], [0, 3]]), np.array([[0, 1.], [0, 1]])]
+    other = [z[0], -z[1]]
+    for y in (None, [[-100] * 3, [-100] * 2], [[-100, 1, 1], [-100, -100]]):
+        said = trust(z, other, y, "tags")
+        assert said.numbers["agreement"] == .5 and said.rows == 2
+
+def test_scores_and_labels_in_a_column():
+    t = np.random.default_rng(0).normal(size=(50, 1))
+    assert trust(t, t, t, "regression").numbers == trust(t, t, t[:, 0], "regression").numbers
+    exact = trust(t + np.array([[0], [1e-3]] * 25), t, kind="regression", tolerance=0)
+    assert exact.numbers["tolerance"] == 0 and exact.numbers["agreement"] == .5
+    trust(t + .1, t, kind="regression").plot() # differences that are equal but for rounding
+
+def test_a_report_from_json_shows_itself():
+    z = np.ones((40, 1)) * [3., 0]
+    said = trust(z, z, [0] * 40) # kappa is no number here
+    back = Trust(**{k: v for k, v in json.loads(json.dumps(said.plain())).items() if k != "sentence"})
+    assert back.numbers["kappa"] is None and repr(back) == repr(said) and back._repr_html_() == said._repr_html_() and back._repr_markdown_()
+    back.plot()
 
 # Two students
 

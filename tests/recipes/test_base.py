@@ -1,15 +1,20 @@
 "A recipe's report is fair: the baseline takes the steps of the distilled student, however few rows have a label."
 import inspect
+import numpy as np
 import pandas as pd
-import pytest
-from builders import WORDS
+import pytest, torch
+from builders import WORDS, toy
 from distill_nb.data.tasks import make_task
 from distill_nb import recipes
+from distill_nb.kit.errors import InputError
 from distill_nb.kit.figures import palette
 from distill_nb.measure.report import _colour
+from distill_nb.recipes.answers import distil_answers
 from distill_nb.recipes.base import DISTILLED, KEPT, LABELS
 from distill_nb.recipes.layers import distil_layers
 from distill_nb.shell.recipes import RECIPES
+from distill_nb.teachers.load import load_teacher
+from distill_nb.teachers.several import ask_model
 
 @pytest.mark.slow
 @pytest.mark.parametrize("labelled", [200, 40, 20])
@@ -36,3 +41,18 @@ def test_the_baseline_has_one_default():
 def test_a_report_colours_a_baseline_with_the_teachers_layers_as_a_baseline():
     roles = {"teacher": "teacher", LABELS: "baseline", KEPT: "baseline", DISTILLED: "student", "bag of words": "baseline"}
     assert {name: _colour(name) for name in roles} == {name: palette[role] for name, role in roles.items()}
+
+@pytest.mark.parametrize("teachers, files, alone", [(1, 0, True), (0, 1, False), (1, 1, False), (2, 0, False)])
+def test_a_student_of_answers_is_compared_with_its_teacher_or_with_nobody(tuned, headless, tok, tmp_path, teachers, files, alone):
+    "What the student began with is no teacher: its head is new, and the report would be about nothing."
+    task, how = toy(), dict(max_steps=1, disable_tqdm=True, use_cpu=True, eval_strategy="no", baseline=False, shape=dict(layers=2))
+    answers = [ask_model(load_teacher(str(tuned)), tok, task, 16, "them")] * files
+    done = distil_answers(task, answers, [str(tuned)] * teachers, None if teachers else str(headless), **how)
+    assert (done.teacher is not None) == alone and (done.save(tmp_path/"out")/"README.md").is_file()
+    if alone: assert done.trust().rows == len(task["test"])
+    else:
+        with pytest.raises(InputError, match="a result without a teacher model"): done.trust()
+
+@pytest.mark.parametrize("answers", [[[.2, .8]] * 4, np.zeros((4, 2)), torch.zeros(4, 2), dict(train=[[0, 1]])], ids=["list", "array", "tensor", "dict"])
+def test_bare_numbers_are_no_answers(answers):
+    with pytest.raises(InputError, match="answers of type .*: expected a file, or Answers"): distil_answers(toy(), answers)

@@ -1,14 +1,16 @@
 "The recipe for sentence embedders: other families, folders that are saved, changed and loaded, and what it refuses."
 import json
+import numpy as np
 import pandas as pd
 import pytest, torch
+from datasets import Dataset
 from transformers import AutoConfig, AutoModel
 from builders import WORDS, make_tokenizer
 from families import build
 from distill_nb.kit.errors import InputError
 from distill_nb.measure.report import Latency
 from distill_nb.measure.vectors import embed
-from distill_nb.recipes.embedding import distil_embedding, pooling_of, sentence_files, vector_student
+from distill_nb.recipes.embedding import check_pairs, distil_embedding, pooling_of, sentence_files, vector_student
 from distill_nb.teachers.load import load_pretrained
 
 TEXTS = [" ".join(WORDS[5 + int(d)] for d in f"{i:o}") for i in range(64, 128)]
@@ -71,6 +73,30 @@ def test_peoples_scores_stand_in_the_report(tmp_path):
 def test_what_is_refused(tmp_path, wrong, said):
     how = {**FAST, "texts": TEXTS, "layers": 2} | wrong
     with pytest.raises(InputError, match=said): distil_embedding(teacher=saved(tmp_path/"teacher"), **how)
+
+@pytest.mark.parametrize("texts", ["corpus.txt", dict(text=TEXTS), pd.DataFrame(dict(text=TEXTS)), Dataset.from_dict(dict(text=TEXTS))], ids=["file", "dict", "frame", "data"])
+def test_a_table_or_a_file_is_no_list_of_texts(tmp_path, texts):
+    with pytest.raises(InputError, match=f"texts of type {type(texts).__name__}: expected a list"): distil_embedding(texts, saved(tmp_path/"teacher"), 2, **FAST)
+
+def test_texts_of_an_iterator_are_learnt_from(tmp_path):
+    "The look before the run must not use them up."
+    same = [distil_embedding(texts, saved(tmp_path/"teacher"), 2, **FAST | dict(held_out=np.int64(8))).embed(TEXTS) for texts in (TEXTS, iter(TEXTS))]
+    assert torch.equal(*same)
+
+PAIRS = pd.DataFrame(dict(text=TEXTS[:6], pair=TEXTS[1:7], label=range(6)))
+
+@pytest.mark.parametrize("form", [lambda p: p, Dataset.from_pandas, lambda p: p.to_dict("records"), lambda p: p.to_dict("list")])
+def test_whatever_holds_pairs(form): assert check_pairs(form(PAIRS)).label.tolist() == [*range(6)]
+
+@pytest.mark.parametrize("pairs, said", [(PAIRS.assign(text=[None] * 6), "a text of pairs .None."), (PAIRS.assign(pair=[" "] * 6), "a text of pairs .' '."), ("pairs.csv", "pairs 'pairs.csv'")])
+def test_pairs_without_texts_are_refused(pairs, said):
+    with pytest.raises(InputError, match=said): check_pairs(pairs)
+
+@pytest.mark.parametrize("text, said", [("{", "modules.json .*: expected JSON"), ('[{"idx": 0}]', "a step .'None'.")])
+def test_a_damaged_list_of_steps_is_refused(tmp_path, text, said):
+    sentence_files(tmp_path, 24)
+    (tmp_path/"modules.json").write_text(text)
+    with pytest.raises(InputError, match=said): pooling_of(tmp_path)
 
 def test_a_step_that_cannot_be_repeated_is_refused(tmp_path):
     sentence_files(tmp_path, 24)

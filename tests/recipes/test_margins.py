@@ -3,7 +3,7 @@ import json, re
 import numpy as np
 import pandas as pd
 import pytest, torch
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from torch import nn
 from transformers import AutoModel, AutoModelForSequenceClassification, GPT2Config, GPT2Model
 from builders import PLAIN, WORDS, make_tokenizer
@@ -98,15 +98,19 @@ def test_every_different_pair_is_asked_once(cross, monkeypatch):
     monkeypatch.setattr("distill_nb.recipes.margins.cache_teacher", counting)
     assert cross_scores(model, tok, ["a", "b", "a"], ["x", "x", "x"]).tolist() == [0, 1, 0] and seen == [2]
 
-@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "disk", "rows", "frame"])
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "disk", "rows", "frame", "list", "dict"])
 def test_wherever_the_triples_lie(tmp_path, kind):
     file, rows = tmp_path/f"t.{kind}", Dataset.from_pandas(GIVEN)
     if kind == "csv": GIVEN.to_csv(file, index=False)
     if kind == "jsonl": GIVEN.to_json(file, orient="records", lines=True)
     if kind == "parquet": GIVEN.to_parquet(file)
     if kind == "disk": rows.save_to_disk(file)
-    found = read_triples(dict(rows=rows, frame=GIVEN).get(kind, file), scores="margin")
+    found = read_triples(dict(rows=rows, frame=GIVEN, list=GIVEN.to_dict("records"), dict=GIVEN.to_dict("list")).get(kind, file), scores="margin")
     assert found.margin.tolist() == GIVEN.margin.tolist() and all(found[c].tolist() == GIVEN[c].tolist() for c in TABLE)
+
+@pytest.mark.parametrize("source", [DatasetDict(train=Dataset.from_pandas(GIVEN)), 7, iter(())], ids=["splits", "number", "iterator"])
+def test_what_holds_no_rows_is_refused(source):
+    with pytest.raises(InputError, match=f"triples of type {type(source).__name__}: expected a frame or a Dataset. Of several splits"): read_triples(source)
 
 def test_no_query_is_on_both_sides():
     many = pd.concat([TABLE, TABLE.assign(negative=TABLE.negative[::-1].tolist())])

@@ -5,6 +5,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForTokenClassification, BertConfig, DataCollatorWithPadding, PreTrainedTokenizerFast, pipeline
+from datasets import DatasetDict
 from builders import PLAIN, SMALL, WORDS, same_step, weights
 from distill_nb.data.classes import head_config
 from distill_nb.data.load import load_task
@@ -14,6 +15,7 @@ from distill_nb.inside.inputs import kind_of
 from distill_nb.kit.errors import InputError
 from distill_nb.losses import CosineHidden, HardTargets, HiddenMSE, LogitMSE, Relations, SoftTargets
 from distill_nb.measure.scores import evaluate, score
+from distill_nb.measure.trust import trust_models
 from distill_nb.recipes.bilstm import answer_terms, check_terms, distil_bilstm
 from distill_nb.recipes.layers import distil_layers
 from distill_nb.recipes.theseus import distil_theseus
@@ -49,6 +51,20 @@ def tagger(task, layers=3, seed=0, width=16, vocabulary=len(WORDS)):
     return AutoModelForTokenClassification.from_config(BertConfig(
         vocab_size=vocabulary, hidden_size=width, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=32, hidden_dropout_prob=0.,
         attention_probs_dropout_prob=0., initializer_range=.3, **head_config(task))).eval()
+
+def test_a_tagger_is_trusted_by_texts(task, tok):
+    "However many windows a text has, whether its words have labels, and whatever pieces the teacher's tokenizer makes."
+    model, other = tagger(task), tagger(task, seed=1)
+    short, whole = [trust_models(model, other, task, tok, split="train", max_length=n) for n in (8, 16)]
+    assert short.rows == whole.rows == len(task["train"]) and trust_models(model, model, task, tok, split="train", max_length=8).numbers["agreement"] == 1
+    words = [sum(c["labelled"] for c in r.classes) for r in (short, whole)]
+    assert words == [sum(map(len, task["train"]["words"]))] * 2
+    bare = replace(task, splits=DatasetDict(train=task["train"].map(lambda r: dict(label=None), features=task["train"].features)))
+    said = trust_models(model, other, bare, tok, split="train", max_length=16)
+    assert said.numbers["agreement"] == whole.numbers["agreement"] and "accuracy" not in said.numbers
+    pieces = letters()
+    its = tagger(task, seed=1, vocabulary=len(pieces))
+    assert trust_models(model, its, task, tok, pieces, split="train", max_length=64).rows == whole.rows
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_tagger_learns_and_the_validation_score_is_the_score(task, tok, tmp_path):

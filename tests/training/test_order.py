@@ -1,4 +1,5 @@
 "Order of rows and draws about rows: functions of (seed, epoch, row), whatever was drawn, resumed, in whichever process or worker."
+import numpy as np
 import pytest
 import torch
 from datasets import Dataset
@@ -8,6 +9,7 @@ from distill_nb.losses import CosineHidden, HardTargets, SoftTargets
 from distill_nb.training.order import (
     Order, SeededRows, SeededStream, TokenBudget, deal, lengths_of, row_generators, row_seed)
 from distill_nb.training.distiller import Distiller
+import distill_nb.training.gpu # pack_tokens, few_shapes
 from distill_nb.training.settings import training_args
 from distill_nb.students import init_student
 
@@ -65,6 +67,36 @@ def test_a_budget_holds_every_text_once_in_equally_many_batches(world, tokens, b
 @pytest.mark.parametrize("tokens", [0, -3, 2.5, "64", 20])
 def test_a_budget_that_holds_no_text_is_refused(tokens):
     with pytest.raises(InputError, match="a budget of"): TokenBudget(Order(SeededRows([0] * 9), batch=4), [25] + [1] * 8, tokens)
+
+@pytest.mark.parametrize("budget", [0, -8, 2.5, True, "64"])
+def test_a_budget_is_a_number_of_tokens(tok, tmp_path, budget):
+    run = Distiller(sharp(), None, HardTargets(), training_args(tmp_path, **PLAIN), train_dataset=rows(tok), processing_class=tok)
+    with pytest.raises(InputError, match=f"a budget of {budget!r} tokens"): run.pack_tokens(budget).train()
+
+@pytest.mark.parametrize("data, n", [([], 0), ([dict(x=1)] * 3, 3)])
+def test_a_budget_needs_lengths(data, n):
+    with pytest.raises(InputError, match=f"for {n} rows without length"): TokenBudget(Order(SeededRows(data), batch=4), lengths_of(data), 64)
+
+def test_a_budget_counts_real_tokens(tok, tmp_path):
+    "Rows that were padded before, and a number of NumPy's, make the same batches."
+    texts, found = ["good " * n for n in (1, 9, 2, 3, 7, 1, 1, 5)], []
+    for more, budget in ({}, 24), (dict(padding="max_length", max_length=16), np.int64(24)):
+        data = Dataset.from_dict({**tok(texts, **more), "labels": [0, 1] * 4})
+        run = Distiller(small_bert(), None, HardTargets(), training_args(tmp_path, **PLAIN), train_dataset=data, processing_class=tok).pack_tokens(budget)
+        found.append([b["attention_mask"].sum(1).tolist() for b in run.get_train_dataloader()])
+    assert found[0] == found[1] and len(found[0]) > 1
+
+@pytest.mark.parametrize("first", ["few_shapes", "pack_tokens"])
+def test_packed_batches_may_be_bucketed_too(tok, tmp_path, first):
+    "Whichever is called first: the places of tokens are those in the wider batch."
+    def trained(*calls):
+        run = Distiller(small_bert(), sharp(), SoftTargets(T=2) + CosineHidden(), training_args(tmp_path, **PLAIN | dict(max_steps=2, per_device_train_batch_size=4)),
+                        train_dataset=rows(tok), processing_class=tok)
+        for call in calls: getattr(run, call)()
+        run.show_bar("x").train()
+        return weights(run.student)
+    other = "few_shapes" if first == "pack_tokens" else "pack_tokens"
+    torch.testing.assert_close(trained(first, other), trained(), atol=1e-5, rtol=1e-4)
 
 def test_a_stream_has_no_budget(tok, tmp_path):
     run = Distiller(sharp(), None, HardTargets(), training_args(tmp_path, **PLAIN), train_dataset=rows(tok).to_iterable_dataset(), processing_class=tok)
