@@ -102,10 +102,12 @@ def at_temperature(p, T):
 def calibration(p, y, texts=None, bins=BINS) -> dict:
     "ECE and Brier score as they are and, cross-fitted over texts, with a temperature."
     if texts is None: texts = np.arange(len(y))
-    even = np.unique(texts, return_inverse=True)[1] % 2 == 0 # of those with a label
-    expect(even.any() and (~even).any(), "one text with a label", "two or more")
+    known, owner = np.unique(texts, return_inverse=True)
+    expect(len(known) > 1, f"{len(known)} texts with a label", "two or more")
+    # drawn, since labels may take turns
+    half = np.random.default_rng(0).permutation(len(known))[owner] % 2 == 0
     after = np.empty_like(p)
-    for here in even, ~even: after[here] = at_temperature(
+    for here in half, ~half: after[here] = at_temperature(
         p[here], fit_temperature(p[~here], y[~here]))
     return dict(bins=bins, ece=ece(p, y, bins), brier=brier(p, y),
                 temperature=fit_temperature(p, y), ece_after=ece(after, y, bins),

@@ -292,6 +292,7 @@ def keep_temperature(student, report:Trust) -> float:
     if hasattr(student, "config"): setattr(student.config, key, T)
     else:
         file = Path(student)/"config.json"
+        expect(file.is_file(), f"{student}: no config.json", "a model or its folder")
         said = json.loads(file.read_text(encoding="utf-8")) | {key: T}
         with atomic_file(file) as new: new.write_text(
             json.dumps(said, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -11,7 +11,7 @@ from sklearn.metrics import brier_score_loss, log_loss
 from distill_nb.kit.errors import InputError
 from distill_nb.measure.certainty import (brier, calibration, ece, fit_temperature, lower_bound, mcnemar, promise, reliability, rows_needed, units_of,
     versus)
-from distill_nb.measure.trust import Trust, trust
+from distill_nb.measure.trust import Trust, keep_temperature, trust
 
 def drawn(n, classes=3, noise=1., seed=0):
     rng = np.random.default_rng(seed)
@@ -51,6 +51,18 @@ def test_calibration_after_is_not_judged_on_the_rows_that_chose_it():
     found = calibration(softmax(3 * z, axis=1), y)
     best = softmax(np.log(softmax(3 * z, axis=1)) / found["temperature"], axis=1)
     assert found["brier_after"] > brier(best, y)
+
+def test_labels_that_take_turns_do_not_spoil_the_halves():
+    "In many files a good text follows a bad one: with every second row left out, a temperature would see one class alone."
+    z, _, y = drawn(400, 2)
+    by = np.argsort(y, kind="stable")
+    turns = np.stack([by[:150], by[-150:]], 1).ravel()
+    z, y = 3 * z[turns], y[turns]
+    shuffled = np.random.default_rng(2).permutation(len(y))
+    one, two = [calibration(softmax(z[i], axis=1), y[i])["brier_after"] for i in (np.arange(len(y)), shuffled)]
+    assert set(y[::2]) == {0} and one == pytest.approx(two, rel=.05)
+    flat = np.tile([.6, .4], (300, 1)) # a constant answer: .5 of both classes, which no half may miss
+    assert calibration(flat, y)["brier_after"] < .55
 
 # Bounds and the promise
 
@@ -158,6 +170,8 @@ FINE = np.array([[2., 0], [0, 3], [1, 0]])
     (lambda: trust([FINE, FINE[:, :1]], [FINE, FINE], kind="tags"), "student of shape"),
     (lambda: trust(FINE[:, :1], FINE[:, :1], ["a", "b", "c"], "regression"), "0 labels in numbers for 3 rows"),
     (lambda: trust(FINE[:, :1], FINE[:, :1], kind="regression", tolerance=-1), "tolerance=-1"),
+    (lambda: keep_temperature("/no/folder", trust(FINE, FINE, [0, 1, 0])), "/no/folder: no config.json"),
+    (lambda: calibration(softmax(FINE, axis=1), [0, 1, 0], [7, 7, 7]), "1 texts with a label"),
     (lambda: trust(FINE, FINE, kind="regression"), "one score each"), (lambda: versus([1, np.nan], [1, 0]), "NaN")])
 def test_bad_input_is_one_sentence(what, says):
     with pytest.raises(InputError, match=says): what()
