@@ -221,6 +221,8 @@ def export_folder(
 
     All files or none. `InputError` where the gate refuses it."""
     needs("onnx", "onnxscript", "onnxruntime")
+    expect(int8 or not embeddings, "embeddings in int8 (--embeddings)",
+           "int8 (--int8) beside it", "In float32 nothing would be smaller")
     check_tokenizer_fits(tokenizer, model)
     with whole_folder(out, overwrite) as new:
         write_graph(model, tokenizer, new, int8, embeddings, opset)

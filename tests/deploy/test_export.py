@@ -190,6 +190,7 @@ def bad(tmp_path, served):
         "a head without names": ([nameless, "--out", tmp_path/"o"], "a head without names for its 2 classes"),
         "too many names": ([student, "--out", tmp_path/"o", "--labels", "a,b,c"], "2 different names"),
         "an opset": ([student, "--out", tmp_path/"o", "--opset", 9], "--opset 9"),
+        "embeddings alone": ([student, "--out", tmp_path/"o", "--embeddings"], "embeddings in int8 (--embeddings): expected int8 (--int8) beside it"),
         "another format": ([student, "--out", tmp_path/"o", "--to", "tflite"], "--to tflite"),
         "something else in the folder": ([student, "--out", other], "is not empty"),
         "a disk that cannot be written": ([student, "--out", "/proc/o"], "cannot be written"),
@@ -198,7 +199,7 @@ def bad(tmp_path, served):
         "no model": ([tmp_path/"none", "--out", tmp_path/"o"], "cannot be loaded"),
         "a repository": ([student, "--out", tmp_path/"o", "--push", "my model"], "--push my model")}
 
-@pytest.mark.parametrize("case", ["a folder without weights", "a head without names", "too many names", "an opset", "another format",
+@pytest.mark.parametrize("case", ["a folder without weights", "a head without names", "too many names", "an opset", "embeddings alone", "another format",
                                   "something else in the folder", "a disk that cannot be written", "its own folder", "a head that predicts the next word", "no model", "a repository"])
 def test_bad_input_is_one_sentence(shell, served, tmp_path, case):
     words, message = bad(tmp_path, served)[case]
