@@ -53,12 +53,13 @@ def row_places(mask, row:int, size=lambda n: n):
     """The places (size(rows), row) in mask.flatten() of the real tokens, or -1.
 
     No text of `mask` (bs, seq) is in two rows; `row` is at least its longest text."""
+    mask = mask.bool()
     lengths = mask.sum(-1).tolist()
     expect(max(lengths) <= row, f"a text of {max(lengths)} tokens in rows of {row}",
            "room for the longest text")
     texts = mask.flatten().nonzero().squeeze(-1).split(lengths)
     rows = fill_rows(lengths, row)
-    at = mask.new_full((size(len(rows)), row), -1, dtype=torch.long)
+    at = torch.full((size(len(rows)), row), -1)
     for line, held in zip(at, rows):
         found = torch.cat([texts[i] for i in held])
         line[:len(found)] = found
