@@ -43,7 +43,7 @@ ON_CPU = {
     ("slots", "__init__"): "a buffer, which moves with its model", ("slots", "rewind"): "coins", ("vectors", "read_vectors"): "a table for words",
     ("vectors", "piece_means"): "a table for words", ("temperature", "soften"): "a number becomes a tensor, a tensor stays where it is",
     ("words", "__call__"): "a collator", ("words", "word_answers"): "answers are kept on the CPU", ("words", "with_word_answers"): "a column",
-    ("words", "logits"): "a column", ("onnx", "forward"): "onnxruntime's numbers", ("packing", "__call__"): "a collator",
+    ("words", "logits"): "a column", ("onnx", "forward"): "onnxruntime's numbers", ("packing", "column"): "a collator",
     ("vectors", "embed"): "an order, read by Python", ("static", "token_vectors"): "ids of a tokenizer, taken to the teacher",
     ("temperature", "entropy"): "as soften", ("temperature", "_prediction"): "as soften", ("order", None): "orders of rows and seeds, read by Python",
     ("kinds", "_tag_rows"): "answers are kept on the CPU", ("pruning", "total_loss"): "drawn alike everywhere, then taken to the answers", ("pruning", "places"): "indices, taken to the tensor that they pick from",

@@ -113,7 +113,8 @@ class Packed:
         self.base, self.first, self.row = base, first, row
     def __call__(self, rows):
         batch = self.base(rows)
-        mask = batch.get("attention_mask", torch.ones(1, 1)) # None: all are real
+        mask = batch.get("attention_mask")
+        if mask is None: return batch # all tokens are real
         expect(not self.first or mask[..., 0].all(), "packed tokens with padding on "
                "the left", "on the right: the head reads the first place",
                'Set tokenizer.padding_side = "right"')

@@ -59,7 +59,7 @@ def row_places(mask, row:int, size=lambda n: n):
            "room for the longest text")
     texts = mask.flatten().nonzero().squeeze(-1).split(lengths)
     rows = fill_rows(lengths, row)
-    at = torch.full((size(len(rows)), row), -1)
+    at = mask.new_full((size(len(rows)), row), -1, dtype=torch.long)
     for line, held in zip(at, rows):
         found = torch.cat([texts[i] for i in held])
         line[:len(found)] = found

@@ -256,6 +256,7 @@ def test_quick_padding_is_transformers_padding(tok, side, more):
 def test_what_cannot_be_padded_is_said_by_transformers(tok):
     with pytest.raises(ValueError, match="`text` in this case"):
         quick(DataCollatorWithPadding(tok))([dict(input_ids=[2, 3], attention_mask=[1, 1], text="a")] * 2)
+    tok.backend_tokenizer.no_padding() # else it keeps the padding token of an earlier call
     bare = PreTrainedTokenizerFast(tokenizer_object=tok.backend_tokenizer)
     with pytest.raises(ValueError, match="does not have a padding token"):
         quick(DataCollatorWithPadding(bare))([dict(input_ids=[2] * n, attention_mask=[1] * n) for n in (1, 2)])
