@@ -126,6 +126,8 @@ class TokenBudget(Sampler):
         check_number(tokens, f"a budget of {tokens!r:.40} tokens", 1, whole=True)
         expect(lengths, f"a budget of tokens for {len(order.rows)} rows without length",
                "rows with input_ids", "Give tokenised rows, or leave the budget out")
+        expect(len(lengths) >= order.world, f"a budget of tokens for {len(lengths)} "
+               f"rows in {order.world} processes", "a row for each", "Start fewer")
         self.order, self.batch, tokens = order, order.batch, int(tokens)
         self.costs = torch.tensor([max(n * self.batch, tokens) for n in lengths])
         self.total = int(self.costs.sum())

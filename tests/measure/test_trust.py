@@ -237,3 +237,7 @@ def test_equal_students_seldom_beat_each_other():
 
 def test_mcnemar_by_hand():
     assert mcnemar([1] * 9 + [0], [0] * 9 + [1]) == pytest.approx(2 * 11 / 2**10) and mcnemar([1, 0], [1, 0]) == 1
+
+@pytest.mark.parametrize("a, b", [(["right", "wrong"], ["right", "right"]), (np.ones((2, 2, 3)), np.ones((2, 2, 3))), ([1], [0]), ([1, 0], [1, 0, 1]), (None, [1, 0])])
+def test_results_to_compare_are_numbers_of_the_same_rows(a, b):
+    with pytest.raises(InputError, match="results of shapes"): versus(a, b)

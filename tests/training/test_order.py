@@ -274,3 +274,7 @@ def test_weights_that_are_no_numbers_are_not_saved(tok, tmp_path):
                     processing_class=tok)
     with pytest.raises(InputError, match="weights that are NaN"): run.save_model(tmp_path/"out")
     assert not (tmp_path/"out"/"model.safetensors").exists()
+
+def test_a_budget_needs_a_row_for_every_process():
+    order = Order(SeededRows([dict(input_ids=[1] * 4)] * 2), batch=4, world=3)
+    with pytest.raises(InputError, match="2 rows in 3 processes"): TokenBudget(order, [4, 4], 16)
