@@ -203,8 +203,8 @@ def versus(a, b, margin=.01, alpha=.05, draws=2000, seed=0) -> Verdict:
     "Rows right (n,), or (seeds, n), of two students, compared in pairs."
     a, b = [np.atleast_2d(as_floats(x)) for x in (a, b)]
     fine = a.shape == b.shape and a.ndim == 2 and a.size > 1
-    expect(fine, f"results of shapes {a.shape}, {b.shape}", "numbers for the same rows, "
-           "or the same seeds and rows, two or more")
+    expect(fine, f"results of shapes {a.shape}, {b.shape}", "numbers for the same "
+           "rows, or the same seeds and rows, two or more")
     expect(np.isfinite([a, b]).all(), "NaN among the results", "numbers")
     got = _draws(a - b, draws, seed)
     low, high = np.quantile(got, [alpha / 2, 1 - alpha / 2])
