@@ -1,6 +1,6 @@
 """What attention costs for short texts: `python benchmarks/gpu_attention.py`.
 
-The same 24,576 tokens, 12 heads of 64, bf16, dropout .1: each text in a row of its own, or several texts in rows of 128 tokens under a mask that keeps
+1,024 texts of one length, 12 heads of 64, bf16, dropout .1: each text in a row of its own, or several in rows of 128 tokens under a mask that keeps
 them apart (distill_nb.kit.packing). The forward pass, and both passes, in milliseconds, by each kernel that torch has. Writes nbs/results/attention-gpu.json;
 `--rehearse` has few texts on a CPU.
 """
@@ -14,20 +14,19 @@ from distill_nb.kit.packing import Packing, row_places
 KERNELS = {"torch's choice": None, "memory-efficient": SDPBackend.EFFICIENT_ATTENTION, "cuDNN": SDPBackend.CUDNN_ATTENTION, "plain": SDPBackend.MATH}
 
 def masks(o):
-    "Layout -> a mask of (rows, 1, n, n)."
+    "What is asked, rows=None for a row of each text, and its mask (rows, 1, n, n)."
     for seq in o.lengths:
-        texts = o.tokens // seq
-        whole = torch.ones(texts, seq, dtype=torch.long, device=o.device)
-        yield f"{texts} texts of {seq}", whole[:, None, None].bool().expand(texts, 1, seq, seq)
+        asked, whole = dict(texts=o.texts, length=seq), torch.ones(o.texts, seq, dtype=torch.long, device=o.device)
+        yield asked | dict(rows=None), whole[:, None, None].bool().expand(o.texts, 1, seq, seq)
         rows = Packing(whole, row_places(whole.cpu(), o.row).to(o.device)).row_mask()
-        yield f"texts of {seq} in {len(rows)} rows of {o.row}", rows
+        yield asked | dict(rows=len(rows)), rows
 
 def timed(o, work, repeats=20):
     for _ in range(3): work()
     return 1e3 * common.timed(lambda: [work() for _ in range(repeats)], o.device)[0] / repeats
 
 def rows(o):
-    for layout, mask in masks(o):
+    for asked, mask in masks(o):
         q, k, v = [torch.randn(len(mask), 12, mask.shape[-1], 64, device=o.device, dtype=torch.bfloat16, requires_grad=True) for _ in range(3)]
         def forward(): return sdpa(q, k, v, attn_mask=mask, dropout_p=.1)
         def both(): forward().backward(torch.ones_like(q))
@@ -35,17 +34,17 @@ def rows(o):
             try:
                 with sdpa_kernel(kernel) if kernel else nullcontext():
                     with torch.no_grad(): alone = timed(o, forward)
-                    yield dict(layout=layout, kernel=name, forward_ms=alone, both_ms=timed(o, both))
-            except RuntimeError as e: yield dict(layout=layout, kernel=name, failed=str(e).split("\n")[0][:120])
+                    yield dict(asked, kernel=name, forward_ms=alone, both_ms=timed(o, both))
+            except RuntimeError as e: yield dict(asked, kernel=name, failed=str(e).split("\n")[0][:120])
 
 if __name__ == "__main__":
     p = common.parser(__doc__)
     common.options(p)
     p.add_argument("--lengths", type=int, nargs="+", default=[8, 24, 64])
-    p.add_argument("--tokens", type=int, default=24_576)
+    p.add_argument("--texts", type=int, default=1024)
     p.add_argument("--row", type=int, default=128)
     p.add_argument("--rehearse", action="store_true")
     o = p.parse_args()
     o.device = "cpu" if o.rehearse else "cuda"
-    if o.rehearse: o.lengths, o.tokens = [8], 512
+    if o.rehearse: o.lengths, o.texts = [8], 64
     common.study(o, "attention-rehearsal.json" if o.rehearse else "attention-gpu.json", rows(o), settings=common.settings(o))

@@ -89,6 +89,7 @@ def take_over(self:Distiller, checkpoint):
     self.state = read_state(checkpoint)
     best = self.args.load_best_model_at_end and self.state.best_model_checkpoint
     self._load_from_checkpoint(str(best or checkpoint))
+    self.gather()
     return TrainOutput(self.state.global_step, math.nan, {})
 
 # %% ../../nbs/training/06_checkpoints.ipynb #19e00014

@@ -293,7 +293,8 @@ def test_places_of_the_labels_change_no_number(share, scale):
         found.append([torch.stack(list(parts.values())).detach(), *[p.grad for p in student.parameters() if p.grad is not None]])
     torch.testing.assert_close(*found)
 
-def test_packed_batches_have_few_shapes(tmp_path, monkeypatch):
+@pytest.mark.parametrize("order", ["few_shapes pack_tokens", "pack_tokens few_shapes"])
+def test_packed_batches_have_few_shapes(order, tmp_path):
     "Where the blocks compute no padding, the padded length is the next power of two, and the rows are of few numbers."
     import families
     from distill_nb.inside.padding_free import TOKENS
@@ -305,9 +306,10 @@ def test_packed_batches_have_few_shapes(tmp_path, monkeypatch):
             return {k: torch.tensor([r[k] + [0] * (most - len(r[k])) if k != "labels" else r[k] for r in rows]) for k in ("input_ids", "attention_mask", "labels")}
     args = training_args(tmp_path, max_steps=1, eval_strategy="no", disable_tqdm=True, bf16=False, use_cpu=True, per_device_train_batch_size=256)
     run = Distiller(families.build("bert"), families.build("bert"), SoftTargets(), args, train_dataset=Dataset.from_list(rows), data_collator=Pad())
-    run.few_shapes()
-    run.pack_tokens()
-    run.data_collator.row = 128 # as on a GPU
+    for step in order.split():
+        getattr(run, step)()
+        if step == "pack_tokens": run.data_collator.row = 128 # as on a GPU
+    assert run.data_collator.row == 128
     made = [run.data_collator(rows[i:i + 250]) for i in range(0, 2000, 250)]
-    assert {b["input_ids"].shape for b in made} == {(250, run.data_collator.base.longest and min(64, run.data_collator.base.longest))}
+    assert {b["input_ids"].shape for b in made} == {(250, min(64, run.data_collator.base.longest or 64))}
     assert len({b[TOKENS].shape for b in made}) <= 3 and all(b[TOKENS].numel() < 1.08 * b["attention_mask"].sum() for b in made)

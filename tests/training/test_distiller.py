@@ -580,7 +580,7 @@ def test_sharded_runs_resume_and_load_their_best(tmp_path):
                          capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[:3000]
     found = json.loads((tmp_path/"found.json").read_text())
-    assert found["gap"] == 0 and found["best"]
+    assert found["gap"] == 0 and found["over"] == 0 and found["best"]
 
 def test_adapters_are_saved_and_resumed(tok, tmp_path):
     peft = pytest.importorskip("peft")
