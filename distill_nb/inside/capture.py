@@ -195,22 +195,34 @@ def check_parts(model, wanted:dict):
         expect(not bad, f"layer {bad} of {part}", f"0 to {top} in {name}")
 
 # %% ../../nbs/inside/03_capture.ipynb #aba19ab2
-_traced, _switch = {}, Lock() # id of a config -> traces in progress, its own setting
+_traced, _switch = {}, Lock() # id of a config -> traces in progress, own settings
+_parts = WeakKeyDictionary() # model -> configurations of models inside it
 
 def own_attention(model):
     "The attention that a model has outside of traces; None if it has no choice."
-    own = getattr(model.config, "_attn_implementation", None)
-    return _traced.get(id(model.config), (0, own))[1]
+    if id(model.config) in _traced: return _traced[id(model.config)][1][0][1]
+    return getattr(model.config, "_attn_implementation", None)
+
+def _configs(model):
+    "Configurations that a model's attention reads, its own first; looked for once."
+    if model not in _parts: # `set_attn_implementation` looks in every step
+        inside = {id(m.config): m.config for m in model.modules() if m is not model
+                  and isinstance(m, PreTrainedModel) and m._can_set_attn_implementation()}
+        inside.pop(id(model.config), None)
+        _parts[model] = list(inside.values())
+    return [model.config, *_parts[model]]
 
 def _count_trace(model, more):
     "One trace of the model begins (1) or ends (-1); the first and last one switch."
+    key = id(model.config)
     with _switch:
-        n, own = _traced.get(id(model.config), (0, model.config._attn_implementation))
-        if not n: model.set_attn_implementation(NAME)
-        _traced[id(model.config)] = n + more, own
-        if n + more: return
-        del _traced[id(model.config)]
-        model.set_attn_implementation(own)
+        n, own = _traced.get(key) or (0, [(c, c._attn_implementation)
+                                          for c in _configs(model)])
+        _traced[key] = n + more, own
+        if n and n + more: return
+        if not n + more: del _traced[key]
+        for config, name in own: # a dict, so that parts of a config keep theirs
+            config._attn_implementation = {"": NAME if n + more else name}
 
 @contextmanager
 def attended_by(model, recorder):
@@ -227,17 +239,21 @@ def attended_by(model, recorder):
 # %% ../../nbs/inside/03_capture.ipynb #aba19ab3
 def recomputes(model)->bool:
     "Will the backward pass run blocks again (gradient checkpointing)?"
-    return torch.is_grad_enabled() and model.training and any(
-        getattr(m, "gradient_checkpointing", False) for m in model.modules())
+    left = [model] if torch.is_grad_enabled() and model.training else []
+    while left: # `modules()` takes five times as long, and this is asked in every step
+        module = left.pop()
+        if vars(module).get("gradient_checkpointing"): return True
+        left += filter(None, module._modules.values())
+    return False
 
 @contextmanager
 def recording(model, wanted:dict):
     "A `Recorder` for the attention of `model`; its own setting is restored after it."
+    if not ATTENTION & wanted.keys():
+        yield Recorder(wanted)
+        return
     again = recomputes(model)
     recorder = Recorder(wanted, again)
-    if not recorder.wanted:
-        yield recorder
-        return
     own = own_attention(model)
     expect(own == "sdpa" or not again, f"gradient checkpointing with {own} attention",
            "sdpa: blocks are recomputed", "Call set_attn_implementation('sdpa')")
@@ -265,7 +281,8 @@ def _part_of(out, part, name, batch):
     found = getattr(out, part, None)
     if found is None and part == "logits" and "start_logits" in out: # of spans
         found = span_logits(torch.stack([out.start_logits, out.end_logits], 1), batch)
-    if found == (): found = out.last_hidden_state, # a model without blocks
+    if isinstance(found, tuple) and not found: # a model without blocks
+        found = out.last_hidden_state,
     expect(found is not None, f"{name} gives no {part}", "one that does",
            "A task head gives one answer per text or per token")
     return found

@@ -8,6 +8,7 @@ __all__ = ['WIDE', 'PLACE_MASK', 'NOWHERE', 'to_float32', 'check_shapes', 'at_ha
 
 # %% ../../nbs/kit/07_masks.ipynb #d9829283
 import torch
+import torch.nn.functional as F
 from .errors import expect
 
 # %% ../../nbs/kit/07_masks.ipynb #2d1a2db5
@@ -26,11 +27,12 @@ def at_hand(x) -> bool:
     "May Python read values of `x`? For a tensor on a GPU it would have to wait."
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
-def check_mask(mask, shape):
-    "Refuse a mask not over the leading dimensions of `shape`; on a CPU all zero, too."
-    rows = tuple(shape[:max(1, min(mask.dim(), len(shape) - 1))])
-    expect(mask.shape == rows, f"mask of shape {tuple(mask.shape)}", f"{rows}",
-           "Give one entry per row of the loss")
+def check_mask(mask, *shapes):
+    "Refuse a mask not over the leading dimensions of shapes; on a CPU all zero, too."
+    for shape in shapes:
+        rows = tuple(shape[:max(1, min(mask.dim(), len(shape) - 1))])
+        expect(mask.shape == rows, f"mask of shape {tuple(mask.shape)}", f"{rows}",
+               "Give one entry per row of the loss")
     if at_hand(mask):
         expect(bool(mask.any()), "mask: all zero", "at least one row that counts")
 
@@ -42,14 +44,16 @@ def select_rows(
 
     Raises `InputError` for a mask of another shape or one that is all zero."""
     if mask is None: return tensors
-    for x in tensors: check_mask(mask, x.shape)
+    check_mask(mask, *(x.shape for x in tensors))
     if mask.all(): return tensors # nothing to leave out: no copy
     return [x[mask.bool()] for x in tensors]
 
 # %% ../../nbs/kit/07_masks.ipynb #a9363881
-def mean_square(gap, n=None):
-    "Sum of squares over `n`, all entries by default; a norm has the cheaper gradient."
-    return torch.linalg.vector_norm(gap).square() / (gap.numel() if n is None else n)
+def mean_square(a, b, left=None, n=None):
+    "Mean squared difference; with `left`, the sum over the entries it keeps, over `n`."
+    if left is None: return F.mse_loss(a, b)
+    gap = torch.where(left, a - b, 0) # what is left out may be NaN
+    return F.mse_loss(gap, gap.new_zeros(1).expand_as(gap), reduction="sum") / n
 
 # %% ../../nbs/kit/07_masks.ipynb #d2baaf7c
 WIDE = 4096 # rows of more columns are cut out on a GPU too: it is cheaper there
@@ -61,7 +65,7 @@ def cuts_out(mask, x) -> bool:
 def counted_rows(mask, *tensors):
     "The mask that must still be applied, or None, and the tensors, perhaps cut."
     if cuts_out(mask, tensors[0]): return None, *select_rows(mask, *tensors)
-    for x in tensors: check_mask(mask, x.shape)
+    check_mask(mask, *(x.shape for x in tensors))
     return mask.bool(), *tensors
 
 def mean_where(x, mask=None):

@@ -31,7 +31,7 @@ def nothing_masked(a_s, a_t, mask=None):
     if mask is not None:
         check_mask(mask, (len(a_s), a_s.shape[-1], 1))
         if not mask.all(): return False
-    return all(a.detach().amin() > lowest(a) for a in (a_s, a_t))
+    with torch.no_grad(): return all(a.amin() > lowest(a) for a in (a_s, a_t))
 
 def real_pairs(a_s, a_t, mask=None):
     "Entries (bs, heads, seq, seq) between real tokens that neither model masks."
@@ -52,11 +52,10 @@ def attention_mse(
     check_shapes(a_s, a_t, "attention scores", HEADS)
     wide = to_float32(a_s), to_float32(a_t.detach())
     if reference: return F.mse_loss(*(torch.where(a <= -1e2, 0, a) for a in wide))
-    if nothing_masked(a_s, a_t, mask): return mean_square(wide[0] - wide[1])
+    if nothing_masked(a_s, a_t, mask): return mean_square(*wide)
     real = real_pairs(a_s, a_t, mask) # before widening: every dtype has its own lowest
-    gap = torch.where(real, wide[0] - wide[1], 0)
-    pairs = gap[:, 0].numel() if mask is None else mask.sum(-1).square().sum()
-    return mean_square(gap, pairs * a_s.shape[1])
+    pairs = a_s[:, 0].numel() if mask is None else mask.sum(-1).square().sum()
+    return mean_square(*wide, real, pairs * a_s.shape[1])
 
 # %% ../../nbs/losses/05_attention.ipynb #da4a8347
 def attention_kl(

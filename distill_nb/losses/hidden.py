@@ -44,10 +44,10 @@ def hidden_mse(
     left, h_s, h_t = counted_rows(None if reference else mask, h_s, h_t.detach())
     if project is not None: h_s = project(h_s)
     check_shapes(h_s, h_t, "hidden states", WIDTHS)
-    gap = to_float32(h_s) - to_float32(h_t)
-    if left is None: return mean_square(gap)
-    n = left.sum().clamp(min=1) * gap.shape[-1]
-    return mean_square(torch.where(left[..., None], gap, 0), n)
+    h_s, h_t = to_float32(h_s), to_float32(h_t)
+    if left is None: return mean_square(h_s, h_t)
+    n = left.sum().clamp(min=1) * h_s.shape[-1]
+    return mean_square(h_s, h_t, left[..., None], n)
 
 # %% ../../nbs/losses/04_hidden.ipynb #679603f2
 def cls_mse(

@@ -9,6 +9,7 @@ __all__ = ['CHUNK', 'Words', 'head_only_at', 'masked_logits', 'decoder_aside', '
 # %% ../../nbs/words/01_chunks.ipynb #db838fd4
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import reduce
 import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
@@ -36,6 +37,7 @@ class Words:
     def at(self, mask):
         "The n states (n, d) where `mask` (bs, seq) is true, in reading order."
         if self.mask is None: return self.states[mask]
+        if torch.equal(mask, self.mask): return self.states[0]
         expect(not (mask & ~self.mask).any(), "tokens whose states were left out",
                "some of those that were kept", "Trace what `objective.reads` says")
         return self.states[0][mask[self.mask]]
@@ -220,7 +222,8 @@ def pull(self:Sweep, words, rows, shares):
     "`pull_of` for some rows of both models."
     z_t = None if self.teacher is None else self.logits(self.teacher, rows)
     y = None if self.y is None else self.y[rows]
-    cut = words.places is None # else every row has a label, and a share or none
+    units = {term.unit for term in self.terms}
+    cut = words.places is None and len(units) > 1 # else all terms have the same rows
     return pull_of(self.terms, shares, self.logits(words, rows), z_t, y, cut)
 
 @patch
@@ -252,11 +255,12 @@ class WordLosses(torch.autograd.Function):
             # nothing can be asked in a recording; a Distiller weighs all terms alike
             alike = torch.where((g == g[0]).all(), g[0], torch.nan)
             grads = [x if x is None else x.mul_(alike) for x in grads]
-        elif grads is None or not (g == g[0]).all():
+        elif grads is None or len(set(weights := g.tolist())) > 1:
             *words, shares = ctx.saved_tensors
             words = Words(*words, places=ctx.places)
             grads = ctx.sweep(words, shares * g[:, None], ctx.need)[1]
-        elif g[0] != 1: grads = [x if x is None else x.mul_(g[0]) for x in grads]
+        elif weights[0] != 1:
+            grads = [x if x is None else x.mul_(weights[0]) for x in grads]
         return *grads, None, None, None
 
 # %% ../../nbs/words/01_chunks.ipynb #4a7fe56f
@@ -268,10 +272,11 @@ def rows_of(terms, words, batch):
         real, at = words.places >= 0, words.places.clamp(0)
         y = batch["labels"].flatten()[at].clamp(0)
         return words.states[0], [real for _ in terms], y, lambda w: w.states[0]
-    masks = [unit_mask(batch, term.unit).bool() for term in terms]
-    some, y = torch.stack(masks).any(0), batch.get("labels")
-    return (words.at(some), [m[some] for m in masks], None if y is None else y[some],
-            lambda w: w.at(some))
+    masks = {unit: unit_mask(batch, unit).bool() for unit in {t.unit for t in terms}}
+    some, y = reduce(torch.logical_or, masks.values()), batch.get("labels")
+    masks = {unit: m[some] for unit, m in masks.items()}
+    return (words.at(some), [masks[t.unit] for t in terms],
+            None if y is None else y[some], lambda w: w.at(some))
 
 def word_losses(terms, scales, s, t, batch)->list:
     "Losses of terms on words times their scales, from one sweep over both models."

@@ -1,7 +1,7 @@
 "trace: attention scores of many families against eager attention, modes, gradients, compile, checkpointing, refusals."
 import threading
 import pytest, torch, transformers
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForQuestionAnswering, AutoModelForSequenceClassification, BertConfig, GPT2Config, logging
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForQuestionAnswering, AutoModelForSequenceClassification, BertConfig, GPT2Config, PreTrainedModel, logging
 from transformers.models.layoutlm.modeling_layoutlm import LayoutLMPreTrainedModel
 from distill_nb.inside import capture
 from distill_nb.inside.capture import ATTENTION, trace
@@ -228,6 +228,49 @@ def test_traces_may_nest():
     outer = trace(model, batch, {"scores"}).scores
     assert len(outer) == 3 and len(inner[0]) == 3
     assert torch.equal(inner[0][2], trace(teacher, batch, {"scores"}).scores[2])
+
+# What a step pays for
+
+@pytest.mark.parametrize("needs", [{"logits"}, {"hidden_states"}, {"scores"}, {"queries", "values", "logits"}], ids="+".join)
+@pytest.mark.parametrize("training", [False, True])
+def test_a_later_trace_does_not_walk_through_the_model(monkeypatch, needs, training):
+    "A walk through 12 blocks takes as long as a block; a step of a small model must not pay for it."
+    model, batch = make("bert", AutoModelForSequenceClassification).train(training), batch_of()
+    trace(model, batch, needs)
+    def walk(self, *args, **kwargs): raise AssertionError("walked")
+    monkeypatch.setattr(torch.nn.Module, "named_modules", walk)
+    trace(model, batch, needs)
+
+class Part(PreTrainedModel):
+    "A model inside another one, with a configuration of its own."
+    config_class, _supports_sdpa = BertConfig, True
+
+def test_parts_with_settings_of_their_own_get_them_back(monkeypatch):
+    model, batch = make("bert"), batch_of()
+    model.part = Part(BertConfig(**BASE))
+    monkeypatch.setattr(Part, "_can_set_attn_implementation", classmethod(lambda cls: True))
+    seen, settings = [], lambda: [m.config._attn_implementation for m in (model, model.part)]
+    model.register_forward_pre_hook(lambda *a: seen.append(settings()))
+    for own in ("eager", "sdpa"):
+        model.part.config._attn_implementation = own
+        assert settings() == ["sdpa", own]
+        trace(model, batch, {"scores"})
+        assert settings() == ["sdpa", own]
+    assert seen == [[capture.NAME] * 2] * 2
+
+def test_a_configuration_that_was_replaced_is_read():
+    model, batch = make("bert"), batch_of()
+    trace(model, batch, {"scores"})
+    other = make("bert")
+    model.embeddings, model.encoder, model.config = other.embeddings, other.encoder, other.config
+    for a, b in zip(trace(model, batch, {"scores"}).scores, trace(other, batch, {"scores"}).scores): assert torch.equal(a, b)
+
+def test_checkpointing_is_seen_wherever_it_was_switched_on():
+    model = make("bert").train()
+    assert not capture.recomputes(model)
+    model.encoder.layer[2].gradient_checkpointing = True
+    assert capture.recomputes(model) and not capture.recomputes(model.eval())
+    with torch.no_grad(): assert not capture.recomputes(model.train())
 
 # Threads
 
