@@ -206,9 +206,9 @@ def own_attention(model):
 def _configs(model):
     "Configurations that a model's attention reads, its own first; looked for once."
     if model not in _parts: # `set_attn_implementation` looks in every step
-        inside = {id(m.config): m.config for m in model.modules() if m is not model
-                  and isinstance(m, PreTrainedModel) and m._can_set_attn_implementation()}
-        inside.pop(id(model.config), None)
+        models = [m for m in model.modules() if isinstance(m, PreTrainedModel)]
+        inside = {id(m.config): m.config for m in models
+                  if m._can_set_attn_implementation() and m.config is not model.config}
         _parts[model] = list(inside.values())
     return [model.config, *_parts[model]]
 
@@ -224,6 +224,7 @@ def _count_trace(model, more):
         for config, name in own: # a dict, so that parts of a config keep theirs
             config._attn_implementation = {"": NAME if n + more else name}
 
+# %% ../../nbs/inside/03_capture.ipynb #8e9309b9
 @contextmanager
 def attended_by(model, recorder):
     "Inside, this thread's attention calls of `model` go to `recorder.attend`."

@@ -123,9 +123,8 @@ def can_be_recorded(self:Distiller) -> bool:
     waits = [t for t in self.objective.terms if t.waits
              or words and isinstance(t, LogitTerm) and t.unit != "examples"]
     alone = args.world_size == 1 and not args.gradient_checkpointing
-    scaled = args.fp16 # by a number that Python changes
-    return alone and not (waits or scaled or args.torch_compile
-                          or draws_blocks(self.student))
+    # fp16's scale is a tensor that changes in place, outside of the recording
+    return alone and not (waits or args.torch_compile or draws_blocks(self.student))
 
 # %% ../../nbs/training/12_gpu.ipynb #ec10d515
 @patch

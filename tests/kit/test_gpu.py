@@ -140,15 +140,37 @@ def trained(tmp_path, graphs, objective, **settings):
     return torch.nn.utils.parameters_to_vector(student.parameters()).detach().cpu(), run.history()["loss"]
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-@pytest.mark.parametrize("settings", [{}, dict(gradient_accumulation_steps=3)], ids=["", "accumulation"])
+@pytest.mark.parametrize("settings", [{}, dict(gradient_accumulation_steps=3), pytest.param(dict(fp16=True), marks=pytest.mark.skipif(not CUDA, reason="of a GPU"))],
+                         ids=["", "accumulation", "fp16"])
 def test_a_distiller_learns_the_same_with_graphs(objective, settings, tmp_path, recorder):
     plain, losses = trained(tmp_path/"a", False, objective, **settings)
     assert not recorder
     recorded, others = trained(tmp_path/"b", True, objective, **settings)
     assert len(recorder) > 2
-    near = dict(rtol=1e-3, atol=1e-4) if CUDA else dict(rtol=1e-5, atol=1e-6)
+    near = dict(rtol=1e-5, atol=1e-6) if not CUDA else dict(rtol=1e-2, atol=2e-3) if "fp16" in settings else dict(rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(recorded, plain, **near)
     torch.testing.assert_close(torch.tensor(others.tolist()), torch.tensor(losses.tolist()), **near)
+
+def test_the_scale_of_fp16_is_one_tensor_that_changes_in_place():
+    "So a recording multiplies by the scale of now, and the gradients are divided outside of it by the same number."
+    scaler, weight = torch.amp.GradScaler(DEVICE, init_scale=1024., growth_interval=2), nn.Parameter(torch.ones(2, device=DEVICE))
+    optimizer, scales, tensors = torch.optim.SGD([weight], lr=.1), [], set()
+    for factor in 1, 1, 1, float("inf"), 1:
+        scaler.scale(factor * weight.sum()).backward()
+        scales.append(scaler.get_scale())
+        tensors.add((id(scaler._scale), scaler._scale.data_ptr()))
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+    assert scales == [1024, 1024, 2048, 2048, 1024] and len(tensors) == 1
+
+def test_steps_in_fp16_are_recorded(tmp_path):
+    args = training_args(tmp_path, max_steps=2, eval_strategy="no", disable_tqdm=True, bf16=False, use_cpu=True)
+    run = Distiller(teacher_and_student()[1], None, HardTargets(), args, train_dataset=texts(), data_collator=Padding())
+    run.args.fp16 = True
+    assert run.can_be_recorded()
+    run.args.gradient_checkpointing = True
+    assert not run.can_be_recorded()
 
 def test_another_decision_of_python_is_another_recording(recorder):
     "A loss whose weight a callback changes, and parameters that are thawed, would else be repeated as they were."
