@@ -213,14 +213,15 @@ def some_names(names, n=12) -> str:
     shown = ", ".join(f"{str(name)[:60]!r}" for name in list(names)[:n])
     return shown + (f" and {len(names) - n:,} more" if len(names) > n else "")
 
-def named_columns(df, wanted:dict, where="") -> pd.DataFrame:
+def named_columns(df, wanted:dict, where="", say="{}=") -> pd.DataFrame:
     "The columns of a frame that `wanted`, role -> name, asks for, under their roles."
+    # `say` is how Python's caller names a column
     df = df.set_axis([str(c).strip() for c in df.columns], axis=1)
     for role, c in wanted.items():
         n = list(df.columns).count(c)
         expect(n, f"{where}: no column {c!r} for {role}", f"one of "
                f"{some_names(df.columns)}", "Name it with "
-               f"{role}= (--{role.replace('_', '-')})")
+               f"{say.format(role)} (--{role.replace('_', '-')})")
         expect(n == 1, f"{where}: {n} columns are called {c!r}", f"one for {role}",
                "Rename them")
         others = [r for r in wanted if r != role and wanted[r] == c]

@@ -8,7 +8,7 @@ __all__ = ['TEXTS', 'number', 'check_column', 'read_triples', 'spoken_name', 'do
            'split_triples', 'with_margins', 'device_of', 'fit_margins', 'distil_margins']
 
 # %% ../../nbs/recipes/13_margins.ipynb #f06db64f
-import re, time
+import re, time, warnings
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -73,7 +73,8 @@ def read_triples(source, columns=None, scores=()) -> pd.DataFrame:
     name on the Hub. `columns`: role -> name, where it differs. Two names of `scores`
     are the scores of positive and negative."""
     table, where = _frame(source)
-    df = named_columns(table, {c: c for c in TEXTS} | (columns or {}), where)
+    df = named_columns(table, {c: c for c in TEXTS} | (columns or {}), where,
+                       'columns={{"{}": ...}}')
     for c in TEXTS: check_column(df[c], lambda v: isinstance(v, str) and v.strip(),
                                  "a text", f"{where}, {c}")
     names = [scores] if isinstance(scores, str) else [*scores]
@@ -83,7 +84,15 @@ def read_triples(source, columns=None, scores=()) -> pd.DataFrame:
         column, lambda v: np.isfinite(number(v)), "a finite number", f"{where}, {name}")
     if found: df["margin"] = found[0].map(number)
     if found[1:]: df["margin"] -= found[1].map(number)
-    return df
+    return _unequal(df, where)
+
+def _unequal(df, where):
+    "The rows whose passages differ; a text is no better than itself."
+    same = df.positive.str.strip() == df.negative.str.strip()
+    told = f"{where}: {same.sum():,} rows whose positive and negative are the same text"
+    expect(not same.all(), told, "two texts")
+    if same.any(): warnings.warn(f"{told} are left out, first row {same.argmax() + 1}")
+    return df[~same]
 
 # %% ../../nbs/recipes/13_margins.ipynb #81391bc4
 def spoken_name(name:str) -> str:

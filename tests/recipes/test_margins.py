@@ -166,8 +166,15 @@ def bad_models(tmp_path):
     GPT2Model(GPT2Config(vocab_size=len(WORDS), n_embd=8, n_layer=2, n_head=2, n_positions=32, bos_token_id=2, eos_token_id=3)).save_pretrained(tmp_path/"gpt")
     make_tokenizer().save_pretrained(tmp_path/"gpt")
 
+def test_passages_that_are_the_same_are_left_out_and_told():
+    rows = GIVEN.assign(negative=[*GIVEN.positive[:2], *GIVEN.negative[2:]])
+    with pytest.warns(UserWarning, match="2 rows whose positive and negative are the same text are left out, first row 1"):
+        assert len(read_triples(rows, scores="margin")) == len(rows) - 2
+
 BAD = [
-    (dict(drop="negative"), [], "no column 'negative' for negative: expected one of 'query', 'positive', 'margin'"),
+    (dict(negative=lambda t: t.positive + " "), [], "32 rows whose positive and negative are the same text: expected two texts"),
+    (dict(drop="negative"), [], "no column 'negative' for negative: expected one of 'query', 'positive', 'margin'. "
+     "Name it with columns={\"negative\": ...} (--negative)"),
     ({}, ["--query", "question"], "no column 'question' for query"),
     (dict(margin=["1"] * 5 + ["nan"] + ["2"] * 26), [], "margin, row 6: 'nan': expected a finite number"),
     (dict(margin=["1"] * 31 + [""]), [], "margin, row 32: '': expected a finite number"),
