@@ -113,7 +113,7 @@ def _listed(values, n, what):
     expect(len(values) == n, f"{len(values)} {what}, {n} needed", "one for each")
     return values
 
-def _read_labels(y, owner, n):
+def _read_labels(y, owner, n, k):
     "The units' labels as ids, -100 where they are unknown; refuses all others."
     if y is None: return np.full(len(owner), UNLABELLED)
     y = [*y]
@@ -126,6 +126,7 @@ def _read_labels(y, owner, n):
     y[np.isnan(y)] = UNLABELLED
     strange = y[y != y.round()] if np.isfinite(y).all() else y[~np.isfinite(y)]
     expect(not len(strange), f"label {strange[:1]}", "whole numbers: ids of classes")
+    expect(y.max() < k, f"label {y.max():.0f}", f"ids below {k}")
     return y.astype(int)
 
 def _words_that_count(y, owner):
@@ -149,10 +150,8 @@ def trust(
     n, other = len(z_s), len(z_t)
     expect(n == other > 1, f"{n} answers of the student, {other} of the teacher",
            "the same rows, two or more, in the same order")
-    if kind == "regression":
-        return trust_scores(z_s, z_t, y, agree, tolerance, texts)
-    expect(tolerance is None, f"tolerance={tolerance} for {kind}", "one for scores "
-           "alone: classes agree or do not")
+    if kind == "regression": return trust_scores(z_s, z_t, y, agree, tolerance, texts)
+    expect(tolerance is None, f"tolerance={tolerance} for {kind}", "one for scores")
     p_s, owner = units_of(z_s, kind, "student")
     p_t, other = units_of(z_t, kind, "teacher")
     k, single = p_s.shape[1], kind == "classification"
@@ -161,8 +160,7 @@ def trust(
     expect(np.array_equal(owner, other), "other words of the teacher than of the "
            "student", "an answer of both for each word")
     expect(k > 1, "one class", "two or more", "Is it kind='regression'?")
-    y = _read_labels(y, owner, n)
-    expect(y.max() < k, f"label {y.max()}", f"ids below {k}")
+    y = _read_labels(y, owner, n, k)
     if kind == "tags":
         counts = _words_that_count(y, owner)
         p_s, p_t, owner, y = [x[counts] for x in (p_s, p_t, owner, y)]
@@ -210,8 +208,7 @@ def trust_scores(z_s, z_t, y=None, agree=.95, tolerance=None, texts=None) -> Tru
                  curves=dict(mean=((s + t) / 2).tolist(), gap=(s - t).tolist()))
 
 # %% ../../nbs/measure/05_trust.ipynb #29f42d44
-def _above(x):
-    "A confidence with two digits of what it lacks to 1: .9025, .999987."
+def _above(x): # two digits of what a confidence lacks to 1
     return f"{x:.{max(4, 1 - math.floor(math.log10(max(1 - x, 1e-15))))}f}"
 
 @patch
@@ -311,7 +308,7 @@ def keep_temperature(student, report:Trust) -> float:
     expect(not file or file.is_file(), f"{student}: no config.json",
            "a model or its folder")
     expect(T not in HEATS, f"temperature {T:.3g}, where the search ends", "one between "
-           f"{HEATS[0]} and {HEATS[1]}", "Take more rows, some of them wrongly answered")
+           f"{HEATS[0]} and {HEATS[1]}", "Take labels, some hit and some missed")
     T = round(T, 4)
     if not file: setattr(student.config, key, T); return T
     said = json.loads(file.read_text(encoding="utf-8")) | {key: T}
