@@ -281,10 +281,11 @@ def work(o):
     for line in sys.stdin:
         item, rates = json.loads(line)
         item.pop("first", None)
-        steps = item.pop("steps", None)
+        steps, data = item.pop("steps", None), item.pop("data", None)
         try:
             at = kept[item["task"]] = kept.get(item["task"]) or At(o, item["task"], item["seed"])
             at.seed, at.steps = item["seed"], steps or at.planned
+            if data not in (None, at.print): raise BadRows(f"{o.file}: its rows of {item['task']} are of other texts ({data}, and here {at.print}). Name another folder with --results.")
             said = one_run(o, item, rates, at)
         except Exception as e:
             import traceback
@@ -317,6 +318,11 @@ class Queue:
                 if not (self.todo and self.busy): return None
                 self.free.wait(1)
 
+    def data_of(self, item):
+        "The fingerprint of the texts that a task's rows are of; None without any."
+        budgets = item["budget"], BUDGETS[item["budget"]].get("like")
+        return next((r["data"] for r in self.rows if r.get("task") == item["task"] and r["budget"] in budgets and r.get("data")), None)
+
     def done(self, item, said):
         with self.free:
             self.busy -= 1
@@ -341,7 +347,7 @@ def serve(o, queue, number, processes):
             processes[number] = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=o.env)
         try:
             p = processes[number]
-            p.stdin.write(json.dumps([{k: v for k, v in item.items() if k != "again"}, rates]) + "\n")
+            p.stdin.write(json.dumps([{k: v for k, v in item.items() if k != "again"} | dict(data=queue.data_of(item)), rates]) + "\n")
             p.stdin.flush()
             said = json.loads(p.stdout.readline())
         except (OSError, ValueError): # no line, or half of one

@@ -198,6 +198,9 @@ def test_a_small_run_goes_on_after_a_kill(tmp_path):
     student = rows[-1]
     assert student["rates"] == [1e-4, 3e-4] and student["learning_rate"] in student["rates"] and student["steps"] == 3
     assert 0 < student["parameters"] < rows[0]["parameters"] and {"agreement", "ece", "promised coverage"} <= {*student["trust"]}
+    file.write_text("".join(json.dumps(r | dict(data="0123")) + "\n" for r in rows))
+    other = subprocess.run([*args, "--only", "linear probe"], capture_output=True, text=True, env=env)
+    assert other.returncode == 1 and f"its rows of bshift are of other texts (0123, and here {rows[0]['data']})" in other.stderr and len(file.read_text().splitlines()) == 3
     wrong = subprocess.run([*args, "--tasks", "nonsense"], capture_output=True, text=True, env=env)
     assert wrong.returncode == 1 and wrong.stderr.startswith("compare: --tasks nonsense: expected some of SST-2"), wrong.stderr
 

@@ -34,6 +34,7 @@ UNITS = dict(classification=lambda z: (softmax(z, axis=-1), np.arange(len(z))),
 def as_floats(z) -> np.ndarray:
     "Numbers, or a tensor of any precision, as float64; () where they are none."
     if hasattr(z, "detach"): z = z.detach().cpu().double() # NumPy knows no bf16
+    if z is pd.NA: z = np.nan
     try: return np.asarray(z, dtype=np.float64)
     except (TypeError, ValueError): return np.empty(0)
 

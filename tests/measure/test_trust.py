@@ -223,6 +223,8 @@ def test_labels_in_every_second_row_and_as_a_column():
     assert half["ece"] == pytest.approx(trust(z_s[::2], z_t[::2], y[::2]).numbers["ece"])
     assert half["brier_after"] == pytest.approx(trust(z_s[::2], z_t[::2], y[::2]).numbers["brier_after"])
     assert trust(z_s, z_t, y[:, None]).numbers == trust(z_s, z_t, y).numbers
+    for none in (None, np.nan, -100, -1, pd.NA): assert trust(z_s, z_t, [none if i % 2 else v for i, v in enumerate(y)]).numbers == half
+    assert trust(z_s, z_t, pd.Series(y).astype("Int64").mask(some < 0)).numbers == half
     assert "ece" not in trust(z_s, z_t, [0] + [np.nan] * 199).numbers
     assert "ece" not in trust(z_s, z_t, [[0, 1, 0]] + [[np.nan] * 3] * 199, "multilabel").numbers, "all are of one text"
 
