@@ -11,7 +11,7 @@ CPU seconds of the small rows, and the learning rates that were chosen there.
 `speed` times the shapes of the students, with nothing else running, into the same file; `pack FOLDER` writes tasks, teacher and packages for a machine
 without network, where `--data FOLDER --teacher FOLDER/teacher` names them. nbs/results/compare.ipynb reads the rows.
 """
-import argparse, base64, hashlib, json, os, resource, subprocess, sys, tempfile, threading, time, warnings
+import argparse, base64, contextlib, fcntl, hashlib, json, os, resource, subprocess, sys, tempfile, threading, time, warnings
 from pathlib import Path
 
 VERSION = 1 # of the rows
@@ -28,18 +28,29 @@ KEY = "task", "method", "seed", "budget"
 
 class BadRows(ValueError): pass
 
-def read_rows(file):
-    "The rows of a file, which is repaired where a kill cut its last line; refuses other versions, and damage elsewhere."
+@contextlib.contextmanager
+def alone(file):
+    "While this process appends to a file no other may: it would make the same runs again, and take a line that is being written for one that was cut."
+    try: f = open(file, "ab")
+    except OSError as e: raise BadRows(f"{file}: {e.strerror}, expected a file to write to.") from None
+    with f:
+        try: fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError: raise BadRows(f"{file}: another run writes it. Wait for its end, or name another folder with --results.") from None
+        yield
+
+def read_rows(file, repair=True):
+    "The rows of a file, which is repaired where a kill cut its last line; refuses other versions, a run that is there twice, and damage elsewhere."
     if not file.is_file(): return []
     raw = file.read_bytes()
     whole, cut, rest = raw.rpartition(b"\n")
     if rest and whole_row(rest): # only its end of line is missing
-        with open(file, "ab") as f: f.write(b"\n")
+        if repair:
+            with open(file, "ab") as f: f.write(b"\n")
         whole, cut = raw, True
-    elif rest:
+    elif rest and repair:
         print(f"{file}: the last line was cut off, and is removed", file=sys.stderr)
         os.truncate(file, len(raw) - len(rest))
-    rows = []
+    rows, places = [], {}
     for i, line in enumerate(whole.split(b"\n") if cut else [], 1):
         try: row = json.loads(line)
         except ValueError: raise BadRows(f"{file}, line {i}: not JSON. Remove the line: its run is done again.") from None
@@ -47,6 +58,8 @@ def read_rows(file):
         if got != VERSION: raise BadRows(f"{file}, line {i}: version {got!r}, expected {VERSION}. Name another folder with --results, or remove the file.")
         lost = [k for k in KEY if k not in row] if "method" in row else []
         if lost: raise BadRows(f"{file}, line {i}: a run without its {lost[0]}. Remove the line: its run is done again.")
+        first = places.setdefault(key(row), i) if "method" in row else i
+        if first != i: raise BadRows(f"{file}, line {i}: the run of line {first} again. Remove one of the two lines.")
         rows.append(row)
     return rows
 
@@ -103,6 +116,16 @@ def rate_of(item, rows):
     chosen = [r["learning_rate"] for r in rows if r.get("task") == item["task"] and r.get("method") == (way.like or item["method"])
               and r["budget"] == of and r.get("rates", 0)]
     return tuple(chosen[:1]) or None
+
+def check_rates(todo, rows):
+    "Refuse a run that would wait for ever for its learning rate, which no row has and no other run will choose."
+    from compare_ways import ways_of
+    chosen = {(i["task"], i["method"]) for i in todo if i["first"]}
+    for i in todo:
+        way = ways_of(i["task"]).get(i["method"])
+        source = way and (way.like or i["method"])
+        if way and rate_of(i, rows) is None and (i["task"], source) not in chosen: raise BadRows(
+            f"{i['task']}, {i['method']}: {source!r} chooses its learning rate, and has no row. Ask for it too (--only).")
 
 def steps_of(item, rows):
     "The steps that take a method the CPU time of its task's control, by the rows of the budget that this one is like; None for a floor or a teacher."
@@ -258,10 +281,11 @@ def work(o):
     for line in sys.stdin:
         item, rates = json.loads(line)
         item.pop("first", None)
-        steps = item.pop("steps", None)
+        steps, data = item.pop("steps", None), item.pop("data", None)
         try:
             at = kept[item["task"]] = kept.get(item["task"]) or At(o, item["task"], item["seed"])
             at.seed, at.steps = item["seed"], steps or at.planned
+            if data not in (None, at.print): raise BadRows(f"{o.file}: its rows of {item['task']} are of other texts ({data}, and here {at.print}). Name another folder with --results.")
             said = one_run(o, item, rates, at)
         except Exception as e:
             import traceback
@@ -294,13 +318,20 @@ class Queue:
                 if not (self.todo and self.busy): return None
                 self.free.wait(1)
 
+    def data_of(self, item):
+        "The fingerprint of the texts that a task's rows are of; None without any."
+        budgets = item["budget"], BUDGETS[item["budget"]].get("like")
+        return next((r["data"] for r in self.rows if r.get("task") == item["task"] and r["budget"] in budgets and r.get("data")), None)
+
     def done(self, item, said):
         with self.free:
             self.busy -= 1
+            if "error" not in said and not item.get("again"):
+                try: append(self.o.file, said)
+                except OSError as e: said, self.end = dict(error=f"{self.o.file}: {e.strerror}"), 0 # the next row would not be kept either
             if "error" in said: self.failed.append((item, said["error"]))
             else:
                 if item["method"] == "teacher": self.ready.discard((item["task"], item["seed"]))
-                if not item.get("again"): append(self.o.file, said)
                 self.rows.append(said)
             told = said.get("error") or f"{said['metric']} {said['metrics'][said['metric']]:.3f}, {said['seconds']:.0f} s"
             print(f"{item['task']}, {item['method']}, seed {item['seed']}: {told}", flush=True)
@@ -316,12 +347,13 @@ def serve(o, queue, number, processes):
             processes[number] = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=o.env)
         try:
             p = processes[number]
-            p.stdin.write(json.dumps([{k: v for k, v in item.items() if k != "again"}, rates]) + "\n")
+            p.stdin.write(json.dumps([{k: v for k, v in item.items() if k != "again"} | dict(data=queue.data_of(item)), rates]) + "\n")
             p.stdin.flush()
-            line = p.stdout.readline()
-        except (BrokenPipeError, OSError): line = ""
-        if not line and time.monotonic() >= queue.end: return # it was stopped
-        queue.done(item, json.loads(line) if line else dict(error="the worker died"))
+            said = json.loads(p.stdout.readline())
+        except (OSError, ValueError): # no line, or half of one
+            if time.monotonic() >= queue.end: return # it was stopped
+            said = dict(error="the worker died")
+        queue.done(item, said)
 
 def plan(o, rows):
     "What is left of the runs; teachers whose folders are gone are tuned again where a run needs them."
@@ -336,6 +368,7 @@ def plan(o, rows):
     begun = {(r["task"], r["method"]) for r in have.values() if r["budget"] == o.budget}
     def later(item): return (item["task"], item["method"]) not in begun # more seeds of what there is come before new methods
     todo = sorted((i for i in wanted if key(i) not in have), key=later)
+    check_rates(todo, rows)
     asked = {} # task and seed -> will its teacher be needed late?
     for i in todo:
         if i["method"] != "teacher": asked.setdefault((i["task"], i["seed"]), later(i))
@@ -346,6 +379,9 @@ def plan(o, rows):
 
 def run(o):
     "All workers until the runs or the minutes are over."
+    with alone(o.file): return run_all(o)
+
+def run_all(o):
     rows = read_rows(o.file)
     todo = plan(o, rows)
     total = len(todo)
@@ -379,7 +415,7 @@ def speed(o, repeats=40):
         for batch in 1, 32:
             found = latencies([*models.values()], batch_size=batch, threads=1, repeats=repeats)
             for (shape, m), took in zip(models.items(), found):
-                append(o.file, dict(version=VERSION, shape=shape, budget=o.budget, device=device, batch=batch, tokens=took.tokens, ms=took.ms, p95=took.p95,
+                with alone(o.file): append(o.file, dict(version=VERSION, shape=shape, budget=o.budget, device=device, batch=batch, tokens=took.tokens, ms=took.ms, p95=took.p95,
                                     parameters=m.num_parameters(), bytes=round(1e6 * size_mb(m)), **provenance(o)))
 
 def options():
@@ -405,8 +441,9 @@ def options():
 
 def check(o):
     "Refuse tasks, methods and numbers that would run nothing, or something else; what is named twice is meant once."
-    from compare_data import FEW, TASKS
+    from compare_data import FEW, TASKS, check_there
     from compare_ways import FLOORS, ways_of
+    from distill_nb.teachers.load import load_tokenizer
     o.tasks, o.seeds = [*dict.fromkeys(o.tasks or [*TASKS, *FEW])], [*dict.fromkeys(o.seeds)]
     for t in o.tasks:
         name, at, n = t.partition("@")
@@ -415,9 +452,14 @@ def check(o):
     known = ["teacher", *FLOORS, *dict.fromkeys(m for t in o.tasks for m in ways_of(t, t.partition("@")[0] == "STS-B"))]
     for method in o.only or ():
         if method not in known: raise BadRows(f"--only {method}: expected methods of these tasks: {'; '.join(known)}.")
-    for name in "steps", "jobs", "threads":
+    for name in "steps", "jobs", "threads", "texts":
         if (n := getattr(o, name)) is not None and n < 1: raise BadRows(f"--{name} {n}: expected 1 or more.")
+    if not o.minutes > 0: raise BadRows(f"--minutes {o.minutes}: expected more than 0.")
+    for seed in o.seeds:
+        if not 0 <= seed < 2**32: raise BadRows(f"--seeds {seed}: expected numbers from 0 to 2**32 - 1.")
     if o.what in ("pack", "new") and not o.folder: raise BadRows(f"{o.what}: expected a folder to write, `compare.py {o.what} FOLDER`.")
+    for t in dict(run=o.tasks, new=o.tasks, pack=TASKS).get(o.what, ()): check_there(t, o.data)
+    if o.what == "run" and o.teacher: load_tokenizer(o.teacher) # is there such a model?
 
 def prepared(argv):
     "Options, and what a worker needs of them."
@@ -439,7 +481,7 @@ def main(argv=None):
     check(o)
     if o.what == "pack": return print(f"{o.folder}: {pack(o.folder, o.data, BUDGETS['full']['texts'], o.python):.1f} MB")
     if o.what == "new": return new_texts(o.folder, o.tasks, o.data, o.texts)
-    if o.what == "list": return print("\n".join(f"{i['task']}, {i['method']}, seed {i['seed']}" for i in plan(o, read_rows(o.file))))
+    if o.what == "list": return print("\n".join(f"{i['task']}, {i['method']}, seed {i['seed']}" for i in plan(o, read_rows(o.file, repair=False))))
     if o.what == "speed": return speed(o)
     return run(o)
 

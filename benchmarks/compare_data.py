@@ -38,25 +38,42 @@ def read_banking(folder) -> Task:
     def rows(file): return pd.read_csv(file, dtype=str, keep_default_na=False, quoting=csv.QUOTE_MINIMAL).rename(columns=dict(category="label"))
     return make_task("banking77", {s: rows(folder/f"{s}.csv") for s in ("train", "test")})
 
+def source_of(name, data) -> Path:
+    "The folder of a task's published files below `data`."
+    folder = {"TREC": "trec", "banking77": "banking77"}.get(name, f"glue/{name}")
+    expect(data is not None and (data/folder).is_dir(), f"--data {data} for {name}", f"a folder with {folder}, or one that `compare.py pack` made")
+    return data/folder
+
 def read_source(name, data) -> Task:
     "A task from the published files below `data`, or made of this machine's docstrings."
     if name in EMBEDDED: return load_task(name)
-    folder = {"TREC": "trec", "banking77": "banking77"}.get(name, f"glue/{name}")
-    expect(data is not None and (data/folder).is_dir(), f"--data {data} for {name}", f"a folder with {folder}, or one that `compare.py pack` made")
-    return dict(TREC=read_trec, banking77=read_banking).get(name, read_glue)(data/folder)
+    return dict(TREC=read_trec, banking77=read_banking).get(name, read_glue)(source_of(name, data))
+
+def is_packed(data): return bool(data) and (data/PACKED).is_file()
+
+def packed_about(name, data) -> dict:
+    "What `pack` noted about a task."
+    about = json.loads((data/PACKED).read_text(encoding="utf-8"))
+    expect(name in about, f"task {name}", f"one of {', '.join(about)}, which {data} holds")
+    return about[name]
+
+def check_there(name, data):
+    "Refuse a task whose files are not there, before anything is run."
+    plain = name.partition("@")[0]
+    if is_packed(data): packed_about(plain, data)
+    elif plain not in EMBEDDED: source_of(plain, data)
 
 def read_packed(name, data) -> Task:
     "A task as `pack` wrote it."
-    about = json.loads((data/PACKED).read_text(encoding="utf-8"))
-    expect(name in about, f"task {name}", f"one of {', '.join(about)}, which {data} holds")
+    about = packed_about(name, data)
     def split(s): return Dataset.from_pandas(pd.read_parquet(data/f"{name}.{s}.parquet"), preserve_index=False)
-    return Task(name, DatasetDict({s: split(s) for s in ("train", "validation", "test")}), **about[name])
+    return Task(name, DatasetDict({s: split(s) for s in ("train", "validation", "test")}), **about)
 
 def read_task(name, data, texts) -> Task:
     "A task with at most `texts` training texts; NAME@500 sees the labels of 500 of them."
     plain, _, seen = name.partition("@")
     expect(plain in TASKS and seen.isdigit() >= bool(seen), f"task {name!r}", f"one of {', '.join(TASKS)}, with @NUMBER for few labels")
-    task = (read_packed if data and (data/PACKED).is_file() else read_source)(plain, data)
+    task = (read_packed if is_packed(data) else read_source)(plain, data)
     n = min(texts, len(task["train"]))
     splits = DatasetDict({**task.splits, "train": task["train"].select(range(n))})
     task = replace(task, name=name, splits=splits)
@@ -64,6 +81,7 @@ def read_task(name, data, texts) -> Task:
 
 def new_texts(out, names, data, texts, n=8):
     "Write NAME.new.parquet for each task: TinyBERT's new texts, up to `n` for each of the first `texts` training texts."
+    out.mkdir(parents=True, exist_ok=True)
     model, tok = ready_masked_lm(None, load_task("bshift"), 400)
     for name in names:
         more = augment(read_task(name, data, texts), Augmenter(model, tok, n=n, bf16=fast_bf16()))

@@ -56,13 +56,58 @@ def test_a_run_that_lost_a_part_of_its_name_is_refused(compare, tmp_path, lost):
     (["--only", "KD"], "--only KD: expected methods of these tasks: teacher; most frequent; "), (["--only", "pkd"], "--only pkd"),
     (["--tasks", "STS-B", "--only", "PKD", "logits, KL"], "--only logits, KL"), (["--tasks", "bshift@500", "--only", "PKD"], "--only PKD"),
     (["--tasks", "SST2"], "--tasks SST2"), (["--tasks", "bshift@0"], "--tasks bshift@0"), (["--tasks", "bshift@-5"], "--tasks bshift@-5"), (["--tasks", "bshift@"], "--tasks bshift@:"),
-    (["--steps", "0"], "--steps 0: expected 1 or more"), (["--jobs", "0"], "--jobs 0"), (["--threads", "-1"], "--threads -1")])
+    (["--steps", "0"], "--steps 0: expected 1 or more"), (["--jobs", "0"], "--jobs 0"), (["--threads", "-1"], "--threads -1"),
+    (["--texts", "0"], "--texts 0"), (["--minutes", "nan"], "--minutes nan: expected more than 0"), (["--minutes", "-5"], "--minutes -5"), (["--seeds", "0", "-1"], "--seeds -1: expected"),
+    (["--seeds", str(2**32)], "--seeds 4294967296"), (["--tasks", "bshift", "--only", "logits, KL, T=1"], "bshift, logits, KL, T=1: 'logits, KL' chooses its learning rate")])
 def test_what_would_run_nothing_or_something_else_is_refused(compare, tmp_path, words, says):
     with pytest.raises(compare.BadRows, match=says.replace("(", ".")): compare.main(["list", "--budget", "toy", "--results", str(tmp_path), "--work", str(tmp_path), *words])
 
 def test_what_is_named_twice_runs_once(compare, tmp_path, capsys):
     compare.main(["list", "--budget", "toy", "--results", str(tmp_path), "--work", str(tmp_path), "--tasks", "bshift", "bshift", "--seeds", "0", "0", "--only", "PKD"])
     assert capsys.readouterr().out.splitlines() == ["bshift, teacher, seed 0", "bshift, PKD, seed 0"]
+
+@pytest.mark.parametrize("words, says", [(["--tasks", "TREC"], "--data None for TREC: expected a folder with trec"), (["--tasks", "bshift", "SST-2@500", "--data", "/no/data"], "--data /no/data for SST-2"),
+                                         (["--tasks", "bshift", "--teacher", "/no/teacher"], "/no/teacher: ")])
+def test_what_is_not_there_is_told_before_anything_runs(compare, tmp_path, words, says):
+    from distill_nb.kit.errors import InputError
+    with pytest.raises(InputError, match=says): compare.main(["run", "--budget", "toy", "--results", str(tmp_path), "--work", str(tmp_path/"w"), *words])
+    assert not (tmp_path/"compare.jsonl").exists()
+
+def test_a_run_that_is_there_twice_is_refused(compare, tmp_path):
+    "The page would count it twice."
+    file = written(compare, tmp_path/"x.jsonl", row(), row(seed=1), dict(version=1, shape="half"), dict(version=1, shape="half"), row(metrics=dict(a=1)))
+    with pytest.raises(compare.BadRows, match="line 5: the run of line 1 again"): compare.read_rows(file)
+
+def test_a_file_of_rows_has_one_writer(compare, tmp_path):
+    "A second process would make the same runs; one that only lists leaves a line alone that is being written."
+    o = asked(compare, tmp_path, "--tasks", "bshift", "--seeds", "0", "--only", "PKD")
+    o.file.write_text('{"version":1,"task":"bsh')
+    with compare.alone(o.file):
+        with pytest.raises(compare.BadRows, match="compare.jsonl: another run writes it"): compare.run(o)
+        compare.main(["list", "--budget", "toy", "--results", str(tmp_path), "--work", str(tmp_path/"w"), "--tasks", "bshift", "--seeds", "0"])
+    assert o.file.read_text() == '{"version":1,"task":"bsh'
+    with compare.alone(o.file): pass
+    o.file.unlink(), o.file.mkdir()
+    with pytest.raises(compare.BadRows, match="compare.jsonl: Is a directory, expected a file"): compare.run(o)
+
+def test_a_full_disk_ends_the_runs(compare, tmp_path, monkeypatch):
+    "What is made after it would be lost too."
+    o = asked(compare, tmp_path, "--tasks", "SST-2", "--seeds", "0", "--only", "PKD")
+    queue = compare.Queue(o, planned(compare, o), [])
+    def full(file, row): raise OSError(28, "No space left on device")
+    monkeypatch.setattr(compare, "append", full)
+    queue.done(queue.next()[0], row(task="SST-2", metric="a", metrics=dict(a=1), seconds=0))
+    assert queue.failed[0][1].endswith("No space left on device") and queue.next() is None and queue.rows == []
+
+def test_half_a_line_of_a_worker_is_a_failed_run(compare, tmp_path, monkeypatch):
+    "A worker that the system ended while it wrote."
+    o = asked(compare, tmp_path, "--tasks", "SST-2", "--seeds", "0", "--only", "PKD")
+    code = "import sys; sys.stdin.readline(); sys.stdout.write('{\"version\":1,')"
+    start = subprocess.Popen
+    monkeypatch.setattr(compare.subprocess, "Popen", lambda args, **how: start([sys.executable, "-c", code], **how))
+    queue = compare.Queue(o, planned(compare, o), [])
+    compare.serve(o, queue, 0, {})
+    assert [e for _, e in queue.failed] == ["the worker died"]
 
 def test_folders_that_cannot_be_written(compare, tmp_path):
     (tmp_path/"file").touch()
@@ -153,6 +198,9 @@ def test_a_small_run_goes_on_after_a_kill(tmp_path):
     student = rows[-1]
     assert student["rates"] == [1e-4, 3e-4] and student["learning_rate"] in student["rates"] and student["steps"] == 3
     assert 0 < student["parameters"] < rows[0]["parameters"] and {"agreement", "ece", "promised coverage"} <= {*student["trust"]}
+    file.write_text("".join(json.dumps(r | dict(data="0123")) + "\n" for r in rows))
+    other = subprocess.run([*args, "--only", "linear probe"], capture_output=True, text=True, env=env)
+    assert other.returncode == 1 and f"its rows of bshift are of other texts (0123, and here {rows[0]['data']})" in other.stderr and len(file.read_text().splitlines()) == 3
     wrong = subprocess.run([*args, "--tasks", "nonsense"], capture_output=True, text=True, env=env)
     assert wrong.returncode == 1 and wrong.stderr.startswith("compare: --tasks nonsense: expected some of SST-2"), wrong.stderr
 

@@ -19,7 +19,7 @@ from ..data.tasks import Task
 from ..data.tokens import tokenize
 from ..data.suspects import cut_texts, other_order
 from ..inside.inputs import kind_of
-from ..kit.errors import expect
+from ..kit.errors import InputError, expect
 from ..kit.findings import Finding, dry
 from ..kit.models import check_tokenizer_fits, longest
 from ..measure.report import Report
@@ -183,8 +183,9 @@ def trust_line(student, teacher, rows, split="test") -> str:
     z = [None if m is None else last_answers(m, rows[split]) for m in models]
     if any(x is None for x in z) or kind_of(student) not in TRUSTED: return ""
     spans = kind_of(student) == "spans"
-    found = same_answers(*z, rows[split]) if spans else \
+    try: found = same_answers(*z, rows[split]) if spans else \
         trust(*z, rows[split]["labels"], kind_of(student))
+    except InputError: return "" # of one text, say; the training is worth more
     rate, least = [found.numbers[k] for k in ("agreement", "bound")]
     return f"; the student agrees with its teacher on {rate:.1%} of {found.rows:,} " \
         f"texts (at least {least:.1%})"

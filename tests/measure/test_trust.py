@@ -32,6 +32,14 @@ def test_calibration_equals_sklearns(bins):
     assert table.accuracy.to_numpy() == pytest.approx(accuracy) and table.confidence.to_numpy() == pytest.approx(confidence)
     assert ece(p, y, bins) == pytest.approx((abs(accuracy - confidence) * table.rows).sum() / 700)
 
+@pytest.mark.parametrize("bins", [5, 10, 15])
+def test_confidences_on_the_edges_are_in_sklearns_bins(bins):
+    "Rounded ones, .7 * 10 is a little more than 7, and those of the edges themselves."
+    for sure in (np.arange(50, 101) / 100, np.linspace(0, 1, bins + 1)[bins // 2 + 1:]):
+        p = np.stack([sure, 1 - sure], 1)
+        accuracy, confidence = calibration_curve(np.ones(len(p)), sure, n_bins=bins)
+        assert reliability(p, [0] * len(p), bins).confidence.to_numpy() == pytest.approx(confidence)
+
 def test_an_edge_belongs_to_the_bin_below():
     p = np.array([[.5, .5], [1., 0.], [.8, .2]])
     assert reliability(p, [0, 0, 0], 10).index.tolist() == [4, 7, 9]
@@ -47,7 +55,7 @@ def test_the_fitted_temperature_is_the_likeliest(T):
 
 def test_calibration_after_is_not_judged_on_the_rows_that_chose_it():
     _, z, y = drawn(40)
-    y = np.random.default_rng(1).permutation(y) # nothing to be known
+    y[::2] = np.random.default_rng(1).permutation(y[::2]) # not much to be known
     found = calibration(softmax(3 * z, axis=1), y)
     best = softmax(np.log(softmax(3 * z, axis=1)) / found["temperature"], axis=1)
     assert found["brier_after"] > brier(best, y)
@@ -172,6 +180,13 @@ FINE = np.array([[2., 0], [0, 3], [1, 0]])
     (lambda: trust(FINE[:, :1], FINE[:, :1], kind="regression", tolerance=-1), "tolerance=-1"),
     (lambda: keep_temperature("/no/folder", trust(FINE, FINE, [0, 1, 0])), "/no/folder: no config.json"),
     (lambda: calibration(softmax(FINE, axis=1), [0, 1, 0], [7, 7, 7]), "1 texts with a label"),
+    (lambda: trust(FINE, FINE, agree=".95"), "agree='.95': expected a share"), (lambda: trust(FINE, FINE, tolerance=1), "tolerance=1 for classification"),
+    (lambda: trust(FINE[:, :1], FINE[:, :1], kind="regression", tolerance="1"), "tolerance=1: expected a finite number"),
+    (lambda: trust(FINE[:, :1], FINE[:, :1], [1, np.inf, 2], "regression"), "an infinite label"), (lambda: trust(FINE[:, :1], FINE[:, :1], kind="regression", texts=["a"]), "1 texts, 3"),
+    (lambda: trust(FINE, FINE, labels={"bad": 0, "good": 1}), "names for .'bad', 'good'.: expected for ids from 0 to 1"), (lambda: trust(FINE, FINE, labels={0: "bad"}), "names for .'0'."),
+    (lambda: trust(FINE, FINE, labels=2), "names 2: expected a list"), (lambda: trust(FINE, FINE, labels="ab"), "names 'ab': expected a list"),
+    (lambda: lower_bound(5, 3), "5 hits of 3 rows"), (lambda: promise([.5, .6], [1]), "confidences .2,., agreements .1,."), (lambda: promise([.5, np.nan], [1, 0]), "a number, and true"),
+    (lambda: promise([.5, .6], [1, 7]), "true or false, for each"), (lambda: mcnemar([1, 0], [1, 0, 1]), "the same rows"), (lambda: mcnemar([2, 0], [1, 0]), "a result of 2.0"),
     (lambda: trust(FINE, FINE, kind="regression"), "one score each"), (lambda: versus([1, np.nan], [1, 0]), "NaN")])
 def test_bad_input_is_one_sentence(what, says):
     with pytest.raises(InputError, match=says): what()
@@ -182,8 +197,19 @@ def test_whatever_holds_the_logits(form):
     z = np.array([[3., 0], [0, 2], [4, 0], [0, 5]]) # exact in half precision
     assert trust(form(z), form(z[::-1].copy()), [0, 1, 0, -100]).numbers == trust(z, z[::-1], [0, 1, 0, -100]).numbers
 
-@pytest.mark.parametrize("form", [list, np.array, lambda x: pd.Series(x, index=range(50, 50 + len(x))), iter, lambda x: dict(enumerate(x))],
-                         ids=["list", "array", "series", "iterator", "dict"])
+@pytest.mark.parametrize("change", [lambda p: p.round(2), lambda p: p.astype(np.float16), lambda p: p * 1.0005, lambda p: p - 1e-6, lambda p: np.vstack([p, p[:3] / 2])],
+                         ids=["rounded", "half", "above 1", "below 0", "a few damaged"])
+@pytest.mark.parametrize("classes", [2, 20, 80])
+def test_probabilities_are_known_in_every_state(change, classes):
+    "Of 80 classes, rounded to two digits, the sums are off by a fifth."
+    z, t, _ = drawn(200, classes)
+    p = change(softmax(np.vstack([2 * z, [[40.] + [0] * (classes - 1)]]), axis=1))
+    with pytest.raises(InputError, match="look like probabilities"): trust(p, p)
+    assert trust(z / abs(z).max(), z).rows == 200 and trust(np.clip(z, 0, 1), z).rows == 200, "small logits are none"
+
+@pytest.mark.parametrize("form", [list, np.array, lambda x: pd.Series(x, index=range(50, 50 + len(x))), iter, lambda x: dict(enumerate(x)),
+                                  lambda x: dict([*enumerate(x)][::-1]), lambda x: {str(i): v for i, v in [*enumerate(x)][::-1]}],
+                         ids=["list", "array", "series", "iterator", "dict", "permuted", "of JSON"])
 def test_names_and_texts_are_taken_by_their_place(form):
     z = np.array([[3., 0], [0, 2], [4, 0], [0, 5]])
     found = trust(z, z[::-1], labels=form(["bad", "good"]), texts=form(list("abcd")))
@@ -197,6 +223,8 @@ def test_labels_in_every_second_row_and_as_a_column():
     assert half["ece"] == pytest.approx(trust(z_s[::2], z_t[::2], y[::2]).numbers["ece"])
     assert half["brier_after"] == pytest.approx(trust(z_s[::2], z_t[::2], y[::2]).numbers["brier_after"])
     assert trust(z_s, z_t, y[:, None]).numbers == trust(z_s, z_t, y).numbers
+    for none in (None, np.nan, -100, -1, pd.NA): assert trust(z_s, z_t, [none if i % 2 else v for i, v in enumerate(y)]).numbers == half
+    assert trust(z_s, z_t, pd.Series(y).astype("Int64").mask(some < 0)).numbers == half
     assert "ece" not in trust(z_s, z_t, [0] + [np.nan] * 199).numbers
     assert "ece" not in trust(z_s, z_t, [[0, 1, 0]] + [[np.nan] * 3] * 199, "multilabel").numbers, "all are of one text"
 
@@ -222,6 +250,34 @@ def test_a_report_from_json_shows_itself():
     assert back.numbers["kappa"] is None and repr(back) == repr(said) and back._repr_html_() == said._repr_html_() and back._repr_markdown_()
     back.plot()
 
+@pytest.mark.parametrize("agree, said", [(.95, "95%"), (.955, "95.5%"), (.999, "99.9%"), (.3, "30%")])
+def test_the_sentence_promises_what_was_tested(agree, said):
+    z, _, _ = drawn(5000)
+    assert f"at least {said} of them" in trust(z, z, agree=agree).sentence() and f"agree on {said};" in trust(z[:2], z[:2], agree=agree).sentence()
+
+@pytest.mark.parametrize("bold", [1, 8, 15])
+def test_a_threshold_never_looks_like_one(bold):
+    "Overconfident students have thresholds such as .99999."
+    z_s, z_t, _ = drawn(3000, noise=.5)
+    said = trust(bold * z_s, bold * z_t)
+    shown = float(said.sentence().partition("above ")[2].partition(", and")[0])
+    sure = softmax(bold * z_s, axis=1).max(1)
+    assert shown < 1 and (sure > shown).mean() == pytest.approx(said.promise["coverage"], abs=.005)
+
+def test_rows_of_scores_to_look_at_have_their_texts():
+    t = np.arange(12.)[:, None]
+    look = trust(t + (t == 7), t, kind="regression", texts=[f"text {i}" for i in range(12)]).look
+    assert look[0] == dict(row=7, student=8., teacher=7., text="text 7")
+
+@pytest.mark.parametrize("z, y, ok", [(3 * np.eye(2)[[0, 1] * 30], [0, 1] * 30, False), (9 * np.eye(2)[[0, 1] * 30], [1, 0] * 30, False), (3 * np.eye(2)[[0, 1] * 30], [0, 1] * 28 + [1, 0] * 2, True)])
+def test_a_temperature_at_the_end_of_the_search_is_not_kept(z, y, ok, tmp_path):
+    "Where all labels are hit, or missed, no temperature is the best."
+    (tmp_path/"config.json").write_text("{}")
+    said = trust(z, z, y)
+    if ok: assert keep_temperature(tmp_path, said) == pytest.approx(said.numbers["temperature"], abs=1e-3)
+    else:
+        with pytest.raises(InputError, match="where the search ends"): keep_temperature(tmp_path, said)
+
 # Two students
 
 @pytest.mark.parametrize("gain, words", [(.2, {"BEATS"}), (-.2, {"NO BEATS"}), (.01, {"INCONCLUSIVE"})])
@@ -234,6 +290,23 @@ def test_equal_students_seldom_beat_each_other():
     rng = np.random.default_rng(4)
     words = [versus(rng.uniform(size=200) < .8, rng.uniform(size=200) < .8, draws=400).word for _ in range(200)]
     assert words.count("BEATS") <= 10
+
+@pytest.mark.parametrize("n", [20, 60, 150, 300])
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_what_gains_more_than_the_margin_is_seldom_told_not_to(n, seeds):
+    "A gain of 1.5 points, which many small samples do not show at all."
+    rng, words = np.random.default_rng(n), []
+    for i in range(200):
+        a = np.ones((seeds, n))
+        words.append(versus(a, a - (rng.uniform(size=n) < .015), draws=400, seed=i).word)
+    assert words.count("NO BEATS") <= 10
+
+@pytest.mark.parametrize("shape", [(5,), (100,), (4, 5)])
+@pytest.mark.parametrize("value", [0., 1., 2.5])
+def test_a_few_rows_without_a_difference_prove_nothing(shape, value):
+    same = np.full(shape, value)
+    assert versus(same, same).word == "INCONCLUSIVE"
+    assert versus(np.ones((1, 5000)), np.ones((1, 5000))).word == "NO BEATS", "and many do"
 
 def test_mcnemar_by_hand():
     assert mcnemar([1] * 9 + [0], [0] * 9 + [1]) == pytest.approx(2 * 11 / 2**10) and mcnemar([1, 0], [1, 0]) == 1

@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 import pandas as pd
 import pytest
+import torch
 from transformers import AutoModelForSequenceClassification
 from builders import bert
 from distill_nb.shell.cli import parser
@@ -387,6 +388,10 @@ def test_evaluate_says_how_far_a_student_may_answer_for_its_teacher(shell, csv, 
     import shutil
     student = tmp_path/"student"
     shutil.copytree(tuned, student)
+    sure = AutoModelForSequenceClassification.from_pretrained(tuned)
+    sure.classifier.bias.data.copy_(torch.tensor([2., 0])) # it says bad, and misses a quarter
+    for folder in tuned, student: sure.save_pretrained(folder)
+    pd.read_csv(csv).assign(mood=["bad", "bad", "good", "bad"] * 6).to_csv(csv, index=False)
     words = ["evaluate", "--task", csv, *COLUMNS, "--model", student, "--split", "all"]
     code, out, _ = shell(*words, "--against", tuned)
     assert code == 0 and "No share of the 24 rows is certain to agree on 95%; about 90 rows would suffice" in out
@@ -398,10 +403,39 @@ def test_evaluate_says_how_far_a_student_may_answer_for_its_teacher(shell, csv, 
     answers.to_csv(tmp_path/"answers.csv", index=False)
     code, out, _ = shell(*words, "--against", tmp_path/"answers.csv", "--json")
     assert code == 0 and json.loads(out)["trust"]["rows"] == 20
+    refused(shell(*words, "--against", tmp_path/"none.csv"), "none.csv: no such file")
+    refused(shell(*words, "--against", tuned, "--tolerance", ".1"), "--tolerance 0.1 for classification: expected one for scores alone")
+    refused(shell(*words, "--tolerance", ".1"), "--tolerance: expected --against TEACHER")
+    answers[:1].to_csv(tmp_path/"one.csv", index=False)
+    refused(shell(*words, "--against", tmp_path/"one.csv"), "one.csv: 1 of 24 texts answered: expected two or more")
     refused(shell(*words, "--against", tuned, "--agree", "1"), "--agree 1.0: expected a share between 0 and 1")
     refused(shell(*words, "--agree", "95"), "--agree 95")
     refused(shell(*words, "--calibrate"), "--calibrate: expected --against TEACHER")
     refused(shell(*words, "--against", tmp_path/"nowhere"), "nowhere")
+
+def test_rows_to_look_at_are_rows_of_the_split(shell, csv, tuned, tmp_path):
+    "Also where a file answers some of its texts: a row is named by its place and its text."
+    student = [*COLUMNS, "--model", tuned, "--split", "all", "--json"]
+    pd.DataFrame(dict(review=TEXTS, answer=["good", "bad"] * 12))[9:].to_csv(tmp_path/"a.csv", index=False)
+    look = json.loads(shell("evaluate", "--task", csv, *student, "--against", tmp_path/"a.csv")[1])["trust"]["look"]
+    assert look and all(r["text"].split() == TEXTS[r["row"]].split() and r["row"] >= 9 for r in look)
+
+@pytest.mark.parametrize("kind", ["multilabel", "regression"])
+def test_what_a_kind_has_not_is_refused_before_the_texts_are_read(shell, tok, tmp_path, kind):
+    bert(**(dict(num_labels=1) if kind == "regression" else dict(num_labels=2, id2label={0: "a", 1: "b"}, label2id=dict(a=0, b=1), problem_type="multi_label_classification"))
+         ).save_pretrained(tmp_path/"m")
+    tok.save_pretrained(tmp_path/"m")
+    words = ["evaluate", "--task", tmp_path/"nothing.csv", "--model", tmp_path/"m", "--against"]
+    (tmp_path/"a.csv").write_text("text,label\ngood,a\n")
+    if kind == "multilabel": refused(shell(*words, tmp_path/"a.csv"), "--against a file for multilabel: expected a teacher's folder")
+    else: refused(shell(*words, tmp_path/"m", "--calibrate"), "--calibrate for regression: expected a model of classes")
+
+def test_a_test_split_of_one_row_does_not_end_a_training(shell, headless, tmp_path):
+    "There is no agreement to tell of; the student is saved all the same."
+    (tmp_path/"d").mkdir()
+    films(tmp_path/"d/train.csv", ["good", "bad"], 40), films(tmp_path/"d/test.csv", ["good"], 1)
+    code, out, err = shell("train", "--task", tmp_path/"d", *QUICK, "--teacher", headless, "--out", tmp_path/"s")
+    assert code == 0 and (tmp_path/"s/model.safetensors").is_file() and "agrees with its teacher" not in out, err
 
 # Scripts: one object on stdout, exit codes, completion
 

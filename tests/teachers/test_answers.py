@@ -55,6 +55,12 @@ def test_every_form_of_answers_is_read(form, tmp_path):
     assert all(p[t].argmax() == task.labels.index(x) and p[t].max() > .6 for t, x in zip(TEXTS, LABELS))
     assert all(abs(x.sum() - 1) < 1e-9 for x in p.values())
 
+def test_a_file_of_answers_is_for_one_answer_per_text(tmp_path):
+    "Two labels of a text are no votes for one of them."
+    columns = dict(text=TEXTS, label=[["a", "b"], ["a"]] * 15)
+    task = make_task("films", dict(train=pd.DataFrame(columns)), kind="multilabel")
+    with pytest.raises(InputError, match="a.jsonl: answers for multilabel: expected a task with one answer per text"): read_answers(table(tmp_path, "a.jsonl", **columns), task)
+
 def test_annotators_columns_are_votes(tmp_path):
     "An empty field is an annotator who did not answer."
     file = table(tmp_path, "a.csv", text=TEXTS, anna=LABELS, ben=LABELS, carl=["good"] * 10 + [""] * 20)
