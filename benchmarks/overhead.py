@@ -2,7 +2,8 @@
 
 A GPU's small steps are bound by launches, and launches by Python. So a pair of 12 and 6 blocks, 64 wide, on texts of 8 tokens takes steps in
 which hardly anything is multiplied. Of each objective: (a) the operators that reach the device in a step beside those of the bare step (two forward
-passes, one backward pass, the optimizer), (b) the time of the step beside the bare step's, by turns in one process, as quartiles over the rounds.
+passes, one backward pass, the optimizer), (b) the time of the step beside the bare step's, by turns in one process, as quartiles over the rounds, (c) the
+same for a step whose blocks are compiled, beside the bare step in eager mode.
 
 Writes nbs/results/overhead-cpu.json after every row.
 """
@@ -14,6 +15,7 @@ import common
 from distill_nb.inside.capture import trace
 from distill_nb.losses import AttentionMSE, HiddenMSE, Relations, SoftTargets, as_objective
 from distill_nb.recipes.distilbert import triple_loss
+from distill_nb.training.gpu import compile_blocks
 
 class Counting(TorchDispatchMode):
     n = 0
@@ -51,7 +53,7 @@ def steps_of(o, name, objective, words=False, narrow=False):
     def distil():
         with torch.no_grad(): t = trace(teacher, batch, theirs)
         end(sum(terms(trace(student, batch, mine), t, batch).values()))
-    return bare, distil
+    return bare, distil, (teacher, student)
 
 OBJECTIVES = dict(
     logits=(lambda t, s: SoftTargets(T=2), {}),
@@ -62,12 +64,15 @@ OBJECTIVES = dict(
 def rows(o):
     for name in o.objectives:
         objective, how = OBJECTIVES[name]
-        bare, distil = steps_of(o, name, objective, **how)
-        for step in (bare, distil): step(), step()
+        bare, distil, _ = steps_of(o, name, objective, **how)
+        _, compiled, models = steps_of(o, name, objective, **how)
+        compile_blocks(*models)
+        for step in (bare, distil, compiled): step(), step()
         counts = {"bare": operators(bare), "step": operators(distil)}
-        times = common.by_turns(dict(bare=bare, step=distil), range(o.rounds), warmup=3)
+        times = common.by_turns(dict(bare=bare, step=distil, compiled=compiled), range(o.rounds), warmup=3)
         yield dict(objective=name, operators=counts, operators_ratio=counts["step"] / counts["bare"], bare_ms=1e3 * statistics.median(times["bare"]),
-                   step_ms=1e3 * statistics.median(times["step"]), ratio=common.quartiles(common.ratios(times, "step", "bare")))
+                   step_ms=1e3 * statistics.median(times["step"]), ratio=common.quartiles(common.ratios(times, "step", "bare")),
+                   compiled_ratio=common.quartiles(common.ratios(times, "compiled", "bare")))
 
 if __name__ == "__main__":
     p = common.parser(__doc__)
