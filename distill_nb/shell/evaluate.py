@@ -75,13 +75,11 @@ def task_of(o, model):
 # %% ../../nbs/shell/05_evaluate.ipynb #e7f13f95
 def answers_of(o, task):
     "Logits of a file's answers for the split, and which of its rows have one."
-    from datasets import DatasetDict
     from distill_nb.measure.scores import pick_split
     from distill_nb.teachers.answers import read_answers
     some = pick_split(task, o.split)
-    some.splits = DatasetDict(train=some.splits[o.split])
     found = read_answers(o.against, some, text=o.text, pair=o.pair, partial=True)
-    return found.splits["train"], found.known("train")
+    return found.splits[o.split], found.known(o.split)
 
 def trust_of(o, model, tokenizer, task):
     "The trust report against a teacher, or against the answers in a file."
