@@ -423,6 +423,17 @@ def test_rows_to_look_at_are_rows_of_the_split(shell, csv, tuned, tmp_path):
     look = json.loads(shell("evaluate", "--task", csv, *student, "--against", tmp_path/"a.csv")[1])["trust"]["look"]
     assert look and all(r["text"].split() == TEXTS[r["row"]].split() and r["row"] >= 9 for r in look)
 
+def test_a_file_is_read_for_the_report_as_for_a_training(shell, csv, tuned, tmp_path):
+    "Its advice names options; they are there."
+    df = pd.DataFrame(dict(review=TEXTS + TEXTS[:2], said=["good", "bad"] * 12 + ["bad", "good"], note="since"))
+    df.to_csv(tmp_path/"a.csv", index=False)
+    words = ["evaluate", "--task", csv, *COLUMNS, "--model", tuned, "--split", "all", "--json", "--against"]
+    refused(shell(*words, tmp_path/"a.csv"), "Name it with column= (--answers-column)")
+    refused(shell(*words, tmp_path/"a.csv", "--answers-column", "said"), "differently: expected one answer. Remove one, or say duplicates='average' (--duplicates)")
+    code, out, err = shell(*words, tmp_path/"a.csv", "--answers-column", "said", "--duplicates", "average")
+    assert code == 0 and json.loads(out)["trust"]["rows"] == 24, err
+    refused(shell(*words, tuned, "--duplicates", "average"), "--duplicates: expected --against FILE OF ANSWERS beside it")
+
 @pytest.mark.parametrize("kind", ["multilabel", "regression"])
 def test_what_a_kind_has_not_is_refused_before_the_texts_are_read(shell, tok, tmp_path, kind):
     bert(**(dict(num_labels=1) if kind == "regression" else dict(num_labels=2, id2label={0: "a", 1: "b"}, label2id=dict(a=0, b=1), problem_type="multi_label_classification"))
