@@ -110,6 +110,18 @@ def test_half_a_line_of_a_worker_is_a_failed_run(compare, tmp_path, monkeypatch)
     compare.serve(o, queue, 0, {})
     assert [e for _, e in queue.failed] == ["the worker died"]
 
+def test_a_worker_ends_with_the_run_that_was_killed(tmp_path):
+    "Its stdin stays open here, so that it is not the end of its questions that ends it."
+    (asks, keep), (said, says) = os.pipe(), os.pipe()
+    code = f"import subprocess, sys; subprocess.Popen([sys.executable, {str(BENCHMARKS/'compare.py')!r}, 'worker', '--work', {str(tmp_path)!r}, '--results', {str(tmp_path)!r}], " \
+           f"stdin={asks}, stdout={says}, stderr={says}, pass_fds=[{asks}, {says}])\nimport time; time.sleep(4)"
+    subprocess.run([sys.executable, "-c", code], pass_fds=[asks, says], env={**os.environ, "PYTHONPATH": str(BENCHMARKS.parent)}, check=True)
+    os.close(says)
+    import select
+    ready, *_ = select.select([said], [], [], 60)
+    assert ready and os.read(said, 1) == b"", "the last process that could write is gone"
+    for fd in (asks, keep, said): os.close(fd)
+
 def test_folders_that_cannot_be_written(compare, tmp_path):
     (tmp_path/"file").touch()
     with pytest.raises(compare.BadRows, match="file: .*, expected a folder to write to"): asked(compare, tmp_path, "--results", str(tmp_path/"file"))
