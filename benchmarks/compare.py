@@ -458,7 +458,7 @@ def check(o):
     o.tasks, o.seeds = [*dict.fromkeys(o.tasks or [*TASKS, *FEW])], [*dict.fromkeys(o.seeds)]
     for t in o.tasks:
         name, at, n = t.partition("@")
-        if name not in TASKS or at and not (n.isdecimal() and int(n)): raise BadRows(
+        if name not in TASKS or at and not (n.isdecimal() and int(n) > 1): raise BadRows(
             f"--tasks {t}: expected some of {', '.join(TASKS)}, with @NUMBER for few labels.")
     known = ["teacher", *FLOORS, *dict.fromkeys(m for t in o.tasks for m in ways_of(t, t.partition("@")[0] == "STS-B"))]
     for method in o.only or ():

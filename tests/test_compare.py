@@ -55,7 +55,7 @@ def test_a_run_that_lost_a_part_of_its_name_is_refused(compare, tmp_path, lost):
 @pytest.mark.parametrize("words, says", [
     (["--only", "KD"], "--only KD: expected methods of these tasks: teacher; most frequent; "), (["--only", "pkd"], "--only pkd"),
     (["--tasks", "STS-B", "--only", "PKD", "logits, KL"], "--only logits, KL"), (["--tasks", "bshift@500", "--only", "PKD"], "--only PKD"),
-    (["--tasks", "SST2"], "--tasks SST2"), (["--tasks", "bshift@0"], "--tasks bshift@0"), (["--tasks", "bshift@-5"], "--tasks bshift@-5"), (["--tasks", "bshift@"], "--tasks bshift@:"),
+    (["--tasks", "SST2"], "--tasks SST2"), (["--tasks", "bshift@0"], "--tasks bshift@0"), (["--tasks", "bshift@1"], "--tasks bshift@1"), (["--tasks", "bshift@-5"], "--tasks bshift@-5"), (["--tasks", "bshift@"], "--tasks bshift@:"),
     (["--steps", "0"], "--steps 0: expected 1 or more"), (["--jobs", "0"], "--jobs 0"), (["--threads", "-1"], "--threads -1"),
     (["--tasks", "bshift", "--only", "TinyBERT, two stages, new texts"], "new texts: expected NAME.new.parquet in the folder of --data"),
     (["--budget", "timed", "--steps", "5"], "--steps 5 with --budget timed"), (["--texts", "0"], "--texts 0"), (["--minutes", "nan"], "--minutes nan: expected more than 0"), (["--minutes", "-5"], "--minutes -5"), (["--seeds", "0", "-1"], "--seeds -1: expected"),

@@ -196,5 +196,6 @@ def run_evaluate(o):
     found = trust_of(o, model, tokenizer, task) if o.against else None
     scores = evaluate(model, task, tokenizer, o.split, o.max_length)
     told = tell(o, task.name, task.metric, n, scores, model, found)
-    if o.calibrate: keep_temperature(o.model, found)
+    if o.calibrate: say("calibration_temperature in config.json: "
+        f"{keep_temperature(o.model, found)}; the report is of confidences without it")
     return told

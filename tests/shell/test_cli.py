@@ -395,7 +395,8 @@ def test_evaluate_says_how_far_a_student_may_answer_for_its_teacher(shell, csv, 
     words = ["evaluate", "--task", csv, *COLUMNS, "--model", student, "--split", "all"]
     code, out, _ = shell(*words, "--against", tuned)
     assert code == 0 and "No share of the 24 rows is certain to agree on 95%; about 90 rows would suffice" in out
-    code, out, _ = shell(*words, "--against", tuned, "--agree", ".5", "--calibrate", "--json")
+    code, out, err = shell(*words, "--against", tuned, "--agree", ".5", "--calibrate", "--json")
+    assert "the report is of confidences without it" in err
     said = json.loads(out)["trust"]
     assert said["numbers"]["agreement"] == 1 == said["promise"]["coverage"] and said["sentence"].startswith("Answers 100.0% of the 24 rows")
     assert json.loads((student/"config.json").read_text())["calibration_temperature"] == pytest.approx(said["numbers"]["temperature"], abs=1e-3)
