@@ -11,7 +11,7 @@ CPU seconds of the small rows, and the learning rates that were chosen there.
 `speed` times the shapes of the students, with nothing else running, into the same file; `pack FOLDER` writes tasks, teacher and packages for a machine
 without network, where `--data FOLDER --teacher FOLDER/teacher` names them. nbs/results/compare.ipynb reads the rows.
 """
-import argparse, base64, contextlib, fcntl, hashlib, json, os, resource, subprocess, sys, tempfile, threading, time, warnings
+import argparse, base64, contextlib, fcntl, hashlib, json, os, resource, shutil, subprocess, sys, tempfile, threading, time, warnings
 from pathlib import Path
 
 VERSION = 1 # of the rows
@@ -146,8 +146,9 @@ class At:
         import torch
         from compare_data import fingerprint, read_task
         from distill_nb.data.tokens import tokenize
-        from distill_nb.teachers.load import load_tokenizer
-        s = settings_of(o)
+        from distill_nb.kit.models import weights_key
+        from distill_nb.teachers.load import load_teacher, load_tokenizer
+        s, self.again = settings_of(o), False
         self.o, self.seed, self.name, self.depth, self.tiny = o, seed, name, s["depth"], s["tiny"]
         self.tokenizer, self.task = load_tokenizer(o.teacher), read_task(name, o.data, s["texts"])
         for split in ("validation", "test") if "held" in s else ():
@@ -157,7 +158,9 @@ class At:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.batch, self.planned, self.teacher_steps = s["batch"], s["steps"], s["teacher_steps"]
         self.steps = self.planned
-        held = hashlib.sha256(json.dumps([VERSION, s, self.print, str(o.teacher), name, o.budget]).encode()).hexdigest()[:12]
+        torch.manual_seed(0) # for what the checkpoint lacks
+        weights = weights_key(load_teacher(o.teacher, self.task).base_model)
+        held = hashlib.sha256(json.dumps([VERSION, s, self.print, weights, name, o.budget]).encode()).hexdigest()[:12]
         self.home = o.work/f"{name}-{held}"
 
     @property
@@ -187,8 +190,9 @@ class At:
         return np.load(self.folder()/"test.npy")
 
 def tune(at, rate):
-    "Fine-tune the teacher; its folder, which holds its test answers too, is there as a whole or not at all."
+    "Fine-tune the teacher; its folder, which holds its test answers too, is there as a whole or not at all, and is what its row is about."
     import numpy as np
+    if at.again and at.folder().exists(): return at.teacher("tuned"), at.answers()
     from distill_nb.measure.scores import predict
     from distill_nb.training.run import fit, freeze_embeddings
     teacher = freeze_embeddings(at.teacher("pretrained"))
@@ -197,7 +201,8 @@ def tune(at, rate):
     new = Path(tempfile.mkdtemp(dir=at.home))
     teacher.save_pretrained(new)
     np.save(new/"test.npy", z)
-    if not at.folder().exists(): new.rename(at.folder())
+    if at.folder().exists(): shutil.rmtree(at.folder()) # of another file of rows
+    new.rename(at.folder())
     return teacher, z
 
 def choose(item, at, rates):
@@ -267,8 +272,14 @@ def provenance(o):
     return dict(hardware={k: here[k] for k in ("processor", "threads", "device")}, commit=o.commit,
                 versions={k: here[k] for k in ("python", "torch")} | dict(transformers=transformers.__version__, distill_nb=__version__))
 
+def end_with(parent):
+    "End this process where the one that started it was killed: who goes on with its rows wants the processor, and the teachers' folders."
+    while os.getppid() == parent: time.sleep(.5)
+    os._exit(1)
+
 def work(o):
     "A worker: items from stdin, rows to the stdout that it was started with; whatever else is written goes to stderr."
+    threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     import torch, datasets
@@ -281,10 +292,10 @@ def work(o):
     for line in sys.stdin:
         item, rates = json.loads(line)
         item.pop("first", None)
-        steps, data = item.pop("steps", None), item.pop("data", None)
+        steps, data, again = [item.pop(k, None) for k in ("steps", "data", "again")]
         try:
             at = kept[item["task"]] = kept.get(item["task"]) or At(o, item["task"], item["seed"])
-            at.seed, at.steps = item["seed"], steps or at.planned
+            at.seed, at.steps, at.again = item["seed"], steps or at.planned, again
             if data not in (None, at.print): raise BadRows(f"{o.file}: its rows of {item['task']} are of other texts ({data}, and here {at.print}). Name another folder with --results.")
             said = one_run(o, item, rates, at)
         except Exception as e:
@@ -347,7 +358,7 @@ def serve(o, queue, number, processes):
             processes[number] = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=o.env)
         try:
             p = processes[number]
-            p.stdin.write(json.dumps([{k: v for k, v in item.items() if k != "again"} | dict(data=queue.data_of(item)), rates]) + "\n")
+            p.stdin.write(json.dumps([item | dict(data=queue.data_of(item)), rates]) + "\n")
             p.stdin.flush()
             said = json.loads(p.stdout.readline())
         except (OSError, ValueError): # no line, or half of one
@@ -356,7 +367,7 @@ def serve(o, queue, number, processes):
         queue.done(item, said)
 
 def plan(o, rows):
-    "What is left of the runs; teachers whose folders are gone are tuned again where a run needs them."
+    "What is left of the runs; where one needs a teacher that has a row it is asked for again, and tuned again if its folder is gone."
     have, wanted = {key(r): r for r in rows if "method" in r}, items(o)
     like = BUDGETS[o.budget].get("like") # whose seconds are read
     meant = json.loads(json.dumps({o.budget: settings_of(o)} | ({like: BUDGETS[like]} if like else {})))
@@ -447,11 +458,13 @@ def check(o):
     o.tasks, o.seeds = [*dict.fromkeys(o.tasks or [*TASKS, *FEW])], [*dict.fromkeys(o.seeds)]
     for t in o.tasks:
         name, at, n = t.partition("@")
-        if name not in TASKS or at and not (n.isdecimal() and int(n)): raise BadRows(
+        if name not in TASKS or at and not (n.isdecimal() and int(n) > 1): raise BadRows(
             f"--tasks {t}: expected some of {', '.join(TASKS)}, with @NUMBER for few labels.")
     known = ["teacher", *FLOORS, *dict.fromkeys(m for t in o.tasks for m in ways_of(t, t.partition("@")[0] == "STS-B"))]
     for method in o.only or ():
         if method not in known: raise BadRows(f"--only {method}: expected methods of these tasks: {'; '.join(known)}.")
+        if method not in {i["method"] for i in items(o)}: raise BadRows(f"--only {method}: expected NAME.new.parquet in the folder of --data. Make it with `compare.py new FOLDER`.")
+    if o.steps and "like" in BUDGETS[o.budget]: raise BadRows(f"--steps {o.steps} with --budget {o.budget}: expected none, since a method's time decides.")
     for name in "steps", "jobs", "threads", "texts":
         if (n := getattr(o, name)) is not None and n < 1: raise BadRows(f"--{name} {n}: expected 1 or more.")
     if not o.minutes > 0: raise BadRows(f"--minutes {o.minutes}: expected more than 0.")

@@ -55,9 +55,10 @@ def test_a_run_that_lost_a_part_of_its_name_is_refused(compare, tmp_path, lost):
 @pytest.mark.parametrize("words, says", [
     (["--only", "KD"], "--only KD: expected methods of these tasks: teacher; most frequent; "), (["--only", "pkd"], "--only pkd"),
     (["--tasks", "STS-B", "--only", "PKD", "logits, KL"], "--only logits, KL"), (["--tasks", "bshift@500", "--only", "PKD"], "--only PKD"),
-    (["--tasks", "SST2"], "--tasks SST2"), (["--tasks", "bshift@0"], "--tasks bshift@0"), (["--tasks", "bshift@-5"], "--tasks bshift@-5"), (["--tasks", "bshift@"], "--tasks bshift@:"),
+    (["--tasks", "SST2"], "--tasks SST2"), (["--tasks", "bshift@0"], "--tasks bshift@0"), (["--tasks", "bshift@1"], "--tasks bshift@1"), (["--tasks", "bshift@-5"], "--tasks bshift@-5"), (["--tasks", "bshift@"], "--tasks bshift@:"),
     (["--steps", "0"], "--steps 0: expected 1 or more"), (["--jobs", "0"], "--jobs 0"), (["--threads", "-1"], "--threads -1"),
-    (["--texts", "0"], "--texts 0"), (["--minutes", "nan"], "--minutes nan: expected more than 0"), (["--minutes", "-5"], "--minutes -5"), (["--seeds", "0", "-1"], "--seeds -1: expected"),
+    (["--tasks", "bshift", "--only", "TinyBERT, two stages, new texts"], "new texts: expected NAME.new.parquet in the folder of --data"),
+    (["--budget", "timed", "--steps", "5"], "--steps 5 with --budget timed"), (["--texts", "0"], "--texts 0"), (["--minutes", "nan"], "--minutes nan: expected more than 0"), (["--minutes", "-5"], "--minutes -5"), (["--seeds", "0", "-1"], "--seeds -1: expected"),
     (["--seeds", str(2**32)], "--seeds 4294967296"), (["--tasks", "bshift", "--only", "logits, KL, T=1"], "bshift, logits, KL, T=1: 'logits, KL' chooses its learning rate")])
 def test_what_would_run_nothing_or_something_else_is_refused(compare, tmp_path, words, says):
     with pytest.raises(compare.BadRows, match=says.replace("(", ".")): compare.main(["list", "--budget", "toy", "--results", str(tmp_path), "--work", str(tmp_path), *words])
@@ -108,6 +109,18 @@ def test_half_a_line_of_a_worker_is_a_failed_run(compare, tmp_path, monkeypatch)
     queue = compare.Queue(o, planned(compare, o), [])
     compare.serve(o, queue, 0, {})
     assert [e for _, e in queue.failed] == ["the worker died"]
+
+def test_a_worker_ends_with_the_run_that_was_killed(tmp_path):
+    "Its stdin stays open here, so that it is not the end of its questions that ends it."
+    (asks, keep), (said, says) = os.pipe(), os.pipe()
+    code = f"import subprocess, sys; subprocess.Popen([sys.executable, {str(BENCHMARKS/'compare.py')!r}, 'worker', '--work', {str(tmp_path)!r}, '--results', {str(tmp_path)!r}], " \
+           f"stdin={asks}, stdout={says}, stderr={says}, pass_fds=[{asks}, {says}])\nimport time; time.sleep(4)"
+    subprocess.run([sys.executable, "-c", code], pass_fds=[asks, says], env={**os.environ, "PYTHONPATH": str(BENCHMARKS.parent)}, check=True)
+    os.close(says)
+    import select
+    ready, *_ = select.select([said], [], [], 60)
+    assert ready and os.read(said, 1) == b"", "the last process that could write is gone"
+    for fd in (asks, keep, said): os.close(fd)
 
 def test_folders_that_cannot_be_written(compare, tmp_path):
     (tmp_path/"file").touch()
@@ -193,11 +206,18 @@ def test_a_small_run_goes_on_after_a_kill(tmp_path):
     with open(file, "a") as f: f.write('{"version":1,"task":"bsh')
     two = subprocess.run([*args, "--only", "most frequent", "labels, teacher's layers"], capture_output=True, text=True, env=env)
     assert two.returncode == 0 and "cut off" in two.stderr, two.stderr
+    (home,) = (tmp_path/"work").glob("bshift-*")
+    assert [f.name for f in home.iterdir()] == ["teacher-0"], "it was found again"
     rows = [json.loads(l) for l in file.read_text().splitlines()]
     assert [r["method"] for r in rows] == ["teacher", "most frequent", "labels, teacher's layers"]
     student = rows[-1]
     assert student["rates"] == [1e-4, 3e-4] and student["learning_rate"] in student["rates"] and student["steps"] == 3
     assert 0 < student["parameters"] < rows[0]["parameters"] and {"agreement", "ece", "promised coverage"} <= {*student["trust"]}
+    kept = [f.stat().st_mtime for f in home.glob("teacher-0/*")]
+    os.rename(file, tmp_path/"kept.jsonl")
+    third = subprocess.run([*args, "--only", "teacher"], capture_output=True, text=True, env=env)
+    assert third.returncode == 0 and [f.name for f in home.iterdir()] == ["teacher-0"]
+    assert min(f.stat().st_mtime for f in home.glob("teacher-0/*")) > max(kept), "a new row is about the teacher that its students will have"
     file.write_text("".join(json.dumps(r | dict(data="0123")) + "\n" for r in rows))
     other = subprocess.run([*args, "--only", "linear probe"], capture_output=True, text=True, env=env)
     assert other.returncode == 1 and f"its rows of bshift are of other texts (0123, and here {rows[0]['data']})" in other.stderr and len(file.read_text().splitlines()) == 3

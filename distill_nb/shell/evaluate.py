@@ -11,8 +11,8 @@ from pathlib import Path
 from ..kit.errors import expect
 from ..kit.files import named_path
 from ..kit.kinds import KINDS
-from .options import SHARE, Numbers
-from .recipes import say
+from .options import READING, SHARE, Numbers
+from .recipes import reading_of, say
 from .train import quiet_libraries
 
 # %% ../../nbs/shell/05_evaluate.ipynb #1fd38592
@@ -24,7 +24,8 @@ EVALUATE = dict(
     agree=(.95, "agreement with --against that is promised", SHARE),
     tolerance=(0., "how far scores may be apart; 0: a tenth of their range",
                Numbers(0, 1e9)),
-    calibrate=(False, "write the fitted temperature into the model's config.json"))
+    calibrate=(False, "write the fitted temperature into the model's config.json"),
+    **READING)
 
 # %% ../../nbs/shell/05_evaluate.ipynb #f6529010
 def check_against(o):
@@ -36,6 +37,10 @@ def check_against(o):
     table = o.against and Path(o.against).suffix.lower() in READERS
     expect(not table or named_path(o.against).exists(), f"--against {o.against}: no "
            "such file", "a file of answers", "Check the path")
+    spare = [n for n, (usual, *_) in READING.items() if getattr(o, n) != usual]
+    a_file = o.against and named_path(o.against).is_file()
+    expect(a_file or not spare, f"--{(spare or [''])[0].replace('_', '-')}",
+           "--against FILE OF ANSWERS beside it")
     expect(not o.calibrate or Path(o.model).is_dir(), f"--calibrate for {o.model}",
            "a folder, whose config.json can be written")
 
@@ -75,13 +80,11 @@ def task_of(o, model):
 # %% ../../nbs/shell/05_evaluate.ipynb #e7f13f95
 def answers_of(o, task):
     "Logits of a file's answers for the split, and which of its rows have one."
-    from datasets import DatasetDict
     from distill_nb.measure.scores import pick_split
     from distill_nb.teachers.answers import read_answers
     some = pick_split(task, o.split)
-    some.splits = DatasetDict(train=some.splits[o.split])
-    found = read_answers(o.against, some, text=o.text, pair=o.pair, partial=True)
-    return found.splits["train"], found.known("train")
+    found = read_answers(o.against, some, partial=True, **reading_of(o))
+    return found.splits[o.split], found.known(o.split)
 
 def trust_of(o, model, tokenizer, task):
     "The trust report against a teacher, or against the answers in a file."
@@ -193,5 +196,6 @@ def run_evaluate(o):
     found = trust_of(o, model, tokenizer, task) if o.against else None
     scores = evaluate(model, task, tokenizer, o.split, o.max_length)
     told = tell(o, task.name, task.metric, n, scores, model, found)
-    if o.calibrate: keep_temperature(o.model, found)
+    if o.calibrate: say("calibration_temperature in config.json: "
+        f"{keep_temperature(o.model, found)}; the report is of confidences without it")
     return told

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['EPOCHS', 'COUNT', 'MAYBE', 'SEED', 'RATE', 'SHARE', 'WIDTH', 'HEAT', 'TASKS', 'TASK', 'TRAIN', 'NEW_TEXTS',
            'LAYER_RECIPE', 'DEPTH', 'BASELINE', 'PAPERS', 'LAYERS', 'LAST', 'MINILM', 'MOBILE', 'MOBILEBERT', 'TINY',
-           'TINYBERT', 'READERS', 'ANSWERS', 'BILSTM', 'WORDS', 'DISTILBERT', 'THESEUS', 'READ', 'ASKED', 'VECTORS',
-           'EMBEDDING', 'CROSS', 'MARGINS', 'layer_list', 'Numbers', 'check_options', 'python_defaults']
+           'TINYBERT', 'READERS', 'ANSWERS', 'BILSTM', 'WORDS', 'DISTILBERT', 'THESEUS', 'READ', 'READING', 'ASKED',
+           'VECTORS', 'EMBEDDING', 'CROSS', 'MARGINS', 'layer_list', 'Numbers', 'check_options', 'python_defaults']
 
 # %% ../../nbs/shell/01_options.ipynb #5be11002
 import argparse, ast
@@ -186,16 +186,18 @@ THESEUS = DEPTH | BASELINE | dict(
     unfrozen=(False, "train embeddings and head too while blocks are replaced"),
     post_epochs=(0., "of the training after replacing, 0: as --epochs", MAYBE))
 READ = python_defaults("teachers/answers.py", "read_answers")
-ASKED = dict(
-    answers=(None, "files of answers to learn from, a.csv,b.jsonl: texts and labels, or"
-             " numbers per class; beside --teacher their mean counts; for tags one file"
-             " of words and tags"),
+READING = dict(
     answers_column=(None, "with the answers, or annotators', a,b (default: found)"),
     answers_are=(READ["means"], "what the numbers are (default: read off them)",
                  (None, "probabilities", "logprobs", "scores", "votes")),
     row_id=(READ["key"], "column of row ids in data and answers (default: the texts)"),
     duplicates=(READ["duplicates"], "unlike answers to one text: refuse or average",
-                ("refuse", "average")),
+                ("refuse", "average")))
+ASKED = dict(
+    answers=(None, "files of answers to learn from, a.csv,b.jsonl: texts and labels, or"
+             " numbers per class; beside --teacher their mean counts; for tags one file"
+             " of words and tags"),
+    **READING,
     partial=(READ["partial"], "some class may never be answered"),
     base=(None, "folder or Hub name that the student starts from, of any tokenizer"
           " (default: the teacher)"),

@@ -205,17 +205,19 @@ def _in_order(answered, task, n) -> dict:
 
 def _tell_cover(found, keys, task, where):
     "Say which texts lack an answer, and which answers lack a text; refuse none at all."
-    hits, train = sum(found.known(s).sum() for s in found.splits), found.known("train")
-    expect(hits and train.any(), f"{where}: none of its {counted(len(keys), 'row')} is "
-           f"about a training text of {task.name}", "texts or row ids of the task",
+    main = "train" if "train" in found.splits else [*found.splits][0]
+    what = dict(train="training ", all="").get(main, f"{main} ")
+    hits, asked = sum(found.known(s).sum() for s in found.splits), found.known(main)
+    expect(hits and asked.any(), f"{where}: none of its {counted(len(keys), 'row')} is "
+           f"about a {what}text of {task.name}", "texts or row ids of the task",
            "Look at the spelling, or name the columns (--text, --row-id)")
     texts = {text_key(*row) for rows in task.splits.values()
              for row in zip(*(rows[c] for c in task.sides))}
     spare = sum(k not in texts for k in keys)
     if spare and not dry(): warnings.warn( # there it knows few texts
         f"{where}: {counted(spare, 'row')} about no text of {task.name}")
-    if not train.all(): warnings.warn(
-        f"{where}: {(~train).sum():,} of {len(train):,} training texts have no answer")
+    if not asked.all(): warnings.warn(
+        f"{where}: {(~asked).sum():,} of {len(asked):,} {what}texts have no answer")
 
 # %% ../../nbs/teachers/04_answers.ipynb #a0400014
 def read_answers(

@@ -395,7 +395,8 @@ def test_evaluate_says_how_far_a_student_may_answer_for_its_teacher(shell, csv, 
     words = ["evaluate", "--task", csv, *COLUMNS, "--model", student, "--split", "all"]
     code, out, _ = shell(*words, "--against", tuned)
     assert code == 0 and "No share of the 24 rows is certain to agree on 95%; about 90 rows would suffice" in out
-    code, out, _ = shell(*words, "--against", tuned, "--agree", ".5", "--calibrate", "--json")
+    code, out, err = shell(*words, "--against", tuned, "--agree", ".5", "--calibrate", "--json")
+    assert "the report is of confidences without it" in err
     said = json.loads(out)["trust"]
     assert said["numbers"]["agreement"] == 1 == said["promise"]["coverage"] and said["sentence"].startswith("Answers 100.0% of the 24 rows")
     assert json.loads((student/"config.json").read_text())["calibration_temperature"] == pytest.approx(said["numbers"]["temperature"], abs=1e-3)
@@ -408,6 +409,9 @@ def test_evaluate_says_how_far_a_student_may_answer_for_its_teacher(shell, csv, 
     refused(shell(*words, "--tolerance", ".1"), "--tolerance: expected --against TEACHER")
     answers[:1].to_csv(tmp_path/"one.csv", index=False)
     refused(shell(*words, "--against", tmp_path/"one.csv"), "one.csv: 1 of 24 texts answered: expected two or more")
+    answers.assign(review=[f"unheard {i}" for i in range(20)]).to_csv(tmp_path/"one.csv", index=False)
+    refused(shell(*words, "--against", tmp_path/"one.csv"), "one.csv: none of its 20 rows is about a text of reviews")
+    refused(shell(*words[:-1], "test", "--against", tmp_path/"one.csv"), "one.csv: none of its 20 rows is about a test text of reviews")
     refused(shell(*words, "--against", tuned, "--agree", "1"), "--agree 1.0: expected a share between 0 and 1")
     refused(shell(*words, "--agree", "95"), "--agree 95")
     refused(shell(*words, "--calibrate"), "--calibrate: expected --against TEACHER")
@@ -419,6 +423,17 @@ def test_rows_to_look_at_are_rows_of_the_split(shell, csv, tuned, tmp_path):
     pd.DataFrame(dict(review=TEXTS, answer=["good", "bad"] * 12))[9:].to_csv(tmp_path/"a.csv", index=False)
     look = json.loads(shell("evaluate", "--task", csv, *student, "--against", tmp_path/"a.csv")[1])["trust"]["look"]
     assert look and all(r["text"].split() == TEXTS[r["row"]].split() and r["row"] >= 9 for r in look)
+
+def test_a_file_is_read_for_the_report_as_for_a_training(shell, csv, tuned, tmp_path):
+    "Its advice names options; they are there."
+    df = pd.DataFrame(dict(review=TEXTS + TEXTS[:2], said=["good", "bad"] * 12 + ["bad", "good"], note="since"))
+    df.to_csv(tmp_path/"a.csv", index=False)
+    words = ["evaluate", "--task", csv, *COLUMNS, "--model", tuned, "--split", "all", "--json", "--against"]
+    refused(shell(*words, tmp_path/"a.csv"), "Name it with column= (--answers-column)")
+    refused(shell(*words, tmp_path/"a.csv", "--answers-column", "said"), "differently: expected one answer. Remove one, or say duplicates='average' (--duplicates)")
+    code, out, err = shell(*words, tmp_path/"a.csv", "--answers-column", "said", "--duplicates", "average")
+    assert code == 0 and json.loads(out)["trust"]["rows"] == 24, err
+    refused(shell(*words, tuned, "--duplicates", "average"), "--duplicates: expected --against FILE OF ANSWERS beside it")
 
 @pytest.mark.parametrize("kind", ["multilabel", "regression"])
 def test_what_a_kind_has_not_is_refused_before_the_texts_are_read(shell, tok, tmp_path, kind):
