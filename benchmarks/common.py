@@ -1,5 +1,5 @@
 """What the benchmarks share: a budget of seconds, JSON that is written after every part, studies over tasks and seeds, timing by turns."""
-import argparse, json, os, resource, statistics, subprocess, sys, time
+import argparse, json, math, os, resource, statistics, subprocess, sys, time
 from pathlib import Path
 import datasets, torch
 from torch import nn
@@ -20,12 +20,37 @@ def made(folder):
     "The folder of this name: it is made before anything is measured, or argparse refuses."
     try: Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as e: raise argparse.ArgumentTypeError(f"{folder}: {e.strerror}") from None
+    if not os.access(folder, os.W_OK): raise argparse.ArgumentTypeError(f"{folder}: no file can be written there")
     return Path(folder)
+
+def there(folder):
+    "The folder of this name, or argparse refuses."
+    if not Path(folder).is_dir(): raise argparse.ArgumentTypeError(f"{folder}: expected a folder that exists")
+    return Path(folder)
+
+def above_0(number, most=math.inf):
+    "A type for argparse: a number above 0."
+    def of(text):
+        try: fine = 0 < (x := number(text)) < most
+        except ValueError: fine = False
+        if not fine: raise argparse.ArgumentTypeError(f"{text}: expected {'a whole ' if number is int else 'a '}number above 0" + (f" and below {most}" if most < math.inf else ""))
+        return x
+    return of
+
+count = above_0(int)
 
 def options(parser):
     "What every benchmark can be told."
     parser.add_argument("--seconds", type=float, default=float("inf"), help="no part begins after so many (default: all parts)")
     parser.add_argument("--results", type=made, default=Path(__file__).resolve().parent.parent/"nbs"/"results", help="folder of the JSON files")
+
+def of_a_gpu(p, argv=None):
+    "The options of a benchmark for a GPU, read: `--rehearse` takes the CPU, and without a GPU there is nothing else."
+    p.add_argument("--rehearse", action="store_true", help="everything at toy size on the CPU")
+    o = p.parse_args(argv)
+    if not (o.rehearse or torch.cuda.is_available()): p.error("no GPU is here: start this on a machine with one, or add --rehearse, which does it at toy size on the CPU")
+    o.device = "cpu" if o.rehearse else "cuda"
+    return o
 
 def settings(o, *but):
     "The options that decide what is measured, as the JSON keeps them."
@@ -55,12 +80,14 @@ def named_tasks(specs, texts):
         yield hide_labels(task, n, n)
 
 def study(o, file, rows, before=(), **about):
-    "Print the rows as they are made, and write all there are, with what they are about, after each."
+    "Print the rows as they are made, and write all there are, with what they are about, after each; fails if every row did."
     results = [*before]
     for row in under(o, rows):
         results.append(row)
         print(Path(file).stem, round(time.perf_counter() - BEGIN), row, flush=True)
         write(o.results/file, **about, corpus=corpus_versions(), machine=machine(), results=results)
+    new = results[len(before):]
+    if new and all("failed" in row for row in new): sys.exit(f"{file}: no row of {len(new)} was measured: {new[0]['failed']}")
 
 # Timing: ways take turns in one process, so that a ratio compares neighbours in time
 

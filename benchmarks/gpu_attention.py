@@ -40,11 +40,10 @@ def rows(o):
 if __name__ == "__main__":
     p = common.parser(__doc__)
     common.options(p)
-    p.add_argument("--lengths", type=int, nargs="+", default=[8, 24, 64])
-    p.add_argument("--texts", type=int, default=1024)
-    p.add_argument("--row", type=int, default=128)
-    p.add_argument("--rehearse", action="store_true")
-    o = p.parse_args()
-    o.device = "cpu" if o.rehearse else "cuda"
+    p.add_argument("--lengths", type=common.count, nargs="+", default=[8, 24, 64])
+    p.add_argument("--texts", type=common.count, default=1024)
+    p.add_argument("--row", type=common.count, default=128)
+    o = common.of_a_gpu(p)
+    if max(o.lengths) > o.row: p.error(f"--lengths {max(o.lengths)}: expected at most --row {o.row}, the tokens of a row")
     if o.rehearse: o.lengths, o.texts = [8], 64
     common.study(o, "attention-rehearsal.json" if o.rehearse else "attention-gpu.json", rows(o), settings=common.settings(o))

@@ -23,6 +23,8 @@ from distill_nb.teachers.cache import cache_teacher
 from distill_nb.teachers.load import load_tokenizer
 from distill_nb.training import Distiller, training_args
 
+WAYS = ["packed, compiled", "packed", "graph", "before", "cached", "mixed", "padded"]
+
 def padded(tok): return DataCollatorWithPadding(tok, padding="max_length", max_length=64)
 
 class When(TrainerCallback):
@@ -72,14 +74,13 @@ def rows(o):
 if __name__ == "__main__":
     p = common.parser(__doc__)
     common.options(p)
-    p.add_argument("--sst2", help="folder of GLUE's SST-2")
-    p.add_argument("--tokenizer", help="folder with a BERT vocabulary (default: the default teacher's)")
-    p.add_argument("--ways", nargs="+", default=["packed, compiled", "packed", "graph", "before", "cached", "mixed", "padded"])
-    p.add_argument("--batches", type=int, nargs="+", default=[32, 256, 1024])
-    p.add_argument("--steps", type=int, default=120)
+    p.add_argument("--sst2", type=common.there, help="folder of GLUE's SST-2")
+    p.add_argument("--tokenizer", type=common.there, help="folder with a BERT vocabulary (default: the default teacher's)")
+    p.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS)
+    p.add_argument("--batches", type=common.count, nargs="+", default=[32, 256, 1024])
+    p.add_argument("--steps", type=common.count, default=120)
     p.add_argument("--workers", type=int, default=4)
-    p.add_argument("--rehearse", action="store_true")
-    o = p.parse_args()
-    o.device, o.layers = ("cpu", 2) if o.rehearse else ("cuda", 12)
+    o = common.of_a_gpu(p)
+    o.layers = 2 if o.rehearse else 12
     if o.rehearse: o.batches, o.steps, o.workers = [8], 12, 0
     common.study(o, "epoch-rehearsal.json" if o.rehearse else "epoch-gpu.json", rows(o), settings=common.settings(o, "sst2", "tokenizer"))

@@ -58,10 +58,9 @@ def rows(o):
 
 if __name__ == "__main__":
     p = common.parser(__doc__)
-    p.add_argument("--sst2", help="folder of GLUE's SST-2 (default: made of docstrings)")
+    p.add_argument("--sst2", type=common.there, help="folder of GLUE's SST-2 (default: made of docstrings)")
     p.add_argument("--only", nargs="+", choices=RECIPES, help="names of recipes")
-    p.add_argument("--rehearse", action="store_true", help="the CPU alone")
-    for name, default in dict(texts=320, batch=16, epochs=1.).items(): p.add_argument(f"--{name}", type=type(default), default=default)
+    for name, default in dict(texts=320, batch=16, epochs=1.).items(): p.add_argument(f"--{name}", type=common.above_0(type(default)), default=default)
     common.options(p)
-    o = p.parse_args()
-    common.study(o, f"recipes-{'cpu' if o.rehearse else 'gpu'}.json", rows(o), settings=common.settings(o, "only", "sst2", "rehearse"))
+    o = common.of_a_gpu(p)
+    common.study(o, f"recipes-{'rehearsal' if o.rehearse else 'gpu'}.json", rows(o), settings=common.settings(o, "only", "sst2", "rehearse", "device"))

@@ -11,7 +11,7 @@ A Distiller takes steps on texts of random words, in ways that differ by one rem
 Writes nbs/results/steps-gpu.json after every row: seconds of a step, real tokens a second, share of the card's peak, memory, seconds
 until the first step at full speed. `--rehearse` does all of it at toy size on a CPU, where no way but the first two differs.
 """
-import gc, statistics, time
+import argparse, gc, statistics, time
 import torch
 from datasets import Dataset
 from tempfile import TemporaryDirectory
@@ -47,6 +47,15 @@ class Before(Distiller):
 class Teacher(Distiller): graphs = False
 class Compiled(Distiller): compiles = True
 WAYS = dict(before=Before, teacher=Teacher, graph=Distiller, compiled=Compiled)
+
+OBJECTIVES = ["logits", "triple", "tinybert", "minilm"]
+
+def shape(text):
+    "A type for argparse: (32, 128) of 32x128."
+    try:
+        batch, seq = map(common.count, text.split("x"))
+        return batch, seq
+    except (ValueError, argparse.ArgumentTypeError): raise argparse.ArgumentTypeError(f"{text}: expected batch x length, such as 32x128") from None
 
 def models(o, objective):
     "A fresh pair; TinyBERT's student is narrower."
@@ -116,19 +125,17 @@ if __name__ == "__main__":
     p = common.parser(__doc__)
     common.options(p)
     p.add_argument("--ways", nargs="+", default=["graph", "before", "bare", "compiled", "teacher"], choices=["bare", *WAYS])
-    p.add_argument("--objectives", nargs="+", default=["logits", "triple", "tinybert", "minilm"])
-    p.add_argument("--shapes", nargs="+", default=["32x128", "128x128"], help="batch x length")
-    p.add_argument("--steps", type=int, default=60)
-    p.add_argument("--window", type=int, default=10)
+    p.add_argument("--objectives", nargs="+", default=OBJECTIVES, choices=OBJECTIVES)
+    p.add_argument("--shapes", nargs="+", type=shape, default=[(32, 128), (128, 128)], help="batch x length, such as 32x128")
+    p.add_argument("--steps", type=common.count, default=60)
+    p.add_argument("--window", type=common.count, default=10, help="steps that are timed together: at most half of --steps")
     p.add_argument("--workers", type=int, default=2, help="processes that make batches")
-    p.add_argument("--rehearse", action="store_true")
-    o = p.parse_args()
-    o.device = "cpu" if o.rehearse else "cuda"
+    o = common.of_a_gpu(p)
     o.big = dict(vocab_size=30522, num_hidden_layers=12)
     o.narrow = dict(num_hidden_layers=4, hidden_size=312, intermediate_size=1200)
     if o.rehearse:
         o.big = dict(vocab_size=99, num_hidden_layers=4, hidden_size=24, intermediate_size=32, num_attention_heads=12)
         o.narrow, o.steps, o.window = dict(num_hidden_layers=2, hidden_size=12, intermediate_size=16), 4, 1
-        o.shapes, o.workers = ["2x8"], 0
-    o.shapes = [tuple(map(int, s.split("x"))) for s in o.shapes]
+        o.shapes, o.workers = [(2, 8)], 0
+    if 2 * o.window > o.steps: p.error(f"--window {o.window}: expected at most half of --steps {o.steps}, for the first window is not counted")
     common.study(o, "steps-gpu.json" if o.device == "cuda" else "steps-rehearsal.json", rows(o), settings=common.settings(o, "shapes"))

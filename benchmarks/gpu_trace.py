@@ -96,9 +96,8 @@ if __name__ == "__main__":
     p = common.parser(__doc__)
     common.options(p)
     p.add_argument("--large", action="store_true")
-    p.add_argument("--rehearse", action="store_true")
-    o = p.parse_args()
-    o.device, o.batch, o.seq, o.steps = ("cpu", 2, 8, 6) if o.rehearse else ("cuda", 32, 128, 12)
+    o = common.of_a_gpu(p)
+    o.batch, o.seq, o.steps = (2, 8, 6) if o.rehearse else (32, 128, 12)
     o.narrow = dict(num_hidden_layers=1, hidden_size=8, intermediate_size=16) if o.rehearse else dict(num_hidden_layers=4, hidden_size=312, intermediate_size=1200)
     o.big = dict(num_hidden_layers=2, hidden_size=16, num_attention_heads=2, intermediate_size=32, vocab_size=100) if o.rehearse else dict(num_hidden_layers=12, vocab_size=30522)
     name = "kernels" if o.large else "trace"

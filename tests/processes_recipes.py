@@ -5,7 +5,10 @@ import json, os, sys
 from pathlib import Path
 import torch, yaml
 from safetensors.torch import load_file
+from torch.distributed.tensor import DTensor
+from transformers import Trainer, TrainingArguments
 from distill_nb.shell.cli import main
+from distill_nb.training.distiller import Distiller
 
 OUT, TUNED, WORDS, RANK = *map(Path, sys.argv[1:4]), int(os.environ["RANK"])
 TEXTS = [f"the {n} was {v} {w}" for n in ("film", "book") for v in ("very", "not", "") for w in ("good", "bad", "fine", "dull")]
@@ -22,7 +25,6 @@ def shard():
     "What `accelerate launch` says of benchmarks/accelerate/fsdp.yaml; accelerate refuses to shard over CPUs, so it is told that they are GPUs."
     from accelerate import PartialState
     from accelerate.utils import DistributedType
-    from transformers import Trainer, TrainingArguments
     named = ("fsdp_version", "VERSION"), ("fsdp_auto_wrap_policy", "AUTO_WRAP_POLICY"), ("fsdp_reshard_after_forward", "RESHARD_AFTER_FORWARD"), ("fsdp_state_dict_type", "STATE_DICT_TYPE")
     said = yaml.safe_load((Path(__file__).parents[1]/"benchmarks"/"accelerate"/"fsdp.yaml").read_text())["fsdp_config"]
     os.environ |= {"ACCELERATE_USE_FSDP": "true"} | {f"FSDP_{env}": str(said[k]).upper() if k != "fsdp_reshard_after_forward" else str(said[k]).lower() for k, env in named}
@@ -32,18 +34,26 @@ def shard():
         if shared["distributed_type"] != DistributedType.FSDP: shared["distributed_type"] = DistributedType.MULTI_XPU
         return found
     TrainingArguments.device = property(as_gpus)
-    loop = Trainer._inner_training_loop
+
+def watch():
+    "After every training each process notes whether its student was sharded, and a number of the weights that it holds itself, whole."
+    loop, train = Trainer._inner_training_loop, Distiller.train
     def counted(run, *args, **kwargs):
         done = loop(run, *args, **kwargs)
         SHARDED.append(run.accelerator.is_fsdp2)
         return done
-    Trainer._inner_training_loop = counted
+    def noted(run, *args, **kwargs):
+        done = train(run, *args, **kwargs)
+        OWN.append(digest(run.student.state_dict()))
+        return done
+    Trainer._inner_training_loop, Distiller.train = counted, noted
 
-SHARDED = [] # was a training's student sharded?
+SHARDED, OWN = [], [] # of each training: was the student sharded? and its weights, in this process
 
-def digest(folder):
-    "A number that any change of a weight changes."
-    return sum(float(x.double().abs().sum()) for x in load_file(folder/"model.safetensors").values())
+def digest(state):
+    "A number that any change of a weight changes; refuses a part of a weight."
+    assert not any(isinstance(x, DTensor) for x in state.values())
+    return sum(float((x.double() * (1 + torch.arange(x.numel()).view(x.shape) % 7)).abs().sum()) for x in state.values())
 
 if __name__ == "__main__":
     if RANK == 0:
@@ -53,13 +63,14 @@ if __name__ == "__main__":
         (OUT/"triples.csv").write_text("\n".join(["query,positive,negative,gap", *triples]) + "\n")
         (OUT/"texts.txt").write_text("\n".join(f"{t} {t} {t} {u}" for t in TEXTS for u in TEXTS[::5]) + "\n")
     if sys.argv[4:] == ["fsdp"]: shard()
+    watch()
     torch.distributed.init_process_group("gloo")
     torch.distributed.barrier()
     found = {}
     for recipe, words in RECIPES.items():
-        SHARDED.clear()
+        SHARDED.clear(), OWN.clear()
         code = main(["train", "--recipe", recipe, *map(str, words), "--out", str(OUT/recipe)])
-        found[recipe] = dict(code=code, weights=digest(OUT/recipe) if code == 0 else None, sharded=[*SHARDED])
+        found[recipe] = dict(code=code, own=[*OWN], saved=digest(load_file(OUT/recipe/"model.safetensors")) if code == 0 else None, sharded=[*SHARDED])
         torch.distributed.barrier()
     (OUT/f"{RANK}.json").write_text(json.dumps(found))
     torch.distributed.barrier()

@@ -1,5 +1,5 @@
 "Benchmarks stop when their seconds are spent, and what they finished is in the file, also after a kill."
-import argparse, importlib.util, itertools, json, signal, subprocess, sys
+import argparse, importlib.util, itertools, json, os, re, signal, subprocess, sys, time
 from pathlib import Path
 import pytest
 
@@ -78,6 +78,65 @@ def test_a_part_ends_in_time_and_says_how(script, left, ended, last, tmp_path, m
     module = on_gpu(monkeypatch)
     done = module.run(argparse.Namespace(minutes=1, results=tmp_path), "part", .1, [sys.executable, "-c", script], left)
     assert done["ended"] == ended and done.get("last") == last and not [*tmp_path.iterdir()]
+
+@pytest.mark.parametrize("line, said", [
+    ("", "no GPU is here: .* --rehearse"), ("--rehearse --only nonsense", "--only nonsense: expected some of checks, steps"),
+    ("--rehearse --only trace peers", "--only peers: it cannot be rehearsed"), ("--rehearse --minutes 0", "--minutes: 0: expected a number above 0"),
+    ("--rehearse --minutes=-3", "-3: expected a number above 0"), ("--rehearse --minutes nan", "nan: expected a number"), ("--rehearse --minutes 0.01", "10 seconds or more"),
+    ("--rehearse --minutes inf", "inf: expected a number"), ("--rehearse --sst2 nowhere", "nowhere: expected a folder that exists"),
+    ("--rehearse --tokenizer nowhere", "nowhere: expected a folder that exists"), ("--rehearse --results FILE", "File exists"), ("--rehearse --results FILE/more", "Not a directory")])
+def test_a_gpu_session_that_cannot_be_is_refused_at_once(line, said, tmp_path, monkeypatch, capsys):
+    "An unknown part ended well, 0 minutes wrote an empty summary, and without a GPU every row of steps-gpu.json was replaced by a failed one."
+    module = on_gpu(monkeypatch)
+    monkeypatch.setattr(module, "LEAST", 10)
+    monkeypatch.setattr(module.common.torch.cuda, "is_available", lambda: False)
+    (tmp_path/"file").touch()
+    argv = line.replace("FILE", str(tmp_path/"file")).split()
+    with pytest.raises(SystemExit) as e: module.asked(argv if "--results" in argv else [*argv, "--results", str(tmp_path)])
+    error = capsys.readouterr().err
+    assert e.value.code == 2 and re.search(said, error.splitlines()[-1]), error
+    assert [f.name for f in tmp_path.iterdir()] == ["file"]
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line, said", [
+    ("gpu_steps.py", "no GPU is here"), ("gpu_trace.py", "no GPU is here"), ("gpu_attention.py", "no GPU is here"), ("gpu_epoch.py", "no GPU is here"),
+    ("gpu_recipes.py", "no GPU is here"), ("gpu_steps.py --rehearse --shapes 32by128", "32by128: expected batch x length"), ("gpu_steps.py --rehearse --objectives x", "invalid choice: 'x'"),
+    ("gpu_steps.py --rehearse --steps 0", "0: expected a whole number above 0"), ("gpu_epoch.py --rehearse --ways x", "invalid choice: 'x'"),
+    ("gpu_epoch.py --rehearse --batches 0", "0: expected a whole number"), ("gpu_attention.py --rehearse --lengths 200", "expected at most --row 128"),
+    ("gpu_recipes.py --rehearse --epochs 0", "0: expected a number above 0")])
+def test_a_part_of_it_refuses_what_it_cannot_do(line, said, tmp_path):
+    script, *more = line.split()
+    env = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([sys.executable, BENCHMARKS/script, *more, "--results", tmp_path], capture_output=True, text=True, env=env, timeout=120)
+    assert done.returncode == 2 and said in done.stderr.splitlines()[-1], done.stderr[-500:]
+    assert not [*tmp_path.iterdir()]
+
+def test_a_study_of_failures_alone_fails(tmp_path):
+    o = asked("--results", str(tmp_path))
+    common.study(o, "x.json", [dict(failed="out of memory"), dict(ms=3)])
+    with pytest.raises(SystemExit, match="no row of 2 was measured: out of memory"): common.study(o, "x.json", [dict(failed="out of memory")] * 2)
+    common.study(o, "x.json", [])
+
+@pytest.mark.slow
+def test_a_session_that_is_told_to_stop_leaves_nothing_behind(tmp_path):
+    "The part that ran went on without it, on the card, and its log stayed."
+    session = subprocess.Popen([sys.executable, BENCHMARKS/"on_gpu.py", "--rehearse", "--only", "attention", "epoch", "--results", tmp_path], stdout=subprocess.PIPE, text=True)
+    for _ in range(600):
+        parts = Path(f"/proc/{session.pid}/task/{session.pid}/children").read_text().split() if (tmp_path/"on-gpu-attention.txt").is_file() else []
+        if parts: break
+        time.sleep(.1)
+    session.terminate()
+    assert session.wait(timeout=30) == 143 and parts
+    assert not Path(f"/proc/{parts[0]}").exists() and not [*tmp_path.glob("*.txt")]
+
+def test_a_part_is_over_with_all_that_it_started(tmp_path, monkeypatch):
+    module, file = on_gpu(monkeypatch), tmp_path/"pid"
+    inner = f"import os, time; open({str(file)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
+    assert module.ended([sys.executable, "-c", outer], 3) == "out of time"
+    time.sleep(.3)
+    state = Path(f"/proc/{file.read_text()}/stat") # a zombie waits for whoever adopted it
+    assert not state.exists() or state.read_text().split()[2] == "Z"
 
 def test_every_part_of_a_gpu_session_can_be_started(tmp_path, monkeypatch):
     module = on_gpu(monkeypatch)

@@ -59,6 +59,8 @@ def _trained(o, made_by):
 
 def run_train(o):
     "`distill_nb train`."
+    from distill_nb.training.settings import check_gpus
+    check_gpus() # before anything costs time
     made_by = once(lambda: command_note(o))
     report = _trained(o, made_by) if not once(lambda: has_ended(o, made_by)) else None
     if report is None: # a kill came after the last step

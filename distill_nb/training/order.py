@@ -127,16 +127,17 @@ class TokenBudget(Sampler):
         expect(lengths, f"a budget of tokens for {len(order.rows)} rows without length",
                "rows with input_ids", "Give tokenised rows, or leave the budget out")
         expect(len(lengths) >= order.world, f"a budget of tokens for {len(lengths)} "
-               f"rows in {order.world} processes", "a row for each", "Start fewer")
-        self.order, self.batch, tokens = order, order.batch, int(tokens)
-        self.costs = torch.tensor([max(n * self.batch, tokens) for n in lengths])
-        self.total = int(self.costs.sum())
-        n = -(-self.total // (tokens * self.batch))
-        self.n = -(-n // order.world) * order.world
-        expect(int(self.costs.max()) * self.n <= self.total,
-               f"a budget of {tokens} tokens for texts of up to {max(lengths)}",
-               "room for the longest text in every batch",
-               f"Give {2 * max(lengths)} or more, or cut the texts with max_length")
+               f"rows in {order.world} processes", "a row for each",
+               "Start fewer processes")
+        self.order, self.batch, most = order, order.batch, max(lengths)
+        if self.share_out(lengths, tokens): return
+        larger = range(max(2 * most, tokens + most - tokens % most),
+                       self.batch * most + 1, most)
+        enough = next((t for t in larger if self.share_out(lengths, t)), None)
+        do = f"Give {enough}" if enough else "Leave the budget out"
+        expect(False, f"a budget of {tokens} tokens for texts of up to {most}",
+               "room for the longest text in every batch, and a text for each",
+               f"{do}, or cut the texts with max_length")
 
     def set_epoch(self, epoch): self.order.set_epoch(epoch)
     def __len__(self): return self.n * self.batch
@@ -147,6 +148,16 @@ class TokenBudget(Sampler):
         for number, part in zip(numbers, (starts * self.n // self.total).tolist()):
             parts[part].append(number)
         for part in parts: yield from part + [-1] * (self.batch - len(part))
+
+# %% ../../nbs/training/00_order.ipynb #b17c0001
+@patch
+def share_out(self:TokenBudget, lengths, tokens) -> bool:
+    "Costs and the number of batches. Does every batch get a text, in any order?"
+    self.costs = torch.tensor(lengths).mul(self.batch).clamp(min=int(tokens))
+    self.total, world = int(self.costs.sum()), self.order.world
+    n = -(-self.total // (int(tokens) * self.batch))
+    self.n = -(-n // world) * world
+    return int(self.costs.max()) * self.n <= self.total
 
 # %% ../../nbs/training/00_order.ipynb #4a10c021
 def _content(row) -> str:

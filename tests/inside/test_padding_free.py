@@ -5,7 +5,7 @@ from transformers import (AutoModelForMaskedLM, AutoModelForSequenceClassificati
 import families
 from distill_nb.inside.blocks import encoder_blocks
 from distill_nb.inside.capture import trace
-from distill_nb.inside.padding_free import TOKENS, Packed, can_pack, packed, trace_packed
+from distill_nb.inside.padding_free import TOKENS, Packed, can_pack, packed, reads_padding, trace_packed
 from distill_nb.kit.errors import InputError
 from distill_nb.kit.gpu import masks_of_a_recording, places
 from distill_nb.kit.packing import fill_rows, row_places
@@ -65,6 +65,44 @@ def test_windows_of_modernbert_stay():
     wide = families.build("modernbert", local_attention=40, layer_types=["full_attention", "sliding_attention"] * 2)
     assert (trace(wide, batch).logits - found.logits).abs().max() > 1e-3 # a window that matters
 
+@pytest.mark.parametrize("kw", [dict(vocab_size=7), dict(max_position_embeddings=4), dict(vocab_size=6, num_hidden_layers=1, hidden_size=5, num_attention_heads=1)],
+                         ids=["few words", "few places", "one of each"])
+@pytest.mark.parametrize("family", ["bert", "electra", "distilbert"])
+def test_a_model_smaller_than_the_trial_is_tried_too(family, kw):
+    if family == "distilbert": kw = {dict(num_hidden_layers="n_layers", hidden_size="dim", num_attention_heads="n_heads").get(k, k): v for k, v in kw.items()}
+    model = families.build(family, **kw)
+    mask = MASK[:, :4] if "max_position_embeddings" in kw else MASK
+    batch = dict(input_ids=torch.arange(mask.numel()).view(mask.shape) % 6, attention_mask=mask)
+    torch.testing.assert_close(trace_packed(model, batch | {TOKENS: row_places(mask, mask.shape[1])}).logits, trace(model, batch).logits, atol=1e-5, rtol=1e-5)
+    assert not reads_padding(model)
+
+@pytest.mark.parametrize("error", [AttributeError, IndexError, AssertionError, RuntimeError])
+def test_a_model_that_fails_the_trial_is_refused_every_time(error, monkeypatch):
+    "An error other than a few expected ones came through, and left the note that the model packs."
+    model = families.build("bert")
+    def fails(*args, **kwargs): raise error("of two texts")
+    monkeypatch.setattr(model.bert.embeddings, "forward", fails)
+    for _ in range(2):
+        with pytest.raises(InputError, match="BertForSequenceClassification, packed"), packed(model, batch_of()): pass
+    assert not reads_padding(model), "nothing is known about it"
+
+def fnet(head):
+    from transformers import FNetConfig
+    torch.manual_seed(0)
+    return head.from_config(FNetConfig(vocab_size=families.V, hidden_size=24, num_hidden_layers=2, intermediate_size=48, pad_token_id=1, bos_token_id=2, eos_token_id=3)).eval()
+
+@pytest.mark.parametrize("head", HEADS, ids=lambda h: h.__name__)
+@pytest.mark.parametrize("family", [*families.EXTRA, "fnet"])
+def test_models_that_read_padding_are_found(family, head):
+    "One batch at two paddings: the numbers say it, and no list of names; a model that packs reads none."
+    try: model = fnet(head) if family == "fnet" else families.build(family, head)
+    except (ValueError, KeyError): pytest.skip("no such head")
+    assert reads_padding(model) == (family in ("convbert", "fnet"))
+    batch = batch_of()
+    wide = {k: torch.cat([x, torch.full((3, 7), int(k == "input_ids"))], 1) for k, x in batch.items()}
+    a, b = [real(trace(model, x).logits[:, :9]) for x in (batch, wide)]
+    assert (float((a - b).abs().max() / a.abs().max()) > 1e-4) == reads_padding(model)
+
 def test_an_error_inside_leaves_a_plain_model():
     model, batch = families.build("bert"), batch_of()
     trace(model, batch, ["hidden_states"]) # transformers has hooks of its own, from the first time on
@@ -89,6 +127,9 @@ def test_a_batch_without_padding_is_left_alone():
 def test_padding_in_the_place_that_a_head_reads_is_refused():
     for first, mask in (True, MASK), (False, MASK.flip(1)): assert TOKENS in Packed(lambda rows: dict(attention_mask=mask), first)(None)
     with pytest.raises(InputError, match="padding on the left"): Packed(lambda rows: dict(attention_mask=MASK.flip(1)), True)(None)
+    empty = MASK * torch.tensor([[1], [0], [1]])
+    with pytest.raises(InputError, match="a text without tokens.*leave empty texts out"): Packed(lambda rows: dict(attention_mask=empty), True)(None)
+    assert TOKENS in Packed(lambda rows: dict(attention_mask=empty))(None)
 
 @pytest.mark.parametrize("at", [places(torch.where(MASK == 1, 1, -100)), row_places(MASK, 14)], ids=["one row", "rows of texts"])
 def test_places_ask_nothing_of_the_device(at):

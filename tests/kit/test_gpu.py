@@ -9,6 +9,7 @@ from distill_nb.kit.gpu import Bucketed, Graphs, bucket, half_copy, pad_tokens, 
 from distill_nb.losses import AttentionMSE, HardTargets, HiddenMSE, Relations, SoftTargets, CosineHidden, as_objective
 from distill_nb.training import Distiller, training_args
 from datasets import Dataset
+from distill_nb.kit.errors import InputError
 from distill_nb.kit.packing import quick
 from transformers import BertConfig, BertForSequenceClassification, DataCollatorWithPadding, PreTrainedTokenizerFast
 
@@ -335,3 +336,73 @@ def test_packed_batches_have_few_shapes(order, tmp_path):
     made = [run.data_collator(rows[i:i + 250]) for i in range(0, 2000, 250)]
     assert {b["input_ids"].shape for b in made} == {(250, min(64, run.data_collator.base.longest or 64))}
     assert len({b[TOKENS].shape for b in made}) <= 3 and all(b[TOKENS].numel() < 1.08 * b["attention_mask"].sum() for b in made)
+
+# What a model does not allow
+
+def distiller(tmp_path, student, teacher=None, **settings):
+    args = training_args(tmp_path, **dict(max_steps=1, eval_strategy="no", disable_tqdm=True, bf16=False, use_cpu=True) | settings)
+    return Distiller(student, teacher, HardTargets(), args, train_dataset=texts(), data_collator=Padding())
+
+def test_blocks_that_are_left_out_by_chance_are_not_packed(tmp_path):
+    "The tokens went back after a count of blocks that was never reached: an error about shapes in the middle of a pass."
+    from distill_nb.students.slots import theseus
+    from transformers import OPTConfig, OPTForSequenceClassification
+    teacher, _ = teacher_and_student()
+    dropping = OPTForSequenceClassification(OPTConfig(vocab_size=50, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, ffn_dim=32, word_embed_proj_dim=16, num_labels=3,
+                                                      max_position_embeddings=64, pad_token_id=0, layerdrop=.3))
+    for model in theseus(teacher, 2), dropping:
+        run = distiller(tmp_path, model)
+        with pytest.raises(InputError, match=f"{type(model).__name__} of which blocks are left out by chance"): run.pack_tokens(50)
+        assert run.token_budget is None, "what is refused changes nothing"
+    dropping.config.layerdrop = 0.
+    distiller(tmp_path, dropping).pack_tokens()
+
+@pytest.mark.parametrize("who", ["student", "teacher", "cached"])
+def test_batches_of_a_model_that_reads_padding_keep_their_length(who, tmp_path):
+    import families
+    convbert, bert = families.build("convbert"), families.build("bert")
+    run = distiller(tmp_path, *((convbert, None) if who == "student" else (bert, convbert)))
+    run.cached, before = who == "cached", run.data_collator
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        run.few_shapes()
+    said = [str(w.message) for w in seen if "reads padding" in str(w.message)]
+    assert said == [] if who == "cached" else len(said) == 1 and said[0].startswith("ConvBertForSequenceClassification")
+    assert (run.data_collator is before) == (who != "cached")
+
+@pytest.mark.parametrize("at", ["compiler", "model"])
+def test_where_the_compiler_fails_blocks_are_plain_again(at, monkeypatch):
+    "One line says what it costs, and the numbers are the plain ones; an error of the model is its own."
+    from functools import partial
+    from distill_nb.inside.blocks import encoder_blocks
+    from distill_nb.inside.capture import trace
+    from distill_nb.training.gpu import compile_blocks
+    import families
+    def fails(graph, inputs): raise RuntimeError("no compiler of C++ was found\nmore lines")
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=fails))
+    models = families.build("bert"), families.build("electra")
+    batch = dict(input_ids=torch.arange(5, 11).view(2, 3), attention_mask=torch.ones(2, 3, dtype=torch.long))
+    plain = [trace(m, batch, ("logits", "scores")) for m in models]
+    if at == "model":
+        def breaks(*args, **kwargs): raise ZeroDivisionError("of the model")
+        monkeypatch.setattr(encoder_blocks(models[0])[0], "forward", breaks)
+    compile_blocks(*models)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        if at == "model":
+            with pytest.raises(ZeroDivisionError, match="of the model"): trace(models[0], batch)
+        found = [trace(m, batch, ("logits", "scores")) for m in models[at == "model":]]
+    said = [str(w.message) for w in seen if "not compiled" in str(w.message)]
+    assert len(said) == 1 and "no compiler of C++" in said[0] and "\n" not in said[0]
+    torch.testing.assert_close([f.logits for f in found], [p.logits for p in plain[at == "model":]])
+    assert not any("forward" in vars(b) for b in encoder_blocks(models[1]))
+
+def test_a_model_without_blocks_is_not_compiled_and_the_other_one_is():
+    from distill_nb.inside.blocks import encoder_blocks
+    from distill_nb.training.gpu import compile_blocks, plain_blocks
+    import families
+    lstm, model = nn.LSTM(2, 2), families.build("bert")
+    with pytest.warns(UserWarning, match="LSTM is not compiled, .* slower: it has no list of equal blocks"): compile_blocks(lstm, model, None)
+    assert all("forward" in vars(b) for b in encoder_blocks(model))
+    plain_blocks(lstm, model, None)
+    assert not any("forward" in vars(b) for b in encoder_blocks(model))

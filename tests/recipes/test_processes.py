@@ -27,7 +27,8 @@ def pair(tmp_path_factory, request):
 def test_every_recipe_runs_in_two_processes(pair, recipe):
     home, found, done = pair
     assert [f[recipe]["code"] for f in found] == [0, 0], done.stderr[-4000:]
-    assert found[0][recipe]["weights"] == found[1][recipe]["weights"]
+    own = [f[recipe]["own"] for f in found] # what each process holds itself after every training, not what one of them wrote
+    assert own[0] and own[0] == own[1]
     report = json.loads((home/recipe/"report.json").read_text())
     if done.args[-1] == "fsdp": assert found[0][recipe]["sharded"] and all(found[0][recipe]["sharded"])
     assert report["rows"] and (home/recipe/"config.json").is_file()

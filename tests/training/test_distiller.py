@@ -23,7 +23,7 @@ from distill_nb.training.run import fit
 from families import EXTRA, build
 from distill_nb.training.distiller import Distiller, place
 from distill_nb.training.checks import check_pair
-from distill_nb.training.settings import fast_bf16, training_args
+from distill_nb.training.settings import check_gpus, fast_bf16, training_args
 from distill_nb.training.checkpoints import is_whole, last_whole, load_all
 from distill_nb.training.distillation import label_losses
 
@@ -232,6 +232,33 @@ def test_bf16_is_asked_for_in_every_torch(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False) # as before torch 2.11
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert fast_bf16() is False and training_args("x", use_cpu=True).bf16 is False
+
+# What `accelerate launch` says
+
+@pytest.mark.parametrize("said, settings, precision", [
+    ("no", {}, "no"), ("bf16", {}, "bf16"), ("fp16", {}, "fp16"), ("bf16", dict(bf16=False), "no"), ("fp16", dict(bf16=False, fp16=False), "no"),
+    ("bf16", dict(fp16=True), "fp16"), ("fp16", dict(bf16=True), "bf16"), (None, dict(bf16=False), "no")])
+def test_the_precision_of_the_settings_is_that_of_the_run(tmp_path, monkeypatch, tok, said, settings, precision):
+    "A configuration with mixed_precision: bf16 computed in bf16 also where the settings said bf16=False; it holds where they say nothing."
+    if said: monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", said)
+    monkeypatch.setattr("distill_nb.training.settings.fast_bf16", lambda use_cpu=False: False)
+    args = training_args(tmp_path, **{k: v for k, v in PLAIN.items() if k != "bf16"} | settings)
+    assert (args.bf16, args.fp16, args.mixed_precision) == (precision == "bf16", precision == "fp16", precision)
+    run = Distiller(bert(2), None, HardTargets(), args, train_dataset=rows(tok), processing_class=tok)
+    assert run.accelerator.mixed_precision == precision
+
+@pytest.mark.parametrize("env, gpus, refused", [
+    (dict(LOCAL_WORLD_SIZE="8", ACCELERATE_MIXED_PRECISION="no"), 0, "8 processes of accelerate launch and 0 GPUs: expected a GPU for each"),
+    (dict(LOCAL_WORLD_SIZE="8", ACCELERATE_MIXED_PRECISION="bf16"), 2, "8 processes of accelerate launch and 2 GPUs"),
+    (dict(LOCAL_WORLD_SIZE="2", ACCELERATE_MIXED_PRECISION="no"), 2, None), (dict(LOCAL_WORLD_SIZE="8"), 0, None), (dict(ACCELERATE_MIXED_PRECISION="no"), 0, None),
+    (dict(LOCAL_WORLD_SIZE="2", ACCELERATE_MIXED_PRECISION="no", ACCELERATE_USE_CPU="true"), 0, None)])
+def test_processes_that_were_started_for_gpus_have_one_each(env, gpus, refused, monkeypatch):
+    "accelerate launch began eight runs on two CPU cores where a machine has no GPU."
+    for k, v in env.items(): monkeypatch.setenv(k, v)
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: gpus)
+    if refused is None: check_gpus()
+    else:
+        with pytest.raises(InputError, match=refused): check_gpus()
 
 @pytest.mark.parametrize("name", ["all", "tinybert"])
 def test_accumulated_loss_is_logged_whole(tok, tmp_path, name):

@@ -278,3 +278,23 @@ def test_weights_that_are_no_numbers_are_not_saved(tok, tmp_path):
 def test_a_budget_needs_a_row_for_every_process():
     order = Order(SeededRows([dict(input_ids=[1] * 4)] * 2), batch=4, world=3)
     with pytest.raises(InputError, match="2 rows in 3 processes"): TokenBudget(order, [4, 4], 16)
+
+@pytest.mark.parametrize("batch, world", [(1, 1), (1, 2), (1, 3), (2, 2), (3, 4), (8, 1), (8, 3)])
+def test_the_advice_for_a_budget_is_one_that_is_taken(batch, world):
+    "Twice the longest text was refused again where processes share few rows."
+    import random
+    r, advised = random.Random(0), 0
+    for _ in range(300):
+        lengths = [r.choice([1, 2, 5, 9, 30]) for _ in range(r.randint(world, world + 6))]
+        make = lambda tokens: TokenBudget(Order(SeededRows([dict(input_ids=[1] * n) for n in lengths]), batch=batch, world=world), lengths, tokens)
+        tokens = r.choice([1, 10, 30, 64, 1000])
+        try: make(tokens)
+        except InputError as e:
+            advice = str(e).split("a text for each. ")[1]
+            if advice.startswith("Leave the budget out"): assert batch == 1
+            else:
+                found = make(int(advice.split()[1].strip(",")))
+                flat = [*found]
+                assert all(any(i >= 0 for i in flat[at:at + batch]) for at in range(0, len(flat), batch))
+            advised += 1
+    assert advised
