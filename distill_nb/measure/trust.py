@@ -250,10 +250,18 @@ def _repr_html_(self:Trust):
     return f"<b>{html.escape(self.sentence())}</b>" + "".join(parts)
 
 # %% ../../nbs/measure/05_trust.ipynb #18c120de
+def _named(ax, line, at, axis):
+    "A line's name beside it: `at` has a share of the axis, 0 or 1, and data."
+    near = ax.get_xaxis_transform() if axis else ax.get_yaxis_transform()
+    left = axis and at[0] < .5
+    ax.annotate(line, at, (2 if left else -2, 2), near, "offset points", fontsize=8,
+                ha="left" if left else "right")
+
 def _plot_scores(self, axes):
     axes[0].scatter(self.curves["mean"], self.curves["gap"], s=8, c=palette.student)
     for k in "low", "bias", "high":
         axes[0].axhline(self.numbers[k], c=palette.ink, lw=1)
+        _named(axes[0], k, (1, self.numbers[k]), 0)
     axes[0].set(xlabel="mean of student and teacher", ylabel="student - teacher")
     gaps = np.round(self.curves["gap"], 6) # equal but for rounding: one bar
     axes[1].hist(gaps, 30, color=palette.student)
@@ -262,12 +270,17 @@ def _plot_scores(self, axes):
 def _plot_classes(self, axes):
     df, p = pd.DataFrame(self.curves["reliability"]), self.promise
     axes[0].plot([0, 1], [0, 1], c=palette.baseline, lw=1, ls="--")
+    axes[0].annotate("calibrated", (.3, .3), (2, -8), textcoords="offset points",
+                     fontsize=8, color=palette.baseline)
     if len(df): axes[0].scatter(df.confidence, df.accuracy, c=palette.student,
                                 s=10 + 200 * df.rows / df.rows.sum())
     axes[0].set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.03), ylim=(0, 1.03))
     axes[1].plot(self.curves["coverage"], self.curves["risk"], c=palette.student)
     axes[1].axhline(1 - p["target"], c=palette.ink, lw=1, ls="--")
-    if p["threshold"] is not None: axes[1].axvline(p["coverage"], c=palette.ink, lw=1)
+    _named(axes[1], f"target {1 - p['target']:.0%}", (.35, 1 - p["target"]), 0)
+    if p["threshold"] is not None:
+        axes[1].axvline(p["coverage"], c=palette.ink, lw=1)
+        _named(axes[1], "promised share", (p["coverage"], .93), 1)
     axes[1].set(xlabel="share that the student answers", xlim=(0, 1.02),
                 ylabel="disagreement", ylim=(0, None))
 
