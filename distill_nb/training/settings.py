@@ -57,7 +57,6 @@ def training_args(out, **settings) -> TrainingArguments:
     for name in ABOVE_0:
         value = settings.get(name, 1)
         expect(value > 0, f"{name}={value}", "a number above 0")
-    expect(settings.get("max_steps") != 0, "max_steps=0", "steps, or -1 for epochs")
     if not torch.accelerator.is_available(): settings.setdefault("use_cpu", True)
     if not settings.get("use_cpu"): # else a copy to a GPU waits until it is done
         settings.setdefault("accelerator_config", dict(non_blocking=True))
