@@ -180,13 +180,15 @@ def few_shapes(self:Distiller):
     "Batches of few lengths, unless a term or a model reads the padding."
     if any(t.unit.startswith("places") for t in self.asked.terms): return
     asked = None if self.cached else self.teacher
-    reads = [m for m in (self.student, asked) if m is not None and reads_padding(m)]
+    models = [m for m in (self.student, asked) if m is not None]
+    reads = [*filter(reads_padding, models)]
     if reads: return warnings.warn(f"{type(reads[0]).__name__} reads padding, so its "
         "answers depend on the length of a batch: batches keep their lengths, and "
         "steps, which are recorded by shape, take longer")
     pad = getattr(self.processing_class, "pad_token_id", None) or 0
     packs = self.data_collator if isinstance(self.data_collator, Packed) else None
     collate = quick(packs.base if packs else self.data_collator) # it must not be slow
-    wide = Bucketed(collate, pad, longest(self.model))
+    most = min(filter(None, map(longest, models)), default=None) # places that all have
+    wide = Bucketed(collate, pad, most)
     if packs: packs.base = few_widths(wide)
     else: self.data_collator = wide

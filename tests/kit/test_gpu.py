@@ -370,6 +370,29 @@ def test_batches_of_a_model_that_reads_padding_keep_their_length(who, tmp_path):
     assert said == [] if who == "cached" else len(said) == 1 and said[0].startswith("ConvBertForSequenceClassification")
     assert (run.data_collator is before) == (who != "cached")
 
+@pytest.mark.parametrize("packs", ["", "packs after", "packs before"])
+@pytest.mark.parametrize("who", ["student", "teacher"])
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_few_shapes_are_not_longer_than_a_model_of_the_pair(who, family, packs, tmp_path):
+    "A teacher with fewer places than the student failed at a text that it could read; on a card that is an assertion without a name."
+    import families
+    short = families.build(family, max_position_embeddings=22)
+    n = 22 if family == "bert" else 20 # RoBERTa begins after its padding's number
+    rows = Dataset.from_list([dict(input_ids=[5] * k, attention_mask=[1] * k, labels=0) for k in (n, n - 3, n - 9, 4)])
+    class Pad:
+        def __call__(self, rows):
+            rows = [{k: torch.tensor(v) for k, v in r.items() if k != "row_seed"} for r in rows]
+            pad = lambda k: nn.utils.rnn.pad_sequence([r[k] for r in rows], True)
+            return {k: pad(k) if rows[0][k].dim() else torch.stack([r[k] for r in rows]) for k in rows[0]}
+    pair = [short, families.build("bert")][::1 if who == "student" else -1]
+    args = training_args(tmp_path, max_steps=1, eval_strategy="no", disable_tqdm=True, bf16=False, use_cpu=True, per_device_train_batch_size=4)
+    run = Distiller(*pair, SoftTargets(), args, train_dataset=rows, data_collator=Pad())
+    if packs == "packs before": run.pack_tokens()
+    run.few_shapes()
+    if packs == "packs after": run.pack_tokens()
+    assert run.data_collator([*rows])["input_ids"].shape == (4, n)
+    run.show_bar("run").train()
+
 @pytest.mark.parametrize("at", ["compiler", "model"])
 def test_where_the_compiler_fails_blocks_are_plain_again(at, monkeypatch):
     "One line says what it costs, and the numbers are the plain ones; an error of the model is its own."

@@ -233,6 +233,12 @@ def test_bf16_is_asked_for_in_every_torch(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert fast_bf16() is False and training_args("x", use_cpu=True).bf16 is False
 
+@pytest.mark.parametrize("name, value", [("gradient_accumulation_steps", 0), ("per_device_eval_batch_size", 0), ("per_device_train_batch_size", -1), ("num_train_epochs", 0),
+                                         ("learning_rate", float("nan"))])
+def test_a_number_that_makes_no_step_is_refused_by_name(name, value, tmp_path):
+    "Trainer divided by zero."
+    with pytest.raises(InputError, match=f"{name}={value}: expected"): training_args(tmp_path, **{name: value})
+
 # What `accelerate launch` says
 
 @pytest.mark.parametrize("said, settings, precision", [
