@@ -7,7 +7,6 @@ __all__ = ['WIDTHS', 'cosine_distance', 'hidden_mse', 'cls_mse', 'CosineHidden',
            'ClsMSE']
 
 # %% ../../nbs/losses/04_hidden.ipynb #e26fc7e1
-import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import nn

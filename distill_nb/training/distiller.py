@@ -280,6 +280,16 @@ def begin(self:Distiller):
     if self.args.device.type == "cuda": self.use_gpu()
 
 @patch
+def rates(self:Distiller) -> dict:
+    "Tokens a second of all processes, and what share of its peak a card gives."
+    mine = self.meter.rates()
+    for name, how in dict(tokens_per_second="sum", mfu="mean").items():
+        x = torch.tensor(mine.get(name, 0.), device=self.args.device)
+        x = self.accelerator.reduce(x, how).item() # all processes ask, or none
+        if name in mine: mine[name] = x
+    return mine
+
+@patch
 def log(self:Distiller, logs, *args, **kwargs):
     "Trainer's log, with each term's mean per step and its share since the last one."
     if "loss" in logs and self.steps:
@@ -289,7 +299,7 @@ def log(self:Distiller, logs, *args, **kwargs):
             share = part / total if total else 0. # a loss of 0 is ordinary
             logs |= {f"loss/{name}": part, f"share/{name}": share}
         self.running, self.steps = 0., 0
-        logs |= self.meter.rates() | getattr(self.work, "told", {})
+        logs |= self.rates() | getattr(self.work, "told", {})
     Trainer.log(self, logs, *args, **kwargs)
 
 @patch

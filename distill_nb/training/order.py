@@ -237,6 +237,8 @@ class OrderedTrainer(Trainer):
         self.add_callback(StopAtNaN(self))
 
     def train(self, *args, **kwargs):
+        rows = self.train_dataset
+        expect(not has_length(rows) or len(rows), "0 rows to train on", "1 or more")
         set_seed(self.args.seed)
         return super().train(*args, **kwargs)
 

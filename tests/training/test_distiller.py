@@ -641,6 +641,21 @@ def test_every_familys_checkpoint_is_loaded_whole(tok, tmp_path, family):
         again, info = head.from_pretrained(tmp_path/"out", output_loading_info=True) # and is an ordinary model
         assert not info["missing_keys"] and not info["unexpected_keys"] and weights(again).equal(weights(model))
 
+@pytest.mark.parametrize("how", [dict(max_steps=2), dict(num_train_epochs=1)], ids=str)
+def test_a_training_without_rows_is_refused(tok, tmp_path, how):
+    args = training_args(tmp_path, disable_tqdm=True, use_cpu=True, bf16=False, eval_strategy="no", **how)
+    run = Distiller(init_student(bert(), [0]), sharp(), OBJECTIVES["all"], args, train_dataset=rows(tok).select([]), processing_class=tok)
+    with pytest.raises(InputError, match="0 rows to train on: expected 1 or more"): run.train()
+
+def test_tokens_a_second_are_those_of_all_processes(tok, tmp_path, monkeypatch):
+    from accelerate import Accelerator
+    monkeypatch.setattr(Accelerator, "reduce", lambda self, x, how="sum", scale=1.: 3 * x if how == "sum" else x)
+    run = train(tok, tmp_path, init_student(bert(), [0]), sharp(), OBJECTIVES["all"], rows(tok), max_steps=1)
+    run.meter.rates = lambda: dict(tokens_per_second=10., mfu=.25)
+    assert run.rates() == dict(tokens_per_second=30., mfu=.25)
+    run.meter.rates = lambda: {}
+    assert run.rates() == {}
+
 def test_a_finished_run_resumed_takes_no_further_step(tok, tmp_path):
     "Trainer itself takes one more where max_steps ends inside an epoch."
     how = dict(max_steps=3, save_strategy="steps", save_steps=3, num_train_epochs=3)
