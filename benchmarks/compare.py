@@ -21,7 +21,7 @@ BUDGETS = dict(
     small=dict(texts=4000, steps=240, teacher_steps=240, batch=32, max_length=64, depth=dict(half=3, third=2), tiny=dict(n_layers=4, hidden_size=312, intermediate_size=1200)),
     toy=dict(texts=64, steps=3, teacher_steps=3, batch=8, max_length=16, depth=dict(half=3, third=2), tiny=dict(n_layers=2, hidden_size=48, intermediate_size=64), held=40))
 BUDGETS["timed"] = BUDGETS["small"] | dict(like="small") # equal time instead of equal steps
-SEEDS, ABLATION_SEEDS, ABLATED = 4, 2, ("SST-2", "MRPC", "RTE", "bshift") # ablations: fewer seeds, on these tasks
+SEEDS, ABLATION_SEEDS, ABLATED = 4, 3, ("SST-2", "MRPC", "RTE", "bshift") # ablations: fewer seeds, on these tasks
 KEY = "task", "method", "seed", "budget"
 
 # The file of rows
