@@ -231,7 +231,7 @@ def test_traces_may_nest():
 
 # What a step pays for
 
-@pytest.mark.parametrize("needs", [{"logits"}, {"hidden_states"}, {"scores"}, {"queries", "values", "logits"}], ids="+".join)
+@pytest.mark.parametrize("needs", [["logits"], ["hidden_states"], ["scores"], ["queries", "values", "logits"]], ids="+".join)
 @pytest.mark.parametrize("training", [False, True])
 def test_a_later_trace_does_not_walk_through_the_model(monkeypatch, needs, training):
     "A walk through 12 blocks takes as long as a block; a step of a small model must not pay for it."
