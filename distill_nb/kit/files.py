@@ -9,7 +9,7 @@ __all__ = ['MARK', 'FILES', 'BYTES', 'SETTINGS', 'ROOT', 'INSIDE', 'SITE', 'writ
            'once', 'in_turn', 'page_file']
 
 # %% ../../nbs/kit/02_files.ipynb #aec671a2
-import hashlib, json, os, re, secrets, stat, warnings
+import atexit, hashlib, json, os, re, secrets, stat, warnings
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from fnmatch import fnmatch
@@ -245,8 +245,15 @@ def _group():
     if not torch.distributed.is_initialized():
         both = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         torch.distributed.init_process_group(both, timeout=timedelta(minutes=30))
+        if both == "gloo": atexit.register(_leave)
     return torch.distributed
 
+def _leave():
+    "Stop gloo's threads: one that runs at the end of Python may abort the process."
+    import torch
+    if torch.distributed.is_initialized(): torch.distributed.destroy_process_group()
+
+# %% ../../nbs/kit/02_files.ipynb #24f1b685
 INSIDE = [] # one entry while this process is inside of `once`
 
 def once(write):
