@@ -92,7 +92,7 @@ def _unequal(df, where):
     told = f"{where}: {same.sum():,} rows whose positive and negative are the same text"
     expect(not same.all(), told, "two texts")
     if same.any(): warnings.warn(f"{told} are left out, first row {same.argmax() + 1}")
-    return df[~same]
+    return df[~same].reset_index(drop=True)
 
 # %% ../../nbs/recipes/13_margins.ipynb #81391bc4
 def spoken_name(name:str) -> str:
