@@ -23,7 +23,7 @@ from .onnx import (
 from ..inside.inputs import kind_of, model_inputs
 from ..kit.errors import expect
 from ..kit.folders import whole_folder
-from ..kit.kinds import KINDS, head_kind
+from ..kit.kinds import KINDS, head_kind, label_thresholds
 from ..kit.models import check_tokenizer_fits, evaluating, longest
 from ..measure.report import as_json, latencies
 from ..measure.scores import batches_by_length, score
@@ -90,23 +90,25 @@ def row_answers(model, rows, tokenizer, batch_size=32) -> list:
     return [out[i] for i in range(len(rows))]
 
 # %% ../../nbs/deploy/05_export.ipynb #2162c365
-def same_answer(name, p, q, kind) -> float:
+def same_answer(name, p, q, kind, thresholds=.5) -> float:
     "1 where two rows of shares have the same best answer; for vectors their cosine."
     if name == "last_hidden_state":
         return float(torch.cosine_similarity(p.mean(0), q.mean(0), dim=0))
     if kind == "regression": return float("nan")
-    if kind == "multilabel": return float(((p > .5) == (q > .5)).all())
+    if kind == "multilabel": return float(((p > thresholds) == (q > thresholds)).all())
     return float((p.argmax(-1) == q.argmax(-1)).all())
 
 def compare(model, graph, rows, tokenizer) -> dict:
     "Largest difference of two models' shares, and how often they agree."
     kind, gap, same = kind_of(model), 0., []
+    several = kind == "multilabel"
+    above = torch.tensor(label_thresholds(model.config)) if several else None
     for size in 32, 1: # a model may read its padding: compare equal batches
         both = [row_answers(m, rows, tokenizer, size) for m in (model, graph)]
         for a, b in zip(*both):
             scale = max(1., *(float(x.abs().max()) for x in a.values()))
             gap = max(gap, *(float((a[n]-b[n]).abs().max()) / scale for n in a))
-            same.append(min(same_answer(n, a[n], b[n], kind) for n in a))
+            same.append(min(same_answer(n, a[n], b[n], kind, above) for n in a))
     return dict(difference=gap, agreement=float(np.mean(same)))
 
 # %% ../../nbs/deploy/05_export.ipynb #33710606

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['WEB', 'LARGEST', 'KNOWN', 'INSIDE', 'FOREIGN', 'RUNTIME', 'VERSION', 'PINNED', 'SAY', 'SHOWN', 'packed', 'as_script',
-           'parts_of', 'check_parts', 'runtime_cache', 'runtime_files', 'sides', 'recorded', 'exported', 'check_kind',
-           'student_facts', 'page_facts', 'write_page', 'static_page']
+           'parts_of', 'check_parts', 'runtime_cache', 'runtime_files', 'sides', 'recorded', 'label_cuts', 'exported',
+           'check_kind', 'student_facts', 'page_facts', 'write_page', 'static_page']
 
 # %% ../../nbs/deploy/07_page.ipynb #pg000001
 import json, os, re, shutil, subprocess, tarfile, warnings
@@ -28,7 +28,7 @@ from ..kit.errors import expect
 from ..kit.files import (
     atomic_file, file_digest, named_path, real_path, writing)
 from ..kit.folders import whole_folder
-from ..kit.kinds import KINDS, head_kind
+from ..kit.kinds import KINDS, head_kind, label_thresholds
 from ..kit.model_folders import check_source
 from ..kit.models import evaluating
 from ..losses.vectors import pooled
@@ -161,6 +161,16 @@ def recorded(model, tokenizer, texts, labels=None, max_length=128, pool="mean") 
     def order(z): return z and [z[names.index(n)] for n in labels]
     return [[*map(order, z)] if kind == "tags" else order(z) for z in found]
 
+# %% ../../nbs/deploy/07_page.ipynb #fcbee76d
+def label_cuts(config, kind, labels=None) -> list:
+    """Logits above which labels count as given, see `label_thresholds`; else [].
+
+    They are in the order of `labels`, None for that of the head."""
+    if kind != "multilabel": return []
+    at = torch.tensor(label_thresholds(config)).clamp(1e-6, 1 - 1e-6).logit().tolist()
+    names = head_names(config, labels or ())
+    return [at[names.index(n)] for n in labels] if names and labels else at
+
 # %% ../../nbs/deploy/07_page.ipynb #pg000023
 SHOWN = "classification", "regression", "multilabel", "tags", "embedding"
 
@@ -198,11 +208,12 @@ def student_facts(folder, name="") -> dict:
     most = (spec.get("truncation") or {}).get("max_length", 512)
     labels = [config.id2label[i] for i in range(config.num_labels)]
     return dict(kind=kind, labels=labels if KINDS[kind].named else [],
-                max_length=min(most, 512),
+                max_length=min(most, 512), cuts=label_cuts(config, kind),
                 temperature=getattr(config, "calibration_temperature", 1.))
 
 # %% ../../nbs/deploy/07_page.ipynb #pg000025
-def page_facts(folder, texts, told, teacher, title, runtime, pairs=False, pool="mean"):
+def page_facts(folder, texts, told, teacher, title, runtime, pairs=False, pool="mean",
+               cuts=None):
     "All that answers.js says; see `static_page`."
     facts, texts = student_facts(folder, title), [*map(sides, texts)]
     two = facts["kind"] == "embedding" or pairs or any(len(t) > 1 for t in texts)
@@ -214,6 +225,7 @@ def page_facts(folder, texts, told, teacher, title, runtime, pairs=False, pool="
     version = re.search(rb"ONNX Runtime Web v([\d.]+)", runtime)
     return facts | dict(
         pairs=two, pool=pool, teacher=teacher, range=[min(values), max(values)],
+        teacher_cuts=cuts or [0.] * len(facts["cuts"]),
         examples=[dict(texts=t, teacher=z) for t, z in zip(texts, told)],
         made=f"Made by distill_nb {distill_nb.__version__} from {title}; it runs on "
              f"{RUNTIME} {version[1].decode() if version else ''} (MIT licence).")
@@ -243,6 +255,7 @@ def static_page(
     title=None, # of the page (default: the folder's name)
     pairs=False, # does the student read two texts? Examples of two say so too
     pool="mean", # of embeddings, see `pooled`
+    cuts=None, # of a teacher of several labels, see `label_cuts`; None: 0 for each
     runtime=None, # folder of onnxruntime-web, see `runtime_files`
     int8=False, # weights of a trained student's graph
     overwrite=False,
@@ -259,6 +272,7 @@ def static_page(
             size = (ready/"model.onnx").stat().st_size
             expect(size < LARGEST, f"{title}: a graph of {size:,} bytes",
                    f"under {LARGEST:,}", "Export a smaller student, or int8")
-            facts = page_facts(ready, texts, told, teacher, title, script, pairs, pool)
+            facts = page_facts(ready, texts, told, teacher, title, script, pairs, pool,
+                               cuts)
             write_page(ready, new, facts, parts, title)
     return Path(out)/"index.html"

@@ -11,6 +11,7 @@ from scipy.special import expit
 from sklearn.metrics import f1_score
 from ..inside.inputs import encoder_of
 from ..kit.errors import expect
+from ..kit.kinds import label_thresholds
 from .scores import SCORERS, check_answers, predict
 
 # %% ../../nbs/measure/07_several.ipynb #3cb5587d
@@ -49,7 +50,7 @@ def best_thresholds(z, y, at_least=5) -> list:
         after = np.append(p[order][1:], 0.)
         f1 = 2 * hits / (n + hits[-1]) * (p[order] > after) # equal ones stay together
         best = int(f1.argmax())
-        found.append(round(float((p[order][best] + after[best]) / 2), 6))
+        found.append(float((p[order][best] + after[best]) / 2))
     return found
 
 # %% ../../nbs/measure/07_several.ipynb #17ba12c6
@@ -62,7 +63,6 @@ def choose_thresholds(model, rows, tokenizer):
 
 def score_several(answers, rows, config) -> dict:
     "`label_metrics` at the thresholds of a model's configuration."
-    given = getattr(config, "thresholds", None) or .5
-    return label_metrics(answers, rows["labels"], given)
+    return label_metrics(answers, rows["labels"], label_thresholds(config))
 
 SCORERS["multilabel"] = score_several

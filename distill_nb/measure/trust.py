@@ -21,10 +21,11 @@ from ..inside.inputs import kind_of
 from ..kit.errors import counted, expect, one_line
 from ..kit.figures import figure, palette
 from ..kit.files import atomic_file
+from ..kit.kinds import label_thresholds
 from ..losses.objective import check_number
 from .certainty import (
     HEATS, UNITS, Promise, as_floats, calibration, check_logits, check_share,
-    kl_rows, lower_bound, promise, reliability, rows_needed, units_of)
+    even_odds, kl_rows, lower_bound, promise, reliability, rows_needed, units_of)
 from .scores import pick_split, predict
 
 # %% ../../nbs/measure/05_trust.ipynb #a13ba0f0
@@ -62,9 +63,9 @@ def _agreement(p_s, p_t, owner):
     return by.same.to_numpy(), by.sure.to_numpy()
 
 # %% ../../nbs/measure/05_trust.ipynb #8ab74426
-def _numbers(p_s, p_t, y, same, owner):
-    "Agreement of texts; KL, accuracies and calibration of units."
-    s, t, k = p_s.argmax(-1), p_t.argmax(-1), p_t.shape[1]
+def _numbers(p_s, p_t, s, t, y, same, owner):
+    "Agreement of texts; KL, accuracies and calibration of units, which say s and t."
+    k = p_t.shape[1]
     varied = len({*s, *t}) > 1
     found = dict(agreement=float(same.mean()), bound=lower_bound(same.sum(), len(same)),
                  kappa=float(cohen_kappa_score(s, t)) if varied else math.nan,
@@ -77,10 +78,10 @@ def _numbers(p_s, p_t, y, same, owner):
     return found | calibration(p_s[known], y[known], owner[known])
 
 # %% ../../nbs/measure/05_trust.ipynb #252b80a3
-def _by_class(p_s, p_t, y, labels):
+def _by_class(s, t, k, y, labels):
     "For each class of the teacher: units, agreement, and accuracy of its labels."
-    s, t, rows = p_s.argmax(-1), p_t.argmax(-1), []
-    for i in range(p_t.shape[1]):
+    rows = []
+    for i in range(k):
         mine, true, name = t == i, y == i, labels[i] if labels else str(i)
         rows.append({"class": name, "teacher says": int(mine.sum()),
                      "agreement": float((s == t)[mine].mean()) if mine.any() else None,
@@ -134,6 +135,27 @@ def _words_that_count(y, owner):
     some = np.bincount(owner, y >= 0) > 0
     return (y >= 0) | ~some[owner]
 
+# %% ../../nbs/measure/05_trust.ipynb #4b3a5c49
+def _both_units(z_s, z_t, kind):
+    "Probabilities of the same units of both models, and the text of each unit."
+    p_s, owner = units_of(z_s, kind, "student")
+    p_t, other = units_of(z_t, kind, "teacher")
+    k, words = p_s.shape[1], kind == "tags"
+    expect(k == p_t.shape[1] and (words or len(p_s) == len(p_t)), "student's answers "
+           f"{p_s.shape}, teacher's {p_t.shape}", "the same classes")
+    expect(np.array_equal(owner, other), "other words of the teacher than of the "
+           "student", "an answer of both for each word")
+    expect(k > 1, "one class", "two or more", "Is it kind='regression'?")
+    return p_s, p_t, owner
+
+def _decided(p, thresholds, n):
+    "Probabilities of n texts' labels such that those above one half count as given."
+    at, labels = as_floats(thresholds).ravel(), len(p) // n
+    fine = len(at) in (1, labels) and ((0 <= at) & (at <= 1)).all()
+    expect(fine, f"thresholds {thresholds!r:.60} for {counted(labels, 'label')}",
+           "a probability, or one for each label")
+    return even_odds(p, np.tile(np.broadcast_to(at, labels), n))
+
 # %% ../../nbs/measure/05_trust.ipynb #525bc9ad
 def trust(
     z_s, z_t, # logits (n, classes) of student and teacher, (n, 1) of scores
@@ -143,6 +165,8 @@ def trust(
     texts=None, # of the rows to look at
     agree=.95, # the agreement to promise
     tolerance=None, # of scores: how far apart agrees; None: a tenth of the range
+    thresholds=(.5, .5), # of several labels: the student's and the teacher's, each a
+                         # probability or one for each label
 ) -> Trust:
     """Agreement, calibration, and the threshold above which the student may answer.
 
@@ -152,24 +176,22 @@ def trust(
            "the same rows, two or more, in the same order")
     if kind == "regression": return trust_scores(z_s, z_t, y, agree, tolerance, texts)
     expect(tolerance is None, f"tolerance={tolerance} for {kind}", "one for scores")
-    p_s, owner = units_of(z_s, kind, "student")
-    p_t, other = units_of(z_t, kind, "teacher")
+    p_s, p_t, owner = _both_units(z_s, z_t, kind)
     k, single = p_s.shape[1], kind == "classification"
-    expect(k == p_t.shape[1] and (kind == "tags" or len(p_s) == len(p_t)), "student's "
-           f"answers {p_s.shape}, teacher's {p_t.shape}", "the same classes")
-    expect(np.array_equal(owner, other), "other words of the teacher than of the "
-           "student", "an answer of both for each word")
-    expect(k > 1, "one class", "two or more", "Is it kind='regression'?")
     y = _read_labels(y, owner, n, k)
     if kind == "tags":
         counts = _words_that_count(y, owner)
         p_s, p_t, owner, y = [x[counts] for x in (p_s, p_t, owner, y)]
-    same, sure = _agreement(p_s, p_t, owner)
+    q_s, q_t = p_s, p_t # what is decided by
+    if kind == "multilabel":
+        q_s, q_t = [_decided(p, at, n) for p, at in zip((p_s, p_t), thresholds)]
+    same, sure = _agreement(q_s, q_t, owner)
     names = ["no", "yes"] if kind == "multilabel" else _listed(labels, k, "names")
     labels, texts = names, _listed(texts, n, "texts") if single else None
     look = look_first(p_s, p_t, y, labels, texts).to_dict("records") if single else []
-    return Trust(kind, len(same), _numbers(p_s, p_t, y, same, owner),
-                 asdict(promise(sure, same, agree)), _by_class(p_s, p_t, y, names),
+    said = q_s.argmax(-1), q_t.argmax(-1)
+    return Trust(kind, len(same), _numbers(p_s, p_t, *said, y, same, owner),
+                 asdict(promise(sure, same, agree)), _by_class(*said, k, y, names),
                  look, _curves(p_s, y, same, sure))
 
 # %% ../../nbs/measure/05_trust.ipynb #eefd2e60
@@ -373,4 +395,8 @@ def trust_models(
            f"{others}", "the same classes")
     order = [others.index(n) for n in names or ()]
     if order: z_t = [z[:, order] for z in z_t] if kind == "tags" else z_t[:, order]
-    return trust(z_s, z_t, y, kind, names, texts_of(task, split), agree, tolerance)
+    at = .5, .5
+    if kind == "multilabel":
+        own, theirs = [label_thresholds(m.config) for m in (student, teacher)]
+        at = own, [theirs[i] for i in order] or theirs
+    return trust(z_s, z_t, y, kind, names, texts_of(task, split), agree, tolerance, at)

@@ -73,19 +73,21 @@ def said_name(source) -> str:
     there = source and named_path(source).exists()
     return real_path(source).name if there else source or ""
 
-def answers_now(o, facts, texts) -> list:
-    "What the teacher that the options name says of the examples."
+def answers_now(o, facts, texts) -> tuple:
+    "What the teacher that the options name says of the examples, and its `label_cuts`."
     from distill_nb.deploy.export import load_saved
-    from distill_nb.deploy.page import recorded
+    from distill_nb.deploy.page import label_cuts, recorded
     from distill_nb.inside.inputs import kind_of
     from distill_nb.recipes.embedding import pooling_of
     from distill_nb.teachers.load import load_tokenizer
     teacher = load_saved(o.teacher)
     expect(kind_of(teacher) == facts["kind"], f"--teacher {o.teacher}: a model of "
            f"{kind_of(teacher)}", f"of {facts['kind']}, as the student")
-    return recorded(teacher, load_tokenizer(o.teacher), texts, facts["labels"],
+    told = recorded(teacher, load_tokenizer(o.teacher), texts, facts["labels"],
                     o.max_length, pooling_of(o.teacher)[0])
+    return told, label_cuts(teacher.config, facts["kind"], facts["labels"])
 
+# %% ../../nbs/shell/08_page.ipynb #66a0e601
 def run_page(o):
     "`distill_nb page`."
     expect(not (o.teacher and o.answers), "--teacher and --answers", "one of them")
@@ -97,10 +99,12 @@ def run_page(o):
         facts = student_facts(o.model)
         runtime_files(o.runtime)
         texts, told = examples_of(o, facts)
-        if o.teacher: told = answers_now(o, facts, texts)
+        cuts = None
+        if o.teacher: told, cuts = answers_now(o, facts, texts)
         file = static_page(
             o.model, o.out, texts, told, said_name(o.teacher or o.answers),
-            o.title, o.pairs, pooling_of(o.model)[0], o.runtime, o.int8, o.overwrite)
+            o.title, o.pairs, pooling_of(o.model)[0], cuts, o.runtime, o.int8,
+            o.overwrite)
     mb = sum(p.stat().st_size for p in file.parent.iterdir()) / 1e6
     say(f"{len(texts)} examples, {mb:.1f} MB\n\nPage: {file}")
     return dict(out=str(o.out), page=str(file), examples=len(texts), megabytes=mb)

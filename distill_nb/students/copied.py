@@ -6,7 +6,6 @@
 __all__ = ['source_name', 'student_config', 'kept_lists', 'check_blocks', 'check_encoder', 'trained_dtype', 'init_student']
 
 # %% ../../nbs/students/01_copied.ipynb #7556c7f9
-import copy
 from collections import defaultdict
 import torch
 from transformers import PreTrainedModel
@@ -14,6 +13,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED)
 from ..kit.errors import expect
+from ..kit.kinds import unmeasured
 from .layers import check_layers
 from ..inside.blocks import (
     block_lists, block_of, encoder_blocks, n_blocks, split_name, stored_block)
@@ -27,7 +27,7 @@ def source_name(name:str, lists:list, layers:list) -> str:
 # %% ../../nbs/students/01_copied.ipynb #85c116b4
 def _shorter(config, field, n, layers):
     "A copy with `field` for the depth, and lists with one entry per block cut alike."
-    new = copy.deepcopy(config)
+    new = unmeasured(config)
     for name, value in config.to_dict().items():
         if isinstance(value, list) and len(value) == n:
             setattr(new, name, [value[i] for i in layers])
@@ -50,7 +50,7 @@ def student_config(teacher, layers):
     and for a family whose depth is no field of its configuration."""
     config, n = teacher.config, n_blocks(teacher)
     layers = check_layers(n, layers)
-    if len(layers) == n: return copy.deepcopy(config)
+    if len(layers) == n: return unmeasured(config)
     fields = [f for f, v in config.to_dict().items() if type(v) is int and v == n]
     fields.sort(key=lambda f: "layer" not in f) # the likely ones first
     tried = (_shorter(config, field, n, layers) for field in fields)

@@ -12,7 +12,7 @@ from distill_nb.data.load import load_task
 from distill_nb.data.tags import words_of
 from distill_nb.deploy import page as pages
 from distill_nb.deploy.export import write_graph
-from distill_nb.deploy.page import KNOWN, PINNED, WEB, check_parts, recorded, runtime_cache, runtime_files, static_page
+from distill_nb.deploy.page import KNOWN, PINNED, WEB, check_parts, label_cuts, recorded, runtime_cache, runtime_files, static_page
 from distill_nb.kit.errors import InputError
 from distill_nb.kit.figures import palette
 from distill_nb.losses.vectors import pooled
@@ -325,6 +325,24 @@ def test_every_kind_answers_as_python_does(case, tab, tmp_path):
         assert tab.run("document.querySelectorAll('#bars tbody tr').length") == len(words_of(examples[0]))
         tags = tab.run("[...document.querySelectorAll('#bars tbody td:nth-child(2)')].map(x => x.textContent)")
         assert tags == [TAGS[max(range(3), key=row.__getitem__)] for row in told[0]]
+
+@browses
+def test_labels_are_given_by_each_models_own_thresholds(tab, tmp_path):
+    "The teacher says the very same logits; with other thresholds it means other labels, at every temperature."
+    model, tok, texts = bert(1, problem_type="multi_label_classification", **NAMES), make_tokenizer(), ["good film", "very dull"]
+    awaken(model)
+    z = recorded(model, tok, texts, list(model.config.id2label.values()))
+    model.config.thresholds = torch.tensor([min(row[i] for row in z) - .1 for i in range(len(z[0]))]).sigmoid().tolist() # all given
+    model.config.calibration_temperature = 3.
+    write_graph(model, tok, tmp_path)
+    seen = {}
+    for name, cuts in ("as the student", label_cuts(model.config, "multilabel")), ("none given", [max(row[i] for row in z) + .1 for i in range(len(z[0]))]):
+        tab.open(f"file://{static_page(tmp_path, tmp_path/name, texts, z, runtime=RUNTIME, cuts=cuts)}")
+        tab.wait("document.body.dataset.ready === 'all'")
+        seen[name] = tab.run("[document.body.innerText, document.getElementById('said').textContent]")
+    names = ", ".join(model.config.id2label.values())
+    assert "agrees on 2 of 2" in seen["as the student"][0] and f"The student says: {names}. The teacher: {names}." in seen["as the student"][1]
+    assert "agrees on 0 of 2" in seen["none given"][0] and f"The student says: {names}. The teacher: none. They disagree." in seen["none given"][1]
 
 @browses
 def test_nothing_is_cut_off(student, tmp_path):

@@ -127,6 +127,26 @@ def test_perfect_random_and_constant_students():
     assert said.numbers["agreement"] == .95 == said.numbers["constant"] and said.numbers["kappa"] == 0
     assert [c["agreement"] for c in said.classes] == [1., 0.]
 
+def test_labels_are_given_by_each_models_own_thresholds():
+    "Agreement, accuracy and kappa are of what each model gives; KL and calibration are of probabilities alone."
+    g = np.random.default_rng(0)
+    z_t = g.normal(size=(300, 3))
+    z_s, y = z_t + .3 * g.normal(size=z_t.shape), (g.random(z_t.shape) < expit(z_t)).astype(int)
+    own, theirs = [.2, .5, .9], [.6, .3, .5]
+    found = trust(z_s, z_t, y, "multilabel", thresholds=(own, theirs))
+    s, t = expit(z_s) > own, expit(z_t) > theirs
+    assert found.numbers["agreement"] == pytest.approx((s == t).all(1).mean()) and found.numbers["accuracy"] == pytest.approx((s == y).mean())
+    assert found.classes[1]["teacher says"] == t.sum() and found.classes[1]["agreement"] == pytest.approx((s == t)[t].mean())
+    half = trust(z_s, z_t, y, "multilabel").numbers
+    assert all(found.numbers[k] == half[k] for k in ("kl", "ece", "brier", "temperature")) and found.numbers["kappa"] != half["kappa"]
+    same = trust(z_t, z_t, y, "multilabel", thresholds=(theirs, theirs))
+    assert same.numbers["agreement"] == 1 and same.promise["coverage"] == 1
+    at = trust(z_t, z_t, kind="multilabel", thresholds=([0, 1, .5], [0, 1, .5])).classes # all, none, and the half
+    assert [c["teacher says"] for c in at] == [600 - (z_t[:, 2] > 0).sum(), 300 + (z_t[:, 2] > 0).sum()]
+    for bad in ([.5, .5], [.5, .5, 2.], "half", [np.nan] * 3):
+        with pytest.raises(InputError, match="for 3 labels: expected a probability, or one for each"):
+            trust(z_s, z_t, kind="multilabel", thresholds=(bad, .5))
+
 def test_agreement_and_accuracy_are_apart():
     z = np.array([[3., 0], [0, 3], [3, 0], [0, 3]])
     said = trust(z, z[::-1] + .5, [0, 1, 0, -100]).numbers

@@ -1,27 +1,33 @@
 "Texts of several labels, from a file to a folder that the pipeline reads; and what is wrong with such files."
-import json, math
+import copy, json, math
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import f1_score
 from transformers import BertConfig, pipeline
-from builders import SMALL, frame
+from builders import SMALL, bert, frame
 from distill_nb.data.classes import check_labels
 from distill_nb.data.load import load_task
 from distill_nb.data.tokens import tokenize
+from distill_nb.deploy.export import compare
 from distill_nb.inside.capture import Outputs
 from distill_nb.inside.inputs import kind_of
 from distill_nb.kit.errors import InputError
 from distill_nb.kit.gpu import Bucketed
 from distill_nb.losses import HardTargets, SoftLabels, binary_divergence, kl_divergence
-from distill_nb.measure.scores import evaluate
+from distill_nb.measure.scores import evaluate, predict
 from distill_nb.measure.several import best_thresholds, label_metrics
+from distill_nb.measure.trust import trust_models
 from distill_nb.recipes.bilstm import answer_terms, check_terms, distil_bilstm
 from distill_nb.recipes.layers import distil_layers
 from distill_nb.recipes.theseus import distil_theseus
 from distill_nb.recipes.tinybert import distil_tinybert
 from distill_nb.shell.cli import main
+from distill_nb.students.copied import init_student
+from distill_nb.students.distilbert import to_distilbert
+from distill_nb.students.narrow import narrow_student
+from distill_nb.students.slots import successor, theseus
 from distill_nb.teachers.load import load_teacher
 from distill_nb.words.augmenter import save_table
 
@@ -120,6 +126,40 @@ def test_a_batch_of_as_many_labels_as_tokens_is_padded_right(tok):
     batch = dict(input_ids=torch.ones(2, 9).long(), labels=torch.zeros(2, 9), teacher_logits=torch.zeros(2, 9))
     padded = Bucketed(lambda rows: dict(batch), size=lambda n, longest: 16)([])
     assert [padded[k].shape[1] for k in batch] == [16, 9, 9] and "label_places" not in padded
+
+@pytest.mark.parametrize("make", [
+    lambda t: init_student(t, [0, 2]), lambda t: init_student(t, [0, 1, 2]), lambda t: narrow_student(t, [0, 1], 8, 2, 16),
+    lambda t: successor(theseus(t, 1)), lambda t: to_distilbert(t, [0, 2])])
+def test_a_student_takes_over_nothing_that_was_measured_on_its_teacher(make):
+    teacher = bert(3, problem_type="multi_label_classification", layer_norm_eps=1e-12)
+    teacher.config.thresholds, teacher.config.calibration_temperature = [.2, .9], 3.
+    student = make(teacher)
+    assert not {"thresholds", "calibration_temperature"} & {*student.config.to_dict()}
+    assert teacher.config.thresholds == [.2, .9] and teacher.config.calibration_temperature == 3.
+
+def test_every_report_gives_labels_by_each_models_own_thresholds(tok, tmp_path):
+    "Whatever the order of the teacher's labels; and an export's gate compares what is given."
+    names = dict(id2label=dict(enumerate(NAMES)), label2id={n: i for i, n in enumerate(NAMES)})
+    task, (student, teacher) = load_task(meals(tmp_path)), [bert(2, problem_type="multi_label_classification", **names) for _ in range(2)]
+    for model, own, times in (student, [.4, .5, .6], 20), (teacher, [.3, .45, .5], 30):
+        model.config.thresholds = own
+        with torch.no_grad(): model.classifier.weight *= times
+    turned, back = copy.deepcopy(teacher), [2, 0, 1]
+    with torch.no_grad():
+        for name in "weight", "bias": getattr(turned.classifier, name).copy_(getattr(teacher.classifier, name)[back])
+    turned.config.id2label, turned.config.label2id = dict(enumerate(NAMES[i] for i in back)), {NAMES[i]: n for n, i in enumerate(back)}
+    turned.config.thresholds = [teacher.config.thresholds[i] for i in back]
+    straight, other = [trust_models(student, m, task, tok, split="train") for m in (teacher, turned)]
+    assert straight.numbers == pytest.approx(other.numbers)
+    rows = tokenize(task, tok)["train"]
+    s, t = [predict(m, rows, tok).sigmoid() > torch.tensor(m.config.thresholds) for m in (student, teacher)]
+    assert straight.numbers["agreement"] == pytest.approx((s == t).all(1).float().mean().item())
+    graph = copy.deepcopy(student) # which says a little more of the first label
+    with torch.no_grad(): graph.classifier.bias[0] += .3
+    p, q = [predict(m, rows, tok).sigmoid()[:, 0] for m in (student, graph)]
+    for own in .5, p.median().item(), p.min().item() / 2: # a half; where the shift changes what is given; where all is given before and after
+        student.config.thresholds = [own, .5, .5]
+        assert compare(student, graph, rows, tok)["agreement"] == pytest.approx(((p > own) == (q > own)).float().mean().item())
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")

@@ -21,22 +21,22 @@ const MOST = 80; // words that are left out, one after the other
 const heat = () => HOT ? 10 ** (Number(at("temperature").value) / 2) : 1;
 const shares = z => KIND === "multilabel" ? sigmoid(z, heat()) : KIND === "classification" ? soften(z, heat()) : z;
 const best = p => p.indexOf(Math.max(...p));
-const chosen = p => PAGE.labels.filter((_, i) => p[i] > .5);
+const given = (z, cuts) => z.map((x, i) => x > cuts[i]); // which labels, whatever the temperature
 let student = null, last = null, turn = 0; // `turn` numbers the texts: an older one stops when a newer one comes
 
-// One answer in words, such as 'good (98.0 %)'
-function inWords(z) {
+// One answer in words, such as 'good (98.0 %)'; labels by the student's or by the teacher's thresholds
+function inWords(z, cuts = PAGE.cuts) {
   const p = KIND === "tags" ? z : shares(z);
   if (KIND === "classification") return `${PAGE.labels[best(p)]} (${percent(Math.max(...p))})`;
-  if (KIND === "multilabel") return chosen(p).join(", ") || "none";
+  if (KIND === "multilabel") return PAGE.labels.filter((_, i) => given(z, cuts)[i]).join(", ") || "none";
   if (KIND === "tags") return spans(p).filter(s => s.type).map(s => `${s.words.join(" ")}: ${s.type}`).join("; ") || "no entity";
   return shown(p[0]);
 }
 
-// Do two answers say the same? For numbers: their difference
+// Does the teacher say the same as the student? Of numbers nobody can tell
 function same(a, b) {
   if (KIND === "classification") return best(a) === best(b);
-  if (KIND === "multilabel") return a.every((x, i) => (x > 0) === (b[i] > 0));
+  if (KIND === "multilabel") return `${given(a, PAGE.cuts)}` === `${given(b, PAGE.teacher_cuts)}`;
   if (KIND === "tags") return a.every((row, i) => !row || !b[i] || best(row) === best(b[i]));
   return null;
 }
@@ -108,7 +108,7 @@ function drawTags() {
 function draw() {
   if (KIND === "tags") drawTags(); else drawBars();
   const theirs = told(), agree = theirs && same(last.z, theirs);
-  at("said").textContent = `The student says: ${inWords(last.z)}.` + (theirs ? ` The teacher: ${inWords(theirs)}.` : "") +
+  at("said").textContent = `The student says: ${inWords(last.z)}.` + (theirs ? ` The teacher: ${inWords(theirs, PAGE.teacher_cuts)}.` : "") +
     (agree === false ? " They disagree." : "");
   at("facts").textContent = `${last.ms.toFixed(1)} ms for ${last.ids.length} tokens, on one thread of this browser.` +
     (last.cut ? ` The text was cut: the student reads ${PAGE.max_length} tokens.` : "");
@@ -184,7 +184,7 @@ function drawExamples() {
     button.type = "button";
     button.addEventListener("click", () => { fill(e); if (student) update().catch(failed); at("text").focus() });
     name.append(button);
-    row.append(name, ...(teacher ? [make("td", e.teacher ? wordsFor(e, e.teacher) : "–")] : []), make("td", "..."), ...(teacher ? [make("td")] : []));
+    row.append(name, ...(teacher ? [make("td", e.teacher ? wordsFor(e, e.teacher, PAGE.teacher_cuts) : "–")] : []), make("td", "..."), ...(teacher ? [make("td")] : []));
     [...row.cells].forEach((cell, i) => { cell.dataset.head = head.cells[i].textContent }); // shown on narrow screens
     e.row = row;
   }
@@ -193,8 +193,8 @@ function drawExamples() {
                  rowheader: [...body.querySelectorAll("th")], cell: [...body.querySelectorAll("td")]};
   for (const [role, elements] of Object.entries(roles)) for (const element of elements) element.setAttribute("role", role);
 }
-const wordsFor = (e, z) => {
-  if (KIND !== "tags") return inWords(z);
+const wordsFor = (e, z, cuts) => {
+  if (KIND !== "tags") return inWords(z, cuts);
   return spans(z, wordsOf(e.texts[0])).filter(s => s.type).map(s => `${s.words.join(" ")}: ${s.type}`).join("; ") || "no entity";
 };
 
@@ -208,7 +208,7 @@ async function answerExamples() {
     const agree = same(e.student, teacher), cell = cells[cells.length - 1];
     cell.textContent = agree === null ? shown(Math.abs(e.student[0] - teacher[0])) : agree ? "✓ agree" : "✗ differ";
     cell.className = agree === null ? "" : agree ? "agree" : "differ";
-    cells[1].textContent = wordsFor(e, teacher);
+    cells[1].textContent = wordsFor(e, teacher, PAGE.teacher_cuts);
     asked++;
     right += agree === true;
     await new Promise(r => setTimeout(r));
