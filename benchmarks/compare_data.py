@@ -41,8 +41,9 @@ def read_banking(folder) -> Task:
 def source_of(name, data) -> Path:
     "The folder of a task's published files below `data`."
     folder = {"TREC": "trec", "banking77": "banking77"}.get(name, f"glue/{name}")
-    expect(data is not None and (data/folder).is_dir(), f"--data {data} for {name}", f"a folder with {folder}, or one that `compare.py pack` made")
-    return data/folder
+    found = [data/f for f in (folder, name) if data is not None and (data/f).is_dir()] # the folder of GLUE itself, too
+    expect(found, f"--data {data} for {name}", f"a folder with {folder}, or one that `compare.py pack` made")
+    return found[0]
 
 def read_source(name, data) -> Task:
     "A task from the published files below `data`, or made of this machine's docstrings."

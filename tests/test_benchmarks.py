@@ -2,6 +2,7 @@
 import argparse, importlib.util, itertools, json, os, re, signal, subprocess, sys, time
 from pathlib import Path
 import pytest
+from distill_nb.kit.errors import InputError
 
 BENCHMARKS = Path(__file__).resolve().parent.parent/"benchmarks"
 spec = importlib.util.spec_from_file_location("common", BENCHMARKS/"common.py")
@@ -84,7 +85,7 @@ def test_a_part_ends_in_time_and_says_how(script, left, ended, last, tmp_path, m
     ("--rehearse --only trace peers", "--only peers: it cannot be rehearsed"), ("--rehearse --minutes 0", "--minutes: 0: expected a number above 0"),
     ("--rehearse --minutes=-3", "-3: expected a number above 0"), ("--rehearse --minutes nan", "nan: expected a number"), ("--rehearse --minutes 0.01", "10 seconds or more"),
     ("--rehearse --minutes inf", "inf: expected a number"), ("--rehearse --sst2 nowhere", "nowhere: expected a folder that exists"),
-    ("--rehearse --tokenizer nowhere", "nowhere: expected a folder that exists"), ("--rehearse --results FILE", "File exists"), ("--rehearse --results FILE/more", "Not a directory")])
+    ("--rehearse --glue .", "--glue .: expected a folder with SST-2"), ("--rehearse --tokenizer nowhere", "nowhere: expected a folder that exists"), ("--rehearse --results FILE", "File exists"), ("--rehearse --results FILE/more", "Not a directory")])
 def test_a_gpu_session_that_cannot_be_is_refused_at_once(line, said, tmp_path, monkeypatch, capsys):
     "An unknown part ended well, 0 minutes wrote an empty summary, and without a GPU every row of steps-gpu.json was replaced by a failed one."
     module = on_gpu(monkeypatch)
@@ -120,14 +121,18 @@ def test_a_study_of_failures_alone_fails(tmp_path):
 @pytest.mark.slow
 def test_a_session_that_is_told_to_stop_leaves_nothing_behind(tmp_path):
     "The part that ran went on without it, on the card, and its log stayed."
-    session = subprocess.Popen([sys.executable, BENCHMARKS/"on_gpu.py", "--rehearse", "--only", "attention", "epoch", "--results", tmp_path], stdout=subprocess.PIPE, text=True)
+    scratch = tmp_path/"tmp"
+    scratch.mkdir()
+    session = subprocess.Popen([sys.executable, BENCHMARKS/"on_gpu.py", "--rehearse", "--only", "attention", "epoch", "--results", tmp_path],
+                               stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(scratch)})
     for _ in range(600):
-        parts = Path(f"/proc/{session.pid}/task/{session.pid}/children").read_text().split() if (tmp_path/"on-gpu-attention.txt").is_file() else []
+        begun = [*scratch.glob("*/log.txt")]
+        parts = Path(f"/proc/{session.pid}/task/{session.pid}/children").read_text().split() if begun else []
         if parts: break
         time.sleep(.1)
     session.terminate()
     assert session.wait(timeout=30) == 143 and parts
-    assert not Path(f"/proc/{parts[0]}").exists() and not [*tmp_path.glob("*.txt")]
+    assert not Path(f"/proc/{parts[0]}").exists() and not [*scratch.iterdir()]
 
 def test_a_part_is_over_with_all_that_it_started(tmp_path, monkeypatch):
     module, file = on_gpu(monkeypatch), tmp_path/"pid"
@@ -141,9 +146,27 @@ def test_a_part_is_over_with_all_that_it_started(tmp_path, monkeypatch):
 def test_every_part_of_a_gpu_session_can_be_started(tmp_path, monkeypatch):
     module = on_gpu(monkeypatch)
     for rehearse in (False, True):
-        parts = module.parts(argparse.Namespace(rehearse=rehearse, results=tmp_path, sst2=None, tokenizer=None))
-        for share, command in parts.values():
-            assert 0 < share < 1 and (command is None or Path(next(w for w in command if w.endswith(".py"))).exists())
+        for glue in (None, tmp_path):
+            parts = module.parts(argparse.Namespace(rehearse=rehearse, results=tmp_path, sst2=None, tokenizer=None, glue=glue))
+            for share, command in parts.values():
+                assert 0 < share < 1 and (command is None or Path(next(w for w in command if w.endswith(".py"))).exists())
+            assert (parts["compare"][1] is None) == (not rehearse and glue is None)
+
+def test_a_session_of_some_parts_keeps_the_others_of_the_same_card(tmp_path, monkeypatch):
+    module, file = on_gpu(monkeypatch), tmp_path/"on-gpu.json"
+    card, parts = dict(device="H100"), [dict(part="steps", ended=0), dict(part="epoch", ended=1)]
+    assert module.earlier(file, card, ["epoch"]) == []
+    common.write(file, machine=card, minutes=8, parts=parts)
+    assert module.earlier(file, card, ["epoch"]) == parts[:1] and module.earlier(file, dict(device="T4"), ["epoch"]) == []
+    file.write_text("{") # cut by a kill
+    assert module.earlier(file, card, []) == []
+
+def test_glues_own_folder_is_a_folder_of_data(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from compare_data import source_of
+    (tmp_path/"SST-2").mkdir()
+    assert source_of("SST-2", tmp_path) == tmp_path/"SST-2"
+    with pytest.raises(InputError, match="for RTE: expected a folder with glue/RTE"): source_of("RTE", tmp_path)
 def test_the_rows_of_all_methods_are_those_of_the_studies(monkeypatch):
     "methods.json is derived: what its script makes of the other files now is what it holds."
     monkeypatch.setitem(sys.modules, "common", common)
