@@ -412,18 +412,23 @@ def run_all(o):
 # The shapes' speed
 
 def speed(o, repeats=40):
-    "Rows with parameters and latencies at batch 1 and 32 of every shape: texts of 32 tokens, one thread, by turns; on the GPU too if there is one."
+    """Rows with parameters and latencies at batch 1 and 32 of every shape: texts of 32 tokens, one thread, by turns; on the GPU too if there is one.
+
+    What the file has stays: shapes are compared within a run, so a device and a batch are measured as a whole or not at all."""
     import torch
-    from compare_data import read_task
     from compare_ways import Way, student
     from distill_nb.measure.report import latencies, size_mb
     at, where = At(o, "bshift", 0), ["cpu"] + ["cuda"] * torch.cuda.is_available()
     at.folder = lambda: Path(o.teacher or "")
     at.teacher = lambda who, plain=At.teacher: plain(at, "pretrained")
     models = dict(teacher=at.teacher("pretrained")) | {shape: student(Way([], shape), at, "pretrained") for shape in ("half", "third", "tiny", "bilstm")}
+    there = {(r["device"], r["batch"]) for r in read_rows(o.file) if "task" not in r and r["budget"] == o.budget}
     for device in where:
         for m in models.values(): m.to(device)
         for batch in 1, 32:
+            if (device, batch) in there:
+                print(f"{o.file} has the speed on {device} at batch {batch}: remove those rows to measure it again", flush=True)
+                continue
             found = latencies([*models.values()], batch_size=batch, threads=1, repeats=repeats)
             for (shape, m), took in zip(models.items(), found):
                 with alone(o.file): append(o.file, dict(version=VERSION, shape=shape, budget=o.budget, device=device, batch=batch, tokens=took.tokens, ms=took.ms, p95=took.p95,
