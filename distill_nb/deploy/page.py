@@ -25,8 +25,7 @@ from .export import export_folder, load_saved, plain_rows
 from .onnx import answers
 from ..inside.inputs import kind_of, model_inputs
 from ..kit.errors import expect
-from ..kit.files import (
-    atomic_file, file_digest, named_path, real_path, writing)
+from ..kit.files import file_digest, named_path, real_path, saved_file
 from ..kit.folders import whole_folder
 from ..kit.kinds import KINDS, head_kind
 from ..kit.model_folders import check_source
@@ -103,10 +102,8 @@ def _fetch(npm, folder):
         expect(file, f"npm could not fetch {RUNTIME} ({why})", "a network", SAY)
         with tarfile.open(file) as t: parts = {
             name: t.extractfile(f"package/dist/{name}").read() for name in PINNED}
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, data in parts.items():
-            with atomic_file(folder/name) as new: new.write_bytes(data)
+    for name, data in parts.items():
+        with saved_file(folder/name) as new: new.write_bytes(data)
 
 # %% ../../nbs/deploy/07_page.ipynb #pg000016
 def runtime_files(folder=None) -> dict:

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['MARK', 'FILES', 'BYTES', 'SETTINGS', 'ROOT', 'INSIDE', 'SITE', 'writing', 'named_path', 'real_path', 'sync',
            'lock_file', 'atomic_file', 'file_digest', 'listed_files', 'mark_file', 'our_files', 'mark_folder',
-           'changed_files', 'check_bytes', 'trusted_folder', 'made_folder', 'try_folder', 'output_file', 'world',
-           'once', 'in_turn', 'page_file']
+           'changed_files', 'check_bytes', 'trusted_folder', 'made_folder', 'saved_file', 'save_text', 'rewrite',
+           'try_folder', 'output_file', 'world', 'once', 'in_turn', 'page_file']
 
 # %% ../../nbs/kit/02_files.ipynb #aec671a2
 import atexit, hashlib, json, os, re, secrets, stat, warnings
@@ -121,12 +121,15 @@ def listed_files(folder, mark=MARK) -> dict:
     except (OSError, ValueError, KeyError, TypeError): return {}
     return {name: d for name, d in files.items() if name == Path(name).name}
 
+def _mark(mark, files:dict):
+    "Write a mark: name -> digest."
+    with atomic_file(mark) as new: new.write_text(json.dumps(dict(files=files), indent=1))
+
 def mark_file(file):
     "Note a single file that we wrote, so that it may be replaced."
     file = real_path(file)
-    files = listed_files(file.parent, FILES) | {file.name: file_digest(file)}
-    with atomic_file(file.parent/FILES) as new:
-        new.write_text(json.dumps(dict(files=files)))
+    own = {file.name: file_digest(file)}
+    _mark(file.parent/FILES, listed_files(file.parent, FILES) | own)
 
 def our_files(folder, mark=MARK) -> set:
     "Names of the files that we wrote there and that nobody has changed since."
@@ -138,8 +141,7 @@ def mark_folder(folder):
     folder = Path(folder)
     files = {p.name: file_digest(p) for p in sorted(folder.iterdir())
              if p.name not in (MARK, FILES)}
-    with atomic_file(folder/MARK) as new:
-        new.write_text(json.dumps(dict(files=files), indent=1))
+    _mark(folder/MARK, files)
 
 # %% ../../nbs/kit/02_files.ipynb #ef2d7e05
 BYTES = "*.safetensors", "*.bin", "*.pt", "*.pth", "*.onnx", "*.arrow", "*.parquet"
@@ -192,6 +194,27 @@ def made_folder(folder):
     finally:
         for p in missing:
             with suppress(OSError): p.rmdir()
+
+@contextmanager
+def saved_file(out):
+    """`atomic_file` for a file that a user names; its folder is made if it is missing.
+
+    `InputError` of one sentence where it cannot be written."""
+    with writing(out):
+        file = real_path(out)
+        with made_folder(file.parent), atomic_file(file) as new: yield new
+
+def save_text(out, text:str):
+    "Write a text and a line end to a file that a user names, see `saved_file`."
+    with saved_file(out) as new: new.write_text(text + "\n", encoding="utf-8")
+
+def rewrite(file, text:str):
+    "Replace a text file; a folder of ours then lists the new bytes as its own."
+    file = real_path(file)
+    listed = listed_files(file.parent)
+    ours = listed.get(file.name) == file_digest(file)
+    save_text(file, text)
+    if ours: _mark(file.parent/MARK, listed | {file.name: file_digest(file)})
 
 def try_folder(folder):
     "Write a file in the folder and rename it there."
@@ -299,6 +322,5 @@ def page_file(
     except OSError as e:
         raise InputError(f"{name} cannot be fetched ({e}): expected a checkout of the "
                          "repository or a connection to it.") from e
-    Path(name).parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(name) as new: new.write_bytes(content)
+    with saved_file(name) as new: new.write_bytes(content)
     return Path(name)

@@ -27,7 +27,7 @@ from ..losses import LogitMSE, SoftLabels, SoftTargets
 from ..measure.scores import last_answers, predict, score as score_rows
 from ..measure.several import choose_thresholds
 from ..measure.spans import same_answers
-from ..measure.trust import TRUSTED, Trust, trust, trust_models
+from ..measure.trust import TRUSTED, Trust, trust_logits, trust_models
 from ..teachers.load import (
     DEFAULT_TEACHER, learn_characters, load_teacher, load_tokenizer, knows_task)
 from ..data.classes import head_names, match_labels
@@ -178,14 +178,14 @@ def equal_steps(rows:list) -> str:
     return said + (f"; {KEPT!r} learns from labels alone" if KEPT in names else "")
 
 def trust_line(student, teacher, rows, split="test") -> str:
-    "For a report's note: how often both gave the same answer when they were scored."
+    "For a report's note: how often both answered alike when scored, or why none knows."
     models = student, teacher
     z = [None if m is None else last_answers(m, rows[split]) for m in models]
     if any(x is None for x in z) or kind_of(student) not in TRUSTED: return ""
     spans = kind_of(student) == "spans"
     try: found = same_answers(*z, rows[split]) if spans else \
-        trust(*z, rows[split]["labels"], kind_of(student))
-    except InputError: return "" # of one text, say; the training is worth more
+        trust_logits(*z, rows[split]["labels"], kind_of(student))
+    except InputError as e: return f"; not compared with the teacher: {e}"
     rate, least = [found.numbers[k] for k in ("agreement", "bound")]
     return f"; the student agrees with its teacher on {rate:.1%} of {found.rows:,} " \
         f"texts (at least {least:.1%})"

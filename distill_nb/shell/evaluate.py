@@ -88,7 +88,7 @@ def answers_of(o, task):
 
 def trust_of(o, model, tokenizer, task):
     "The trust report against a teacher, or against the answers in a file."
-    from distill_nb.measure.trust import asked, texts_of, trust, trust_models
+    from distill_nb.measure.trust import asked, texts_of, trust_logits, trust_models
     from distill_nb.teachers.load import load_teacher, load_tokenizer
     how = dict(agree=o.agree, tolerance=o.tolerance or None)
     if not named_path(o.against).is_file(): return trust_models(
@@ -100,7 +100,7 @@ def trust_of(o, model, tokenizer, task):
            "two or more")
     z_s, y, names = asked(model, task, tokenizer, o.split, o.max_length)
     y, texts = [[x[i] for i in at] for x in (y, texts_of(task, o.split))]
-    found = trust(z_s[at], z_t[at], y, task.kind, names, texts, **how)
+    found = trust_logits(z_s[at], z_t[at], y, task.kind, names, texts, **how)
     for row in found.look: row["row"] = at[row["row"]]
     return found
 

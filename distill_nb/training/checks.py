@@ -7,7 +7,7 @@ __all__ = ['check_pair', 'check_logits', 'what_to_trace', 'check_vocabulary', 'c
 
 # %% ../../nbs/training/02_checks.ipynb #31cfd667
 from ..inside.capture import check_parts
-from ..inside.inputs import unwrap
+from ..inside.inputs import decoder_of, unwrap
 from ..kit.errors import expect
 from ..kit.models import check_words, depth
 from ..teachers.columns import STATES, uncovered
@@ -51,7 +51,7 @@ def what_to_trace(student, teacher, objective, cached=None):
 def check_vocabulary(student, teacher, tokenizer=None):
     "Refuse models with unlike vocabularies; `tokenizer`: what made the rows, or None."
     s, t = [m.config.vocab_size for m in (student, teacher)]
-    heads = [getattr(m, "get_output_embeddings", bool)() for m in (student, teacher)]
+    heads = [decoder_of(m) for m in (student, teacher)]
     words = getattr(tokenizer, "get_vocab", dict)()
     spare = words and min(s, t) > max(words.values()) and heads == [None, None]
     expect(s == t or spare, f"student vocab_size {s}, teacher vocab_size {t}",

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from huggingface_hub import (EvalResult, ModelCard, ModelCardData,
                              try_to_load_from_cache)
-from ..kit.errors import InputError, expect
+from ..kit.errors import InputError, expect, one_line
 from ..kit.files import once, real_path
 from ..kit.folders import output_folder, whole_folder
 from ..kit.kinds import KINDS
@@ -86,9 +86,7 @@ def save_student(
 # %% ../../nbs/training/07_saving.ipynb #59b33084
 def span(text) -> str:
     "Text of others as a code span of markdown, on one line; nothing in it is markup."
-    line = "".join(c if c.isprintable() else " " for c in str(text))
-    line = " ".join(line.replace("`", "'").split())
-    return f"`{line[:200] or ' '}`"
+    return f"`{one_line(text)[:200] or ' '}`"
 
 def fenced(text, language="") -> str:
     "Text as a block of markdown that ends where the text does."

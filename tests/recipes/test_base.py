@@ -3,14 +3,16 @@ import inspect
 import numpy as np
 import pandas as pd
 import pytest, torch
-from builders import WORDS, toy
+from builders import WORDS, bert, rows, toy
 from distill_nb.data.tasks import make_task
 from distill_nb import recipes
 from distill_nb.kit.errors import InputError
 from distill_nb.kit.figures import palette
+from distill_nb.kit.models import note
 from distill_nb.measure.report import _colour
+from distill_nb.measure.scores import predict
 from distill_nb.recipes.answers import distil_answers
-from distill_nb.recipes.base import DISTILLED, KEPT, LABELS
+from distill_nb.recipes.base import DISTILLED, KEPT, LABELS, trust_line
 from distill_nb.recipes.layers import distil_layers
 from distill_nb.shell.recipes import RECIPES
 from distill_nb.teachers.load import load_teacher
@@ -56,3 +58,11 @@ def test_a_student_of_answers_is_compared_with_its_teacher_or_with_nobody(tuned,
 @pytest.mark.parametrize("answers", [[[.2, .8]] * 4, np.zeros((4, 2)), torch.zeros(4, 2), dict(train=[[0, 1]])], ids=["list", "array", "tensor", "dict"])
 def test_bare_numbers_are_no_answers(answers):
     with pytest.raises(InputError, match="answers of type .*: expected a file, or Answers"): distil_answers(toy(), answers)
+
+@pytest.mark.parametrize("n, says", [(1, "; not compared with the teacher: 1 answers of the student, 1 of the teacher: expected the same rows, two or more, in the same order."),
+                                     (20, "; the student agrees with its teacher on 100.0% of 20 texts (at least 86.1%)")])
+def test_a_report_says_how_far_both_agree_or_why_nobody_knows(tok, n, says):
+    "A refusal of the trust report was answered with silence, whatever it was."
+    some, model = rows(tok, n), bert(1)
+    note(model, answered=(some._fingerprint, predict(model, some, tok)))
+    assert trust_line(model, model, dict(test=some)) == says
