@@ -106,7 +106,9 @@ GLUE = {
     "wnli": Glue("sentence1", "sentence2", "label",
                  {"0": "not_entailment", "1": "entailment"})}
 
-def glue_key(name): return re.sub("[^a-z0-9]", "", name.lower().replace("glue", ""))
+def glue_key(name) -> str:
+    "A GLUE task's name as the key of `GLUE`: 'SST-2' and 'glue/sst2' are sst2."
+    return re.sub("[^a-z0-9]", "", name.lower().replace("glue", ""))
 
 # %% ../../nbs/data/05_load.ipynb #a1240605
 def _read_glue_file(path, g):

@@ -21,13 +21,14 @@ import distill_nb
 from ..data.classes import head_names
 from ..data.load import load_task
 from ..data.tags import words_of
-from .export import export_folder, load_saved, plain_rows
+from ..data.tokens import text_rows
+from .export import export_folder, load_saved
 from .onnx import answers
 from ..inside.inputs import kind_of, model_inputs
 from ..kit.errors import expect
 from ..kit.files import file_digest, named_path, real_path, saved_file
 from ..kit.folders import whole_folder
-from ..kit.kinds import KINDS, head_kind
+from ..kit.kinds import KINDS, config_kind
 from ..kit.model_folders import check_source
 from ..kit.models import evaluating
 from ..losses.vectors import pooled
@@ -169,7 +170,7 @@ def exported(folder, texts=(), int8=False):
     check_kind(kind_of(model), folder)
     texts = [sides(t)[0] for t in texts] or load_task("bshift")["test"]["text"][:50]
     with TemporaryDirectory() as tmp:
-        export_folder(model, tokenizer, Path(tmp)/"onnx", plain_rows(texts, tokenizer),
+        export_folder(model, tokenizer, Path(tmp)/"onnx", text_rows(texts, tokenizer),
                       int8=int8, timed=False)
         yield Path(tmp)/"onnx"
 
@@ -188,7 +189,7 @@ def student_facts(folder, name="") -> dict:
         (folder/needed).is_file(), f"{name or folder}: no {needed}",
         "a student's folder with its tokenizer")
     config = AutoConfig.from_pretrained(folder)
-    kind = head_kind(str((config.architectures or [""])[0]), config)
+    kind = config_kind(config)
     check_kind(kind, name or folder)
     spec = json.loads((folder/"tokenizer.json").read_text(encoding="utf-8"))
     check_parts(spec)

@@ -38,6 +38,7 @@ def decoder_of(model):
     "The layer that gives a masked-LM head its logits; None for other heads."
     return getattr(model, "get_output_embeddings", lambda: None)()
 
+# %% ../../nbs/inside/02_inputs.ipynb #inputs01
 @cache
 def _accepts(cls) -> tuple:
     "The tensors that the class's forward names, without labels; are others passed on?"

@@ -10,7 +10,6 @@ __all__ = ['PAUSE', 'FORMATS', 'size_mb', 'Latency', 'cpu_threads', 'latencies',
 import html, json, math, platform, time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
@@ -20,6 +19,7 @@ from ..kit.errors import expect, plain, one_line
 from ..kit.figures import figure, palette
 from ..kit.files import named_path, save_text, saved_file
 from ..kit.models import evaluating, longest
+from ..losses.objective import check_number
 
 # %% ../../nbs/measure/01_report.ipynb #264d2e7a
 def size_mb(model) -> float:
@@ -90,6 +90,8 @@ def _turn(models, batches, pause):
 
 def latencies(models, tokens=32, batch_size=1, threads=None, warmup=5, repeats=30):
     "A `Latency` for each model, measured by turns over rows without padding."
+    for name, k in dict(tokens=tokens, batch_size=batch_size, repeats=repeats).items():
+        check_number(k, f"{name}={k!r:.40}", 1, whole=True)
     tokens = min([tokens, *filter(None, map(longest, models))])
     batches = [_batch(m, (batch_size, tokens)) for m in models]
     with cpu_threads(threads) as used:
@@ -147,13 +149,14 @@ def time(self:Report, **how):
 def table(self:Report) -> pd.DataFrame:
     "The rows; what each keeps of the first model's score, how much faster it is."
     if any("ms" not in row for row, _ in self.models): self.time()
-    df = pd.DataFrame(self.rows).set_index("model")
+    df = pd.DataFrame(self.rows, columns=None if self.rows else ["model"])
+    df = df.set_index("model")
     sized = df[df.ms.notna()] if "ms" in df else df.iloc[:0]
-    if len(sized):
+    if not len(sized): return df
+    if self.metric in df:
         kept = df[self.metric] / (sized[self.metric].iloc[0] or math.nan)
         df["kept"] = kept.where(df.ms.notna())
-        df["faster"] = sized.ms.iloc[0] / df.ms
-    return df
+    return df.assign(faster=sized.ms.iloc[0] / df.ms)
 
 # %% ../../nbs/measure/01_report.ipynb #6cb9cf53
 FORMATS = dict(parameters="{:,.0f}", mb="{:.1f}", ms="{:.2f}", seconds="{:.0f}",
@@ -206,7 +209,9 @@ def _label(text):
 @patch
 def plot(self:Report, file=None):
     "Score of each model as a bar with its number; saved to `file` where one is named."
-    scores = self.table()[self.metric].dropna()[::-1]
+    table = self.table()
+    expect(self.metric in table, f"a report without {self.metric}", "a row that has it")
+    scores = table[self.metric].dropna()[::-1]
     fig, ax = figure(6, .6 + .4 * len(scores))
     names = [_label(n) for n in scores.index]
     bars = ax.barh(names, scores, color=[_colour(n) for n in scores.index])
@@ -245,6 +250,7 @@ def as_dict(self:Report) -> dict:
     return dict(task=self.task, metric=self.metric, rows=rows, note=self.note,
                 timed=self.timed, machine=machine())
 
+# %% ../../nbs/measure/01_report.ipynb #rep00001
 @patch
 def save(self:Report, file):
     "Write `as_dict` as JSON; `InputError` where that cannot be."

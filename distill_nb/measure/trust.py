@@ -22,9 +22,10 @@ from ..kit.errors import counted, expect, one_line
 from ..kit.figures import figure, palette
 from ..kit.files import rewrite, save_text
 from ..losses.objective import check_number
-from .certainty import (
+from distill_nb.measure.certainty import (
     HEATS, UNITS, Promise, as_floats, calibration, check_logits, check_share,
-    kl_rows, lower_bound, promise, refuse_shares, reliability, rows_needed, units_of)
+    check_no_probabilities, kl_rows, lower_bound, promise, reliability, rows_needed,
+    units_of)
 from .report import finite, save_figure
 from .scores import pick_split, predict
 
@@ -187,8 +188,8 @@ def trust(
 
     Raises `InputError` for unequal rows, NaN, probabilities, and a single class."""
     check_rows(z_s, z_t)
-    if kind in UNITS: refuse_shares(z_s, kind, "student")
-    if kind in UNITS: refuse_shares(z_t, kind, "teacher")
+    if kind in UNITS: check_no_probabilities(z_s, kind, "student")
+    if kind in UNITS: check_no_probabilities(z_t, kind, "teacher")
     return trust_logits(z_s, z_t, y, kind, labels, texts, agree, tolerance)
 
 # %% ../../nbs/measure/05_trust.ipynb #eefd2e60

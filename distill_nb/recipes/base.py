@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from fastcore.basics import patch
 from ..data.tasks import Task
 from ..data.tokens import tokenize
 from ..data.suspects import cut_texts, other_order
@@ -28,6 +29,7 @@ from ..measure.scores import last_answers, predict, score as score_rows
 from ..measure.several import choose_thresholds
 from ..measure.spans import same_answers
 from ..measure.trust import TRUSTED, Trust, trust_logits, trust_models
+from ..students.layers import choose_layers, some_batches
 from ..teachers.load import (
     DEFAULT_TEACHER, learn_characters, load_teacher, load_tokenizer, knows_task)
 from ..data.classes import head_names, match_labels
@@ -232,6 +234,14 @@ class Setup:
         if not dry(): self.report.time()
         return Distilled(self.task, student, self.teacher, self.tokenizer, self.report,
                          history, objective, self.source)
+
+# %% ../../nbs/recipes/00_base.ipynb #choose01
+@patch
+def choose(self:Setup, layers, choice, model=None) -> list:
+    "`choose_layers` of a model (None: the teacher); measured on rows of train."
+    measured = choice == "measured"
+    texts = some_batches(self.rows["train"], self.tokenizer) if measured else ()
+    return choose_layers(model or self.teacher, layers, choice, texts)
 
 # %% ../../nbs/recipes/00_base.ipynb #619b6427
 def teacher_order(at:Setup) -> list:

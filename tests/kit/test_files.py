@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from builders import killed, state_of
 from distill_nb.kit.files import (
-    MARK, atomic_file, changed_files, mark_file, mark_folder, our_files, output_file, rewrite, save_text, saved_file)
+    MARK, atomic_file, changed_files, mark_file, mark_folder, our_files, output_file, rewrite, save_text, saved_file, short_name)
 from distill_nb.kit.errors import InputError
 from distill_nb.kit.folders import HELD, output_folder, whole_folder, working_folder
 
@@ -201,6 +201,14 @@ def test_a_saved_file_is_whole_and_its_folder_is_made(tmp_path):
     with pytest.raises(RuntimeError), saved_file(tmp_path/"d"/"c.txt"): raise RuntimeError
     assert [p.name for p in tmp_path.rglob("*")] == ["a", "b", "c.txt"] and (tmp_path/"a"/"b"/"c.txt").read_text() == "old\n"
     with pytest.raises(InputError, match="Is a directory"): save_text(tmp_path/"a", "x")
+
+def test_a_source_goes_by_its_own_name(tmp_path, monkeypatch):
+    (tmp_path/"teacher").mkdir()
+    (tmp_path/"a.csv").write_text("x")
+    monkeypatch.chdir(tmp_path/"teacher")
+    names = {"..": tmp_path.name, ".": "teacher", str(tmp_path/"a.csv"): "a.csv", tmp_path/"teacher": "teacher"}
+    assert {n: short_name(n) for n in names} == names
+    assert all(short_name(n) == n for n in ("", "user/model", "x" * 300, "a\0b"))
 
 @pytest.mark.parametrize("before", ["ours", "edited", "no mark"])
 def test_what_is_rewritten_in_a_folder_of_ours_stays_ours(tmp_path, before):

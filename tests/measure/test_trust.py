@@ -1,5 +1,5 @@
 "A promise holds over resamples, honest numbers equal others' numbers, and every kind of classifier is told truly."
-import json, math
+import json, math, warnings
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +11,10 @@ from sklearn.metrics import brier_score_loss, log_loss
 from transformers import AutoModelForSequenceClassification
 from builders import bert, frame, toy
 from distill_nb.data.tasks import make_task
+from distill_nb.kit.files import check_bytes
 from distill_nb.kit.kinds import KINDS
+from distill_nb.teachers.load import load_pretrained
+from distill_nb.training.saving import save_student
 from distill_nb.kit.errors import InputError
 from distill_nb.measure.certainty import (brier, calibration, ece, fit_temperature, lower_bound, mcnemar, promise, reliability, rows_needed, units_of,
     versus)
@@ -313,6 +316,17 @@ def test_a_temperature_at_the_end_of_the_search_is_not_kept(z, y, ok, tmp_path):
     if ok: assert keep_temperature(tmp_path, said) == pytest.approx(said.numbers["temperature"], abs=1e-3)
     else:
         with pytest.raises(InputError, match="where the search ends"): keep_temperature(tmp_path, said)
+
+def test_a_temperature_that_is_kept_in_a_students_folder_is_no_foreign_change(tok, tmp_path):
+    "Every load warned that config.json was edited, and the folder could not be overwritten any more."
+    out = save_student(bert(1), tok, tmp_path/"s")
+    said = trust(*drawn(300))
+    keep_temperature(out, said)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_bytes(out)
+    assert load_pretrained(AutoModelForSequenceClassification, out).config.calibration_temperature == pytest.approx(said.numbers["temperature"], abs=1e-3)
+    save_student(bert(2), tok, out, overwrite=True)
 
 # Two students
 
