@@ -182,6 +182,8 @@ def load_task(
     hold_out=True, # a test and a validation split, where the source has none?
 ) -> Task:
     "A task from wherever it lies; `InputError` where it cannot be read or learnt."
+    expect(isinstance(source, str | Path), f"source {source!r:.40}", "a file, a folder "
+           "or a name", "Of a frame make_task makes a task")
     source, path = str(source), named_path(source)
     check_known(kind, READ, "kind")
     if source in EMBEDDED: task = embedded_task(source)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ANSWERS', 'LABELS', 'KEPT', 'DISTILLED', 'constant_score', 'check_teacher', 'no_better', 'at_chance', 'student_line',
-           'Distilled', 'unscored', 'score', 'finish', 'fit_and_report', 'as_typed', 'as_call', 'typed', 'equal_steps',
-           'trust_line', 'Setup', 'teacher_order', 'judge_teacher', 'special_tokens', 'set_up']
+           'Distilled', 'unscored', 'score', 'finish', 'fit_and_report', 'as_typed', 'as_call', 'check_task', 'typed',
+           'equal_steps', 'trust_line', 'Setup', 'teacher_order', 'judge_teacher', 'special_tokens', 'set_up']
 
 # %% ../../nbs/recipes/00_base.ipynb #222c9277
 import inspect, time, warnings
@@ -150,10 +150,18 @@ def as_call(function, *args, **kwargs) -> str:
              for n, v in (given | more).items() if not usual(n, v)]
     return f"{function.__name__}({', '.join(parts)})"
 
+def check_task(recipe, *args, **kwargs):
+    "Refuse the name of a file where a recipe wants the task that is made of it."
+    given = inspect.signature(recipe).bind(*args, **kwargs).arguments
+    task = given.get("task")
+    expect("task" not in given or isinstance(task, Task), f"task {task!r:.60}",
+           "a Task", "Make one with load_task(...)")
+
 def typed(recipe):
-    "A recipe whose result has the `call` that made it."
+    "A recipe whose result has the `call` that made it; refuses what is no task."
     @wraps(recipe)
     def run(*args, **kwargs):
+        check_task(recipe, *args, **kwargs)
         done = recipe(*args, **kwargs)
         done.call = as_call(recipe, *args, **kwargs)
         return done
