@@ -10,7 +10,8 @@ import pandas as pd
 import torch
 import common
 from distill_nb.data.corpus import read_corpus
-from distill_nb.recipes.embedding import scorer, split_texts, text_rows, vector_setup, vector_student, vectors_objective
+from distill_nb.data.tokens import text_rows
+from distill_nb.recipes.embedding import scorer, split_texts, vector_setup, vector_student, vectors_objective
 from distill_nb.training.run import fit
 
 WAYS = dict(blocks=(3, "3 blocks"), table=(0, "static"))

@@ -106,7 +106,9 @@ GLUE = {
     "wnli": Glue("sentence1", "sentence2", "label",
                  {"0": "not_entailment", "1": "entailment"})}
 
-def glue_key(name): return re.sub("[^a-z0-9]", "", name.lower().replace("glue", ""))
+def glue_key(name) -> str:
+    "A GLUE task's name as the key of `GLUE`: 'SST-2' and 'glue/sst2' are sst2."
+    return re.sub("[^a-z0-9]", "", name.lower().replace("glue", ""))
 
 # %% ../../nbs/data/05_load.ipynb #a1240605
 def _read_glue_file(path, g):
@@ -180,6 +182,8 @@ def load_task(
     hold_out=True, # a test and a validation split, where the source has none?
 ) -> Task:
     "A task from wherever it lies; `InputError` where it cannot be read or learnt."
+    expect(isinstance(source, str | Path), f"source {source!r:.40}", "a file, a folder "
+           "or a name", "Of a frame make_task makes a task")
     source, path = str(source), named_path(source)
     check_known(kind, READ, "kind")
     if source in EMBEDDED: task = embedded_task(source)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 from ..kit.errors import InputError, expect
 from ..kit.files import (
-    atomic_file, mark_file, named_path, once, output_file)
+    mark_file, named_path, once, output_file, saved_file)
 
 # %% ../../nbs/data/00_tables.ipynb #7aa7e754
 MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe\0\0": "utf-32",
@@ -263,8 +263,7 @@ def check_table(out, overwrite=False, inputs=())->Path:
 def write_table(df, out):
     "Write a frame to a file that `check_table` found fine; whole or not at all."
     def write():
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(out) as new: WRITE[out.suffix.lower()](df, new)
+        with saved_file(out) as new: WRITE[out.suffix.lower()](df, new)
         mark_file(out)
     out = Path(out)
     once(write)

@@ -227,6 +227,8 @@ def make_task(
     hold_out=True, # from train, splits that `frames` lacks? False: only its own
 ) -> Task:
     "A `Task` from raw frames; raises `InputError` where there is nothing to learn."
+    expect(isinstance(frames, dict) and frames, f"frames {frames!r:.40}",
+           "a dictionary of splits", "Give dict(train=df)")
     kind = kind or told_kind(frames)
     check_known(kind, READ, "kind")
     raw = () if kind in (None, *PLAIN) else ("label", *KINDS[kind].columns)

@@ -19,7 +19,7 @@ from transformers import AutoConfig
 from transformers.utils import ModelOutput
 from ..inside.inputs import model_inputs, unwrap
 from ..kit.errors import InputError, expect
-from ..kit.files import atomic_file, check_bytes
+from ..kit.files import check_bytes, saved_file
 from ..kit.model_folders import check_source
 
 # %% ../../nbs/deploy/00_onnx.ipynb #6d9d42cb
@@ -141,7 +141,7 @@ def to_onnx(
     name_sizes(graph.graph)
     keep_apart(graph.graph)
     strip(graph)
-    with atomic_file(file) as new: onnx.save(graph, new)
+    with saved_file(file) as new: onnx.save(graph, new)
     return Path(file)
 
 # %% ../../nbs/deploy/00_onnx.ipynb #a4c8c18d
@@ -203,7 +203,7 @@ def quantize(
     "Store a graph's weights as int8, with a step for each output channel."
     needs("onnx", "onnxruntime")
     from onnxruntime.quantization import QuantType, quantize_dynamic
-    with atomic_file(out) as new, calm(): quantize_dynamic(
+    with saved_file(out) as new, calm(): quantize_dynamic(
         str(file), str(new), PRODUCTS + LOOKUPS * embeddings, per_channel=True,
         nodes_to_exclude=_twice(file), reduce_range=reduce_range,
         weight_type=QuantType.QInt8)

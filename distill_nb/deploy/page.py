@@ -21,14 +21,14 @@ import distill_nb
 from ..data.classes import head_names
 from ..data.load import load_task
 from ..data.tags import words_of
-from .export import export_folder, load_saved, plain_rows
+from ..data.tokens import text_rows
+from .export import export_folder, load_saved
 from .onnx import answers
 from ..inside.inputs import kind_of, model_inputs
 from ..kit.errors import expect
-from ..kit.files import (
-    atomic_file, file_digest, named_path, real_path, writing)
+from ..kit.files import file_digest, named_path, real_path, saved_file
 from ..kit.folders import whole_folder
-from ..kit.kinds import KINDS, head_kind, label_thresholds
+from ..kit.kinds import KINDS, config_kind, label_thresholds
 from ..kit.model_folders import check_source
 from ..kit.models import evaluating
 from ..losses.vectors import pooled
@@ -103,10 +103,8 @@ def _fetch(npm, folder):
         expect(file, f"npm could not fetch {RUNTIME} ({why})", "a network", SAY)
         with tarfile.open(file) as t: parts = {
             name: t.extractfile(f"package/dist/{name}").read() for name in PINNED}
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, data in parts.items():
-            with atomic_file(folder/name) as new: new.write_bytes(data)
+    for name, data in parts.items():
+        with saved_file(folder/name) as new: new.write_bytes(data)
 
 # %% ../../nbs/deploy/07_page.ipynb #pg000016
 def runtime_files(folder=None) -> dict:
@@ -182,7 +180,7 @@ def exported(folder, texts=(), int8=False):
     check_kind(kind_of(model), folder)
     texts = [sides(t)[0] for t in texts] or load_task("bshift")["test"]["text"][:50]
     with TemporaryDirectory() as tmp:
-        export_folder(model, tokenizer, Path(tmp)/"onnx", plain_rows(texts, tokenizer),
+        export_folder(model, tokenizer, Path(tmp)/"onnx", text_rows(texts, tokenizer),
                       int8=int8, timed=False)
         yield Path(tmp)/"onnx"
 
@@ -201,7 +199,7 @@ def student_facts(folder, name="") -> dict:
         (folder/needed).is_file(), f"{name or folder}: no {needed}",
         "a student's folder with its tokenizer")
     config = AutoConfig.from_pretrained(folder)
-    kind = head_kind(str((config.architectures or [""])[0]), config)
+    kind = config_kind(config)
     check_kind(kind, name or folder)
     spec = json.loads((folder/"tokenizer.json").read_text(encoding="utf-8"))
     check_parts(spec)

@@ -112,7 +112,9 @@ def config_ids(config) -> dict:
     return {k: v for k, v in told.items() if v is not None}
 
 # %% ../../nbs/deploy/01_vocabulary.ipynb #f16b852f
-def flat(value) -> list: return [*value] if isinstance(value, list|tuple) else [value]
+def flat(value) -> list:
+    "A value, or the values of a list, as a list."
+    return [*value] if isinstance(value, list|tuple) else [value]
 
 def kept_ids(config, tokenizer, seen, characters=True) -> list:
     """The old ids of the tokens to keep; the place in the list is the new id.

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from ..kit.errors import expect
 from ..kit.gpu import bucket, pad_tokens, places
-from ..kit.models import evaluating, longest, note, noted
+from ..kit.models import evaluating, longest, tried_once
 from ..kit.packing import Packing, row_places
 from .blocks import encoder_blocks, n_blocks
 from .capture import (
@@ -90,12 +90,10 @@ def _near(found, plain) -> bool:
 @torch.no_grad()
 def can_pack(model) -> bool:
     "Does this encoder give the same states packed? Tried once and remembered."
-    inner = encoder_of(model)
-    if noted(inner, "packs") is None: note(inner, packs=_tried(inner))
-    return noted(inner, "packs")
+    return tried_once(encoder_of(model), "packs", _packs)
 
-def _tried(model) -> bool:
-    "Two texts, both ways."
+def _packs(model) -> bool:
+    "Does the model give two texts the same states packed and padded?"
     try:
         check_parts(model, {"queries": None}) # transformers' attention
         batch, needs = _two_texts(model), ["hidden_states"]
@@ -120,12 +118,10 @@ def check_packing(model):
 @torch.no_grad()
 def reads_padding(model) -> bool:
     "Do answers depend on the padding behind a text? Tried once and remembered."
-    inner = encoder_of(model)
-    if noted(inner, "pads") is None: note(inner, pads=_changes(inner))
-    return noted(inner, "pads")
+    return tried_once(encoder_of(model), "reads_padding", _changes)
 
 def _changes(model, more=16) -> bool:
-    "A batch, and the same one with more padding."
+    "Does the model answer two texts otherwise where they have more padding?"
     try:
         batch = _two_texts(model)
         ids, mask = batch["input_ids"], batch["attention_mask"]

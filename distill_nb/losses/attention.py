@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['HEADS', 'LETTERS', 'lowest', 'nothing_masked', 'real_pairs', 'attention_mse', 'attention_kl', 'regroup',
-           'relation_scores', 'relation_kl', 'AttentionMSE', 'AttentionKL', 'Relations']
+           'relation_scores', 'relation_kl', 'ScoreTerm', 'AttentionMSE', 'AttentionKL', 'Relations']
 
 # %% ../../nbs/losses/05_attention.ipynb #898b78a9
 import math
@@ -108,35 +108,32 @@ def relation_kl(
     return attention_kl(a_s, a_t, mask, reference)
 
 # %% ../../nbs/losses/05_attention.ipynb #eb69bd9b
-class AttentionMSE(LayerTerm):
+class ScoreTerm(LayerTerm):
+    "A term that sums its `loss` of attention scores over the mapped blocks."
+    needs = frozenset({"scores"})
+    def forward(self, s, t, batch):
+        blocks = self.map(len(s.scores), len(t.scores)).blocks
+        mask = unit_mask(batch, "tokens")
+        return sum(self.loss(s.scores[i], t.scores[j], mask, self.reference)
+                   for i, j in blocks.items())
+
+class AttentionMSE(ScoreTerm):
     """`attention_mse` summed over mapped blocks, a mean over pairs of real tokens.
 
     TinyBERT's attention term; with `reference` a mean over all places, as its code."""
-    needs = frozenset({"scores"})
+    loss = staticmethod(attention_mse)
     def __init__(self, layers=None, reference=False):
         super().__init__(layers, reference)
         self.unit = "places squared" if reference else "pairs"
 
-    def forward(self, s, t, batch):
-        blocks = self.map(len(s.scores), len(t.scores)).blocks
-        mask = unit_mask(batch, "tokens")
-        return sum(attention_mse(s.scores[i], t.scores[j], mask, self.reference)
-                   for i, j in blocks.items())
-
-class AttentionKL(LayerTerm):
+class AttentionKL(ScoreTerm):
     """`attention_kl` summed over mapped blocks; by default only the last, as MiniLM.
 
     A mean over tokens; with `reference` per text first, then over texts."""
-    needs, default = frozenset({"scores"}), "last"
+    loss, default = staticmethod(attention_kl), "last"
     def __init__(self, layers=None, reference=False):
         super().__init__(layers, reference)
         self.unit = "examples" if reference else "tokens"
-
-    def forward(self, s, t, batch):
-        blocks = self.map(len(s.scores), len(t.scores)).blocks
-        mask = unit_mask(batch, "tokens")
-        return sum(attention_kl(s.scores[i], t.scores[j], mask, self.reference)
-                   for i, j in blocks.items())
 
 # %% ../../nbs/losses/05_attention.ipynb #2fef6799
 LETTERS = dict(q="queries", k="keys", v="values")

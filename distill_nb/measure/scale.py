@@ -66,19 +66,25 @@ class Plan:
 # %% ../../nbs/measure/03_scale.ipynb #7dcdfb0f
 @patch(as_prop=True)
 def flops(self:Plan):
+    "FLOPs of the whole training."
     each = step_flops(self.teacher, self.student, self.seq, self.head)
     return each * self.tokens * self.epochs
 
 @patch(as_prop=True)
 def hours_at_peak(self:Plan):
+    "Hours on all cards, if every one of them reached its peak."
     a_second = GPUS[self.gpu][self.dtype] * 1e12 * self.n_gpus
     return self.flops / a_second / 3600
 
 @patch(as_prop=True)
-def hours(self:Plan): return self.hours_at_peak / self.utilisation
+def hours(self:Plan):
+    "Hours on all cards, at the plan's share of the peak."
+    return self.hours_at_peak / self.utilisation
 
 @patch(as_prop=True)
-def cost(self:Plan): return self.hours * self.n_gpus * self.price
+def cost(self:Plan):
+    "Price of all cards for these hours, in the currency of `price`."
+    return self.hours * self.n_gpus * self.price
 
 @patch
 def __repr__(self:Plan):

@@ -19,7 +19,7 @@ from ..kit.errors import expect
 from ..kit.models import check_tokenizer_fits, evaluating
 from .certainty import lower_bound, promise
 from .scores import SCORERS, pick_split, predict
-from .trust import OWN, TRUSTED, Trust
+from .trust import OWN, TRUSTED, Trust, check_rows, listed
 
 # %% ../../nbs/measure/09_spans.ipynb #c45a10b8
 def normalized(text:str) -> str:
@@ -136,9 +136,8 @@ def _rated(answers, gold):
 
 def agreement(mine:list, its:list, gold:list, questions=None, agree=.95) -> Trust:
     "The report on a student's and its teacher's `Answer`s to the same questions."
-    n = len(mine)
-    expect(n == len(its) == len(gold) and n > 1, f"{n} answers of the student, "
-           f"{len(its)} of the teacher", "the same questions, two or more")
+    n = check_rows(mine, its)
+    gold, questions = listed(gold, n, "accepted"), listed(questions, n, "questions")
     same = np.array([normalized(a.text) == normalized(b.text)
                      for a, b in zip(mine, its)])
     sure = np.array([a.sure for a in mine])

@@ -12,6 +12,7 @@ import torch
 from ..data.tasks import Task
 from ..data.suspects import other_order
 from ..kit.errors import expect
+from ..kit.files import short_name
 from ..kit.findings import Finding, dry
 from ..losses import (
     HardTargets, LogitMSE, Objective, SoftTargets, as_objective, known_labels)
@@ -22,7 +23,6 @@ from .lookahead import checked
 from .tinybert import tiny_student
 from ..students.bilstm import lstm_student
 from ..students.copied import init_student
-from ..students.layers import choose_layers, some_batches
 from ..teachers.answers import Answers, add_answers, read_answers
 from ..teachers.load import knows_task
 from ..teachers.several import ask_model, average, check_weights
@@ -46,8 +46,7 @@ def per_text(objective, unit="examples"):
 
 # %% ../../nbs/recipes/07_answers.ipynb #a0600009
 def _layers(at, layers=3, choice="first"):
-    texts = some_batches(at.rows["train"], at.tokenizer) if choice == "measured" else ()
-    return init_student(at.teacher, choose_layers(at.teacher, layers, choice, texts))
+    return init_student(at.teacher, at.choose(layers, choice))
 
 def _narrow(at, **sizes): return tiny_student(at.teacher, **sizes)
 
@@ -66,8 +65,6 @@ def new_student(at:Setup, kind="layers", seed=0, **shape):
 def _listed(x):
     if isinstance(x, list | tuple): return [*x]
     return [] if x is None or isinstance(x, str) and not x else [x]
-
-def _short(source): return Path(source).name if Path(source).is_dir() else source
 
 def _tuned(at, task, source, max_length, how):
     "A `Setup` whose model is a teacher that knows the task; its row is in the report."
@@ -105,7 +102,7 @@ def hear(at:Setup, files:list, teachers=(), max_length=128, how=None, weights=No
     for name, answers in zip(names, files): _add_row(at, name, answers)
     for source in teachers:
         own = _tuned(at, task, source, max_length, how or {})
-        name = f"teacher {_short(own.source)}"
+        name = f"teacher {short_name(own.source)}"
         if len(teachers) > 1: at.report.rows[-1]["model"] = name
         sources.append(ask_model(own.teacher, own.tokenizer, own.task, max_length,
                                  own.source))
@@ -140,7 +137,7 @@ def _pupil(at, heard, objective) -> Setup:
         rows = rows.select(use.nonzero().flatten().tolist())
         if len(rows) < n: at.report.note += (
             f"; {n - len(rows):,} training texts have nothing to learn from")
-    names = ", ".join(map(_short, heard.name.split(", ")))
+    names = ", ".join(map(short_name, heard.name.split(", ")))
     return replace(at, rows={**at.rows, "train": rows}, source=names)
 
 # %% ../../nbs/recipes/07_answers.ipynb #a0600x01
@@ -169,7 +166,7 @@ def distil_answers(
     at = set_up(task, base, max_length, seed)
     def start(): return new_student(at, student, seed, **shape or {})
     untuned = None if knows_task(at.teacher) and student != "bilstm" else start()
-    at.report.note = f"seed {seed}, student of {_short(at.source)}"
+    at.report.note = f"seed {seed}, student of {short_name(at.source)}"
     pupil = _pupil(at, hear(at, files, teachers, max_length, settings | (
         teacher_settings or {}), weights, space), goal)
     run = pupil.fit(DISTILLED, start(), objective=goal, **settings)

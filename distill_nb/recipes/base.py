@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ANSWERS', 'LABELS', 'KEPT', 'DISTILLED', 'constant_score', 'check_teacher', 'no_better', 'at_chance', 'student_line',
-           'Distilled', 'unscored', 'score', 'finish', 'fit_and_report', 'as_typed', 'as_call', 'typed', 'equal_steps',
-           'trust_line', 'Setup', 'teacher_order', 'judge_teacher', 'special_tokens', 'set_up']
+           'Distilled', 'unscored', 'score', 'finish', 'fit_and_report', 'as_typed', 'as_call', 'check_task', 'typed',
+           'equal_steps', 'trust_line', 'Setup', 'teacher_order', 'judge_teacher', 'special_tokens', 'set_up']
 
 # %% ../../nbs/recipes/00_base.ipynb #222c9277
 import inspect, time, warnings
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from fastcore.basics import patch
 from ..data.tasks import Task
 from ..data.tokens import tokenize
 from ..data.suspects import cut_texts, other_order
@@ -27,7 +28,8 @@ from ..losses import LogitMSE, SoftLabels, SoftTargets
 from ..measure.scores import last_answers, predict, score as score_rows
 from ..measure.several import choose_thresholds
 from ..measure.spans import same_answers
-from ..measure.trust import TRUSTED, Trust, trust, trust_models
+from ..measure.trust import TRUSTED, Trust, trust_logits, trust_models
+from ..students.layers import choose_layers, some_batches
 from ..teachers.load import (
     DEFAULT_TEACHER, learn_characters, load_teacher, load_tokenizer, knows_task)
 from ..data.classes import head_names, match_labels
@@ -148,10 +150,18 @@ def as_call(function, *args, **kwargs) -> str:
              for n, v in (given | more).items() if not usual(n, v)]
     return f"{function.__name__}({', '.join(parts)})"
 
+def check_task(recipe, *args, **kwargs):
+    "Refuse the name of a file where a recipe wants the task that is made of it."
+    given = inspect.signature(recipe).bind(*args, **kwargs).arguments
+    task = given.get("task")
+    expect("task" not in given or isinstance(task, Task), f"task {task!r:.60}",
+           "a Task", "Make one with load_task(...)")
+
 def typed(recipe):
-    "A recipe whose result has the `call` that made it."
+    "A recipe whose result has the `call` that made it; refuses what is no task."
     @wraps(recipe)
     def run(*args, **kwargs):
+        check_task(recipe, *args, **kwargs)
         done = recipe(*args, **kwargs)
         done.call = as_call(recipe, *args, **kwargs)
         return done
@@ -178,14 +188,14 @@ def equal_steps(rows:list) -> str:
     return said + (f"; {KEPT!r} learns from labels alone" if KEPT in names else "")
 
 def trust_line(student, teacher, rows, split="test") -> str:
-    "For a report's note: how often both gave the same answer when they were scored."
+    "For a report's note: how often both answered alike when scored, or why none knows."
     models = student, teacher
     z = [None if m is None else last_answers(m, rows[split]) for m in models]
     if any(x is None for x in z) or kind_of(student) not in TRUSTED: return ""
     spans = kind_of(student) == "spans"
     try: found = same_answers(*z, rows[split]) if spans else \
-        trust(*z, rows[split]["labels"], kind_of(student))
-    except InputError: return "" # of one text, say; the training is worth more
+        trust_logits(*z, rows[split]["labels"], kind_of(student))
+    except InputError as e: return f"; not compared with the teacher: {e}"
     rate, least = [found.numbers[k] for k in ("agreement", "bound")]
     return f"; the student agrees with its teacher on {rate:.1%} of {found.rows:,} " \
         f"texts (at least {least:.1%})"
@@ -232,6 +242,14 @@ class Setup:
         if not dry(): self.report.time()
         return Distilled(self.task, student, self.teacher, self.tokenizer, self.report,
                          history, objective, self.source)
+
+# %% ../../nbs/recipes/00_base.ipynb #choose01
+@patch
+def choose(self:Setup, layers, choice, model=None) -> list:
+    "`choose_layers` of a model (None: the teacher); measured on rows of train."
+    measured = choice == "measured"
+    texts = some_batches(self.rows["train"], self.tokenizer) if measured else ()
+    return choose_layers(model or self.teacher, layers, choice, texts)
 
 # %% ../../nbs/recipes/00_base.ipynb #619b6427
 def teacher_order(at:Setup) -> list:

@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from ..data.tasks import Task, UNLABELLED
 from ..data.load import load_task
 from ..kit.errors import expect
+from ..measure.report import save_figure
 from ..measure.scores import class_metrics
 from ..losses import SoftTargets
 from .base import DISTILLED, KEPT, LABELS
@@ -85,8 +86,7 @@ def plot_history(history, file=None):
         ax.plot(losses.index, losses[name], color=colour, label=label)
     ax.set(xlabel="step", ylabel="weighted loss", ylim=(0, None))
     ax.legend(frameon=False, fontsize=9)
-    if file: fig.savefig(file)
-    return fig
+    return save_figure(fig, file)
 
 # %% ../../nbs/recipes/08_demo.ipynb #253a76ff
 def gains(report) -> dict:

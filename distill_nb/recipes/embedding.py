@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['POOLING', 'STEPS', 'LENGTH', 'SETTINGS', 'pooling_of', 'sentence_files', 'is_embedder', 'length_of',
-           'carry_sentence_files', 'vector_student', 'vectors_objective', 'text_rows', 'scorer', 'check_pairs',
-           'DistilledVectors', 'split_texts', 'vector_setup', 'distil_embedding']
+           'carry_sentence_files', 'vector_student', 'vectors_objective', 'scorer', 'check_pairs', 'DistilledVectors',
+           'split_texts', 'vector_setup', 'distil_embedding']
 
 # %% ../../nbs/recipes/12_embedding.ipynb #69820ceb
 import json, time
@@ -20,9 +20,10 @@ from transformers import AutoConfig, AutoModel
 from transformers.utils import cached_file
 from ..data.docstrings import text_hash
 from ..data.tasks import Task
+from ..data.tokens import text_rows
 from ..kit.errors import expect
 from ..kit.findings import dry
-from ..kit.kinds import head_kind
+from ..kit.kinds import config_kind
 from ..kit.models import check_tokenizer_fits, longest
 from ..losses import Similarities, VectorCosine, as_objective
 from ..losses.vectors import POOLS
@@ -94,7 +95,7 @@ def is_embedder(source, plain=False) -> bool:
 
     `plain`: an encoder without a head that does not say so counts too."""
     config = load_pretrained(AutoConfig, source)
-    kind = head_kind(str((config.architectures or [""])[0]), config)
+    kind = config_kind(config)
     return kind == "embedding" and (plain or bool(_json_of(source, "modules.json")))
 
 def length_of(source, most:int) -> int:
@@ -126,11 +127,6 @@ def vectors_objective(pool="mean"):
     return VectorCosine(pool) + 10*Similarities(pool)
 
 # %% ../../nbs/recipes/12_embedding.ipynb #22be9806
-def text_rows(texts, tokenizer, max_length):
-    "Texts as tokenised rows with their length."
-    rows = tokenizer(list(texts), truncation=True, max_length=max_length)
-    return Dataset.from_dict({**rows, "length": [len(x) for x in rows["input_ids"]]})
-
 def scorer(teacher, tokenizer, texts, pairs, pool, max_length):
     "A function from a model to its likeness to the teacher, and scores of the pairs."
     if dry(): return lambda model: {}

@@ -16,7 +16,6 @@ from distill_nb.losses import (
 from .base import ANSWERS, DISTILLED, KEPT, Distilled, set_up
 from .lookahead import checked
 from ..students.copied import init_student
-from ..students.layers import choose_layers, some_batches
 from ..teachers.load import knows_task
 
 # %% ../../nbs/recipes/02_layers.ipynb #5c38d31d
@@ -67,9 +66,7 @@ def assisted(at, through, choice, objective, **plan):
     "The model that teaches the student: the last assistant, or the teacher if none is."
     big = at.teacher
     for n in through:
-        looks = choice == "measured"
-        texts = some_batches(at.rows["train"], at.tokenizer) if looks else ()
-        small = init_student(big, choose_layers(big, n, choice, texts))
+        small = init_student(big, at.choose(n, choice, big))
         big = at.fit(f"assistant, {n} layers", small, teacher=big, objective=objective,
                      **plan).student
     return big
@@ -93,8 +90,7 @@ def distil_layers(
     "Fine-tune the teacher if need be, distil a student of its layers, report on test."
     at = set_up(task, teacher, max_length, settings.get("seed", 0))
     big, plan = at.teacher, dict(freeze=freeze, **settings)
-    texts = some_batches(at.rows["train"], at.tokenizer) if choice == "measured" else ()
-    keep = choose_layers(big, layers, choice, texts)
+    keep = at.choose(layers, choice)
     check_through(n_blocks(big), through, layers)
     at.report.note = f"seed {settings.get('seed', 0)}, layers {keep} of {n_blocks(big)}"
     def copied(): return init_student(big, keep)
@@ -103,7 +99,7 @@ def distil_layers(
     if isinstance(objective, str): objective = named_objective(at.task, objective)
     objective = objective or default_objective(at.task)
     big = assisted(at, through, choice, objective, **plan)
-    if through: keep = choose_layers(big, layers, choice, texts)
+    if through: keep = at.choose(layers, choice, big)
     run = at.fit(DISTILLED, copied(), teacher=big, objective=objective, **plan)
     steps = run.state.global_step
     if baseline and untuned: at.fit_baseline(untuned, steps, **plan)

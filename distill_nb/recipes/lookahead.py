@@ -18,7 +18,7 @@ from ..data.suspects import suspicious
 from ..data.tasks import UNLABELLED, Task
 from ..kit.errors import InputError
 from ..kit.findings import Findings, dry, dry_run, noticing
-from .base import typed
+from .base import check_task, typed
 from ..teachers.answers import Answers
 
 # %% ../../nbs/recipes/01_lookahead.ipynb #45552d31
@@ -130,6 +130,7 @@ def checked(recipe):
     @wraps(recipe)
     def ahead(*args, **kwargs):
         args, kwargs = [*map(kept, args)], {k: kept(v) for k, v in kwargs.items()}
+        check_task(recipe, *args, **kwargs)
         given = bound(recipe, *args, **kwargs)
         if dry(): return rehearse(recipe, given)
         if given.arguments["check"]: tell(quick_check(recipe, *args, **kwargs))

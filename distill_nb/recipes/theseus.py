@@ -9,7 +9,6 @@ __all__ = ['replace_blocks', 'distil_theseus']
 import time
 import pandas as pd
 from ..data.tasks import Task
-from ..students.layers import choose_layers, some_batches
 from .base import DISTILLED, KEPT, Distilled, set_up
 from .lookahead import checked
 from ..training.run import fit, freeze_embeddings
@@ -55,8 +54,7 @@ def distil_theseus(
     "Fine-tune the teacher if need be, replace its blocks, post-train what is left."
     at = set_up(task, teacher, max_length, settings.get("seed", 0))
     big, schedule = at.teacher, schedule or LinearSchedule()
-    texts = some_batches(at.rows["train"], at.tokenizer) if choice == "measured" else ()
-    keep = choose_layers(big, layers, choice, texts)
+    keep = at.choose(layers, choice)
     theseus(big, len(keep), keep) # what cannot be replaced is refused here, not later
     at.report.note = f"seed {settings.get('seed', 0)}, layers {keep}, {schedule}"
     plan = dict(freeze=freeze, **settings)

@@ -18,7 +18,8 @@ from .ending import CODES, ended, interrupts
 from .evaluate import EVALUATE, run_evaluate
 from .export import EXPORT, run_export
 from .manual import SHELLS, completion
-from .options import NEW_TEXTS, TASK, check_options, layer_list
+from .options import (
+    NEW_TEXTS, TASK, check_options, flag_of, layer_list)
 from .page import PAGE, run_page
 from .recipes import RECIPES, say
 from .shrink import SHRINK, run_shrink
@@ -34,7 +35,7 @@ NUMBERED = "layers", "through" # one number, or some with commas between them
 def add_options(parser, options:dict, required=(), place=None):
     "Add `--name` for each of name -> (default, help); `place` stands without a name."
     for name, (default, text, *_) in options.items():
-        flag = f"--{name.replace('_', '-')}"
+        flag = flag_of(name)
         if name == place:
             parser.add_argument(name, help=text, metavar=name.upper())
             continue

@@ -37,17 +37,17 @@ EXPORT = TASK | dict(
 def compared_rows(o, model, tokenizer):
     "Rows that the options name, for a model and its graph, and the metric of labels."
     from distill_nb.data.load import load_task
-    from distill_nb.deploy.export import plain_rows
+    from distill_nb.data.tokens import text_rows
     from distill_nb.inside.inputs import kind_of
     from distill_nb.kit.models import longest
     from distill_nb.measure.scores import labelled_rows
     most = min(o.max_length, longest(model) or o.max_length)
-    if o.task is None: return plain_rows(
+    if o.task is None: return text_rows(
         load_task("bshift")["test"]["text"][:200], tokenizer, most), None
     expect(kind_of(model), f"--task for a {type(model).__name__}", "no task")
     if kind_of(model) == "embedding":
         pairs = pairs_of(o)[1] # their texts; the vectors are compared, not the scores
-        return plain_rows([*pairs.text, *pairs.pair], tokenizer, most), None
+        return text_rows([*pairs.text, *pairs.pair], tokenizer, most), None
     task = task_of(o, model)
     return labelled_rows(model, task, tokenizer, o.split, most), task.metric
 

@@ -6,7 +6,8 @@
 __all__ = ['EPOCHS', 'COUNT', 'MAYBE', 'SEED', 'RATE', 'SHARE', 'WIDTH', 'HEAT', 'TASKS', 'TASK', 'TRAIN', 'NEW_TEXTS',
            'LAYER_RECIPE', 'DEPTH', 'BASELINE', 'PAPERS', 'LAYERS', 'LAST', 'MINILM', 'MOBILE', 'MOBILEBERT', 'TINY',
            'TINYBERT', 'READERS', 'ANSWERS', 'BILSTM', 'WORDS', 'DISTILBERT', 'THESEUS', 'READ', 'READING', 'ASKED',
-           'VECTORS', 'EMBEDDING', 'CROSS', 'MARGINS', 'layer_list', 'Numbers', 'check_options', 'python_defaults']
+           'VECTORS', 'EMBEDDING', 'CROSS', 'MARGINS', 'layer_list', 'Numbers', 'flag_of', 'check_options',
+           'python_defaults']
 
 # %% ../../nbs/shell/01_options.ipynb #5be11002
 import argparse, ast
@@ -43,10 +44,14 @@ MAYBE, SEED = Numbers(0, 100_000), Numbers(0, 2**32 - 1) # 0: as a table's text 
 RATE, SHARE = Numbers(0, 1, above=True), Numbers(0, 1)
 WIDTH, HEAT = Numbers(1, 100_000), Numbers(0, 1000, above=True)
 
+def flag_of(name="") -> str:
+    "An option as it is typed: --batch-size for batch_size."
+    return f"--{name.replace('_', '-')}"
+
 def check_options(o, options:dict):
     "Refuse, by its name, an option that is empty or not among what is allowed."
     for name, (_, _, *allowed) in options.items():
-        value, flag = getattr(o, name), f"--{name.replace('_', '-')}"
+        value, flag = getattr(o, name), flag_of(name)
         if isinstance(value, str): expect(
             value.strip() and len(value) < 4096, f"{flag} {value[:50]!r}",
             "1 to 4,095 characters", "Is a shell variable unset?")

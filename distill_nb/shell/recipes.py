@@ -14,7 +14,7 @@ from ..kit.files import real_path
 from ..kit.folders import working_folder
 from .options import (
     ANSWERS, ASKED, BILSTM, DISTILBERT, EMBEDDING, LAYERS, MARGINS, MINILM, MOBILEBERT,
-    TASK, THESEUS, TINYBERT, TRAIN)
+    TASK, THESEUS, TINYBERT, TRAIN, flag_of)
 
 # %% ../../nbs/shell/02_recipes.ipynb #5be1100b
 def read_task(o):
@@ -56,8 +56,8 @@ def parts(text) -> list:
 def asked(o) -> bool:
     "Is there more to learn from, or to start from, than one teacher?"
     spare = [n for n in ("answers_column", "answers_are", "row_id") if getattr(o, n)]
-    expect(o.answers or not spare, f"--{(spare or [''])[0].replace('_', '-')} without "
-           "--answers", "a file of answers")
+    expect(o.answers or not spare, f"{flag_of(*spare[:1])} without --answers",
+           "a file of answers")
     several = len(parts(o.answers) + parts(o.teacher)) > 1
     expect(several or not o.weights, f"--weights {o.weights}", "several teachers")
     return bool(o.answers or o.base or several)
@@ -114,8 +114,8 @@ def by_tags(o, task):
     from distill_nb.recipes.kinds import distil_tags
     own = ("teacher", "weights", "answers_are", "row_id", "partial")
     spare = [n for n in own if getattr(o, n)]
-    expect(not spare, f"--{(spare or [''])[0].replace('_', '-')} with --answers for "
-           "tags", "one file of tags", "--base names the model to start from")
+    expect(not spare, f"{flag_of(*spare[:1])} with --answers for tags",
+           "one file of tags", "--base names the model to start from")
     expect(len(parts(o.answers)) == 1, f"--answers {o.answers} for tags", "one file")
     how = _pupil(o, task)
     if o.recipe == "bilstm": how["objective"] = answer_terms(

@@ -43,12 +43,13 @@ def check_shrink(o):
 # %% ../../nbs/shell/09_shrink.ipynb #68b65c2f
 def pruned(o, model, tokenizer, texts) -> tuple:
     "The model with fewer units and heads, a line about it, and how often it agrees."
-    from distill_nb.deploy.export import compare, plain_rows
+    from distill_nb.data.tokens import text_rows
+    from distill_nb.deploy.export import compare
     from distill_nb.deploy.pruning import importance, prune
     from distill_nb.kit.models import longest
     from distill_nb.students.layers import some_batches
     most = min(o.max_length, longest(model) or o.max_length)
-    rows = plain_rows(texts[:512], tokenizer, most)
+    rows = text_rows(texts[:512], tokenizer, most)
     one, other = [rows.select(range(i, len(rows), 2)) for i in (0, len(rows) > 1)]
     found = importance(model, some_batches(one, tokenizer))
     new = prune(model, found, o.units, o.heads)

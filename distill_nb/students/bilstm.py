@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['SIZES', 'HEADS', 'turn', 'lstm_states', 'BothWays', 'ends', 'sides', 'gathered', 'BiLstmConfig', 'check_sizes',
-           'Reader', 'BiLstmForSequenceClassification', 'principal_components', 'from_teacher', 'from_vectors',
-           'skipped_ids', 'check_boundary', 'check_same_tokenizer', 'config_for', 'start_vectors', 'lstm_student']
+           'Reader', 'BiLstm', 'BiLstmForSequenceClassification', 'principal_components', 'from_teacher',
+           'from_vectors', 'skipped_ids', 'check_boundary', 'check_same_tokenizer', 'config_for', 'start_vectors',
+           'lstm_student']
 
 # %% ../../nbs/students/06_bilstm.ipynb #8332d5f0
 from typing import Literal # named in the signature that configs inherit
@@ -124,20 +125,18 @@ class Reader(nn.Module):
         return ends(*self.states(ids, keep))
 
 # %% ../../nbs/students/06_bilstm.ipynb #25337e22
-class BiLstmForSequenceClassification(PreTrainedModel):
-    """Logits from what the readers know at the end; pairs are read as siamese towers.
-
-    Tang et al. 2019, section 3. With labels the loss too."""
+class BiLstm(PreTrainedModel):
+    "Readers under a small head, which gets `vectors` of their states side by side."
     config_class = BiLstmConfig
 
-    def __init__(self, config):
+    def __init__(self, config, vectors=1):
         super().__init__(config)
         check_sizes(config)
-        c, h = config, 2 * config.hidden_size * (4 if config.pairs else 1)
+        c = config
         self.reader = Reader(c)
         self.head = nn.Sequential(
-            nn.Linear(h, c.head_size), nn.ReLU(), nn.Dropout(c.dropout),
-            nn.Linear(c.head_size, c.num_labels))
+            nn.Linear(2 * c.hidden_size * vectors, c.head_size), nn.ReLU(),
+            nn.Dropout(c.dropout), nn.Linear(c.head_size, c.num_labels))
         self.post_init()
 
     def _init_weights(self, module):
@@ -148,19 +147,30 @@ class BiLstmForSequenceClassification(PreTrainedModel):
     def get_input_embeddings(self): return self.reader.embeddings
     def set_input_embeddings(self, new): self.reader.embeddings = new
 
-    def forward(self, input_ids, attention_mask=None, labels=None,
-                output_hidden_states=False, **kwargs):
+    def kept(self, input_ids, attention_mask=None, output_hidden_states=False):
+        "The `sides` of a batch; refuses to show states, which match no teacher's."
         expect(not output_hidden_states, "hidden states of a BiLSTM", "its logits",
                "Distil with SoftTargets or LogitMSE, and HardTargets")
         c, real = self.config, attention_mask
         real = torch.ones_like(input_ids) if real is None else real
-        kept = sides(input_ids, real.bool(), c.skipped_token_ids,
+        return sides(input_ids, real.bool(), c.skipped_token_ids,
                      c.sep_token_id if c.pairs else None)
+
+# %% ../../nbs/students/06_bilstm.ipynb #bilstm01
+class BiLstmForSequenceClassification(BiLstm):
+    """Logits from what the readers know at the end; pairs are read as siamese towers.
+
+    Tang et al. 2019, section 3. With labels the loss too."""
+    def __init__(self, config): super().__init__(config, 4 if config.pairs else 1)
+
+    def forward(self, input_ids, attention_mask=None, labels=None,
+                output_hidden_states=False, **kwargs):
+        kept = self.kept(input_ids, attention_mask, output_hidden_states)
         h = [self.reader(input_ids, keep) for keep in kept]
-        if c.pairs: h += [(h[0] - h[1]).abs(), h[0] * h[1]]
+        if self.config.pairs: h += [(h[0] - h[1]).abs(), h[0] * h[1]]
         z = self.head(torch.cat(h, -1))
         loss = None if labels is None else self.loss_function(
-            labels=labels, pooled_logits=z, config=c)
+            labels=labels, pooled_logits=z, config=self.config)
         return SequenceClassifierOutput(loss=loss, logits=z)
 
 # %% ../../nbs/students/06_bilstm.ipynb #ccf3a596

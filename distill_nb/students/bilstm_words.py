@@ -6,13 +6,11 @@
 __all__ = ['put_back', 'BiLstmForTokenClassification']
 
 # %% ../../nbs/students/10_bilstm_words.ipynb #d31dbec7
-import torch
-from torch import nn
-from transformers import AutoModelForTokenClassification, PreTrainedModel
+import torch.nn.functional as F
+from transformers import AutoModelForTokenClassification
 from transformers.modeling_outputs import TokenClassifierOutput
 from ..kit.errors import expect
-from .bilstm import (
-    HEADS, BiLstmConfig, BiLstmForSequenceClassification, Reader, check_sizes, sides)
+from .bilstm import HEADS, BiLstm, BiLstmConfig
 
 # %% ../../nbs/students/10_bilstm_words.ipynb #77486b4b
 def put_back(states, keep):
@@ -22,33 +20,17 @@ def put_back(states, keep):
     return placed * keep[..., None]
 
 # %% ../../nbs/students/10_bilstm_words.ipynb #7f50064a
-class BiLstmForTokenClassification(PreTrainedModel):
+class BiLstmForTokenClassification(BiLstm):
     "Logits for every token from the states of both readers there, 0 states at others."
-    config_class = BiLstmConfig
-
     def __init__(self, config):
-        super().__init__(config)
-        check_sizes(config)
         expect(not config.pairs, "pairs for tags", "single texts")
-        c = config
-        self.reader = Reader(c)
-        self.head = nn.Sequential(
-            nn.Linear(2 * c.hidden_size, c.head_size), nn.ReLU(), nn.Dropout(c.dropout),
-            nn.Linear(c.head_size, c.num_labels))
-        self.post_init()
-
-    _init_weights = BiLstmForSequenceClassification._init_weights
-    def get_input_embeddings(self): return self.reader.embeddings
-    def set_input_embeddings(self, new): self.reader.embeddings = new
+        super().__init__(config)
 
     def forward(self, input_ids, attention_mask=None, labels=None,
                 output_hidden_states=False, **kwargs):
-        expect(not output_hidden_states, "hidden states of a BiLSTM", "its logits",
-               "Distil with SoftTargets or LogitMSE, and HardTargets")
-        real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        keep, = sides(input_ids, real.bool(), self.config.skipped_token_ids)
+        keep, = self.kept(input_ids, attention_mask, output_hidden_states)
         z = self.head(put_back(self.reader.states(input_ids, keep)[0], keep))
-        loss = None if labels is None else nn.functional.cross_entropy(
+        loss = None if labels is None else F.cross_entropy(
             z.transpose(1, -1), labels)
         return TokenClassifierOutput(loss=loss, logits=z)
 

@@ -23,7 +23,7 @@ from ..data.tasks import Task
 from ..data.tokens import unknown_share
 from ..kit.errors import InputError, expect, counted
 from ..kit.files import file_digest
-from ..kit.kinds import KINDS, head_kind
+from ..kit.kinds import KINDS, config_kind
 from ..inside.blocks import block_lists, block_of
 from ..kit.model_folders import check_source, quiet
 from ..kit.models import depth, note, noted
@@ -185,7 +185,7 @@ def auto_class(kind:str):
 def saved_kind(source) -> str:
     "The kind of a folder's or Hub model's head; classification if it has no such one."
     config = load_pretrained(AutoConfig, source)
-    kind = head_kind(str((config.architectures or [""])[0]), config)
+    kind = config_kind(config)
     return kind if kind and KINDS[kind].head else "classification"
 
 # %% ../../nbs/teachers/00_load.ipynb #86f70c9c

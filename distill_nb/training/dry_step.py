@@ -18,7 +18,7 @@ from datasets import Dataset
 from torch.nn.functional import pad
 from ..inside.capture import ATTENTION, Outputs, trace
 from ..kit.findings import Finding, Findings, as_if_trained
-from ..kit.models import evaluating, noted
+from ..kit.models import evaluating, in_eval_mode, noted
 from .distiller import Distiller
 from .machine import MACHINE_CHECKS
 
@@ -65,12 +65,8 @@ def gradient_shares(run, step) -> dict:
     Only of tensors that several terms reach; 0 for a term that meets no other one."""
     batch, t = outside_inference(step.batch), outside_inference(step.teacher)
     learned = [p for p in run.model.student.parameters() if p.requires_grad]
-    modes = [(m, m.training) for m in run.model.modules()]
-    run.model.eval()
-    try: losses = run.objective(trace(run.model.student, batch, run.model.needs), t,
-                                batch)
-    finally:
-        for m, training in modes: m.training = training
+    with in_eval_mode(run.model) as pair:
+        losses = run.objective(trace(pair.student, batch, pair.needs), t, batch)
     def lengths(x):
         found = torch.autograd.grad(x, learned, retain_graph=True, allow_unused=True)
         return torch.stack([x.new_zeros(()) if g is None else g.norm() for g in found])

@@ -14,7 +14,7 @@ import torch
 from fastcore.basics import patch
 from transformers.trainer_utils import has_length
 from ..inside.blocks import encoder_blocks
-from ..inside.inputs import kind_of
+from ..inside.inputs import decoder_of, kind_of
 from ..kit.gpu import Bucketed, Graphs, bucket
 from ..kit.models import longest
 from ..losses.logits import LogitTerm
@@ -62,6 +62,12 @@ def few_widths(collate):
     return collate
 
 @patch
+def reads_first(self:Distiller) -> bool:
+    "Does the student's head, or a term, read the first place of a text as such?"
+    each = kind_of(self.student) in ("tags", "spans") or decoder_of(self.student)
+    return not each or any(t.first_only for t in self.asked.terms)
+
+@patch
 def pack_tokens(self:Distiller, budget=None):
     """From here on the blocks of both models compute no padding; returns the Distiller.
 
@@ -81,7 +87,7 @@ def pack_tokens(self:Distiller, budget=None):
     for model in filter(None, (self.student, asked)): check_packing(model)
     self.token_budget = budget # after all that is refused
     if not isinstance(self.data_collator, Packed):
-        first = kind_of(self.student) not in ("tags", "spans")
+        first = self.reads_first()
         row = ROW if self.args.device.type == "cuda" else None
         self.data_collator = Packed(few_widths(self.data_collator), first, row)
     return self
@@ -147,8 +153,7 @@ def meter_of(run, dtype):
 @patch
 def can_be_recorded(self:Distiller) -> bool:
     "Does a step do the same for every batch of a shape, without waiting for the card?"
-    args, head = self.args, getattr(self.student, "get_output_embeddings", lambda: None)
-    words = head() is not None # then rows are cut out of logits
+    args, words = self.args, decoder_of(self.student) # rows are cut out of its logits
     waits = [t for t in self.objective.terms if t.waits
              or words and isinstance(t, LogitTerm) and t.unit != "examples"]
     alone = args.world_size == 1 and not args.gradient_checkpointing

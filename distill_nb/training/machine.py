@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from ..data.suspects import MOST
 from ..inside.capture import own_attention
-from ..inside.inputs import encoder_of
+from ..inside.inputs import decoder_of, encoder_of
 from ..inside.padding_free import Packed
 from ..kit.findings import Finding
 from ..students.narrow import widths
@@ -43,7 +43,7 @@ def needed_memory(run:Distiller) -> int:
     lengths = some_lengths(run) or [128]
     scores = bool({"scores"} & {*run.model.needs}) or own_attention(
         encoder_of(student)) == "eager"
-    words = getattr(student, "get_output_embeddings", lambda: None)() is not None
+    words = decoder_of(student) is not None
     kept = activation_bytes(student.config, args.train_batch_size, max(lengths), scores,
                             args.bf16 or args.fp16, words)
     asked = 0 if run.teacher is None or run.cached else weight_bytes(run.teacher, False)

@@ -7,13 +7,13 @@ __all__ = ['HUB', 'LICENCES', 'CARD', 'ASK', 'check_finite', 'honest_config', 's
            'student_row', 'metadata', 'licence_of', 'fingerprint', 'loading', 'model_card', 'save_result']
 
 # %% ../../nbs/training/07_saving.ipynb #d9383a47
-import hashlib, html, json, math, re, shutil, tempfile
+import hashlib, html, json, math, os, re, shutil, tempfile
 from pathlib import Path
 import torch
 from huggingface_hub import (EvalResult, ModelCard, ModelCardData,
                              try_to_load_from_cache)
-from ..kit.errors import InputError, expect
-from ..kit.files import once, real_path
+from ..kit.errors import InputError, expect, one_line
+from ..kit.files import once, real_path, short_name
 from ..kit.folders import output_folder, whole_folder
 from ..kit.kinds import KINDS
 from ..kit.models import longest
@@ -86,9 +86,7 @@ def save_student(
 # %% ../../nbs/training/07_saving.ipynb #59b33084
 def span(text) -> str:
     "Text of others as a code span of markdown, on one line; nothing in it is markup."
-    line = "".join(c if c.isprintable() else " " for c in str(text))
-    line = " ".join(line.replace("`", "'").split())
-    return f"`{line[:200] or ' '}`"
+    return f"`{one_line(text)[:200] or ' '}`"
 
 def fenced(text, language="") -> str:
     "Text as a block of markdown that ends where the text does."
@@ -131,11 +129,10 @@ LICENCES = {"sentence-transformers/all-MiniLM-L6-v2": "apache-2.0"}
 def licence_of(teacher):
     "The licence that a teacher's own card states, as far as it is here; else None."
     if teacher in LICENCES: return LICENCES[teacher]
-    file = Path(teacher)/"README.md"
-    cached = None if file.is_file() or not hub_name(teacher) else \
-        try_to_load_from_cache(teacher, "README.md")
-    file = Path(cached) if isinstance(cached, str) else file
-    try: return ModelCard.load(file).data.license if file.is_file() else None
+    file = os.path.join(teacher, "README.md")
+    if not os.path.isfile(file) and hub_name(teacher):
+        file = try_to_load_from_cache(teacher, "README.md") # a path, or another answer
+    try: return ModelCard.load(file).data.license
     except Exception: return None # whatever it is, it is no card
 
 # %% ../../nbs/training/07_saving.ipynb #1c843e95
@@ -184,7 +181,7 @@ def _facts(task, note, words):
     used = distill_nb, torch, transformers
     yield "- versions: " + ", ".join(f"{m.__name__} {m.__version__}" for m in used)
 
-def _limits(student, words):
+def _limits(student):
     "What a reader must not expect of it, a line each."
     most = longest(student)
     if most: yield f"- Texts of more than {most:,} tokens are cut."
@@ -235,15 +232,15 @@ def model_card(title, student, teacher:str, task, objective, results="", report=
         load=fenced(f"import {home}\n" * ours + loading(tag, name), "python"),
         facts="".join(f"{line}\n" for line in _facts(
             task, report.footnote() if report else "", words)),
-        results=results, limits="\n".join(_limits(student, words)),
+        results=results, limits="\n".join(_limits(student)),
         hint=f" To load it, `import {home}` first." if ours else "")
     return f"---\n{about.to_yaml()}\n---\n{body}"
 
 # %% ../../nbs/training/07_saving.ipynb #4e58ef3e
 def save_result(done, task, out, overwrite=False, also=None) -> Path:
     "Save a recipe's result: its student, tokenizer, card, and the report's numbers."
-    source = Path(done.source).name if Path(done.source).is_dir() else done.source
-    card = model_card(real_path(out).name, done.student, source, task, done.objective,
+    card = model_card(real_path(out).name, done.student, short_name(done.source), task,
+                      done.objective,
                       fenced(repr(done.report)), done.report,
                       getattr(done, "call", ""), licence_of(done.source))
     def more(folder):

@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 from torch.autograd.function import once_differentiable
 from ..inside.capture import READERS
+from ..inside.inputs import decoder_of
 from ..kit.errors import expect
 from ..kit.gpu import PLACES
-from ..kit.models import note, noted, same_numbers
+from ..kit.models import same_numbers, tried_once
 from ..losses.logits import check_temperature
 from ..losses import Term, known_labels
 from ..losses.objective import check_unit, unit_mask
@@ -82,14 +83,15 @@ def _decoded(model, decoder):
         return F.linear(states, decoder.weight, decoder.bias)
     return logits
 
+def _ends_in_decoder(model)->bool:
+    "Are the logits of two texts what the decoder makes of the states before it?"
+    decoder = decoder_of(model)
+    return isinstance(decoder, torch.nn.Linear) and same_numbers(
+        model, lambda **x: model(**x).logits, _decoded(model, decoder))
+
 def has_words(model)->bool:
-    "Does the model's head end in its decoder? Tried once, then remembered."
-    if noted(model, "has_words") is None:
-        decoder = getattr(model, "get_output_embeddings", lambda: None)()
-        plain = lambda **x: model(**x).logits
-        note(model, has_words=isinstance(decoder, torch.nn.Linear) and same_numbers(
-            model, plain, _decoded(model, decoder)))
-    return noted(model, "has_words")
+    "Does the model's head end in its decoder? Tried once and remembered."
+    return tried_once(model, "has_words", _ends_in_decoder)
 
 # %% ../../nbs/words/01_chunks.ipynb #65371de0
 class WordReader:
@@ -106,7 +108,7 @@ class WordReader:
     @staticmethod
     @contextmanager
     def reading(model, batch, wanted):
-        decoder = model.get_output_embeddings()
+        decoder = decoder_of(model)
         mask = known_labels(batch["labels"]) if wanted["words"] else None
         at = None if mask is None else batch.get(PLACES)
         picked = nullcontext() if mask is None else head_only_at(model, mask, at)

@@ -5,9 +5,10 @@ import transformers as T
 from huggingface_hub import ModelCard
 from builders import WORDS, bert, toy
 from families import build
+from distill_nb.data.tokens import text_rows
 from distill_nb.deploy import card as cards
 from distill_nb.deploy.card import export_card, push
-from distill_nb.deploy.export import Gate, export_folder, load_saved, plain_rows, row_answers
+from distill_nb.deploy.export import Gate, export_folder, load_saved, row_answers
 from distill_nb.kit.errors import InputError
 from distill_nb.recipes.layers import distil_layers
 from distill_nb.students.bilstm import BiLstmConfig, BiLstmForSequenceClassification
@@ -44,7 +45,7 @@ def served(tmp_path_factory):
         if kind not in made:
             home = tmp_path_factory.mktemp(kind)
             save_student(STUDENTS[kind][0](), tok, home/"student")
-            gate = export_folder(load_saved(home/"student"), tok, home/"onnx", plain_rows(TEXTS, tok), timed=False)
+            gate = export_folder(load_saved(home/"student"), tok, home/"onnx", text_rows(TEXTS, tok), timed=False)
             made[kind] = home/"student", home/"onnx", gate
         return made[kind]
     return get
@@ -85,7 +86,7 @@ def test_the_exported_tokenizer_pads_and_truncates(served):
 def test_a_model_that_reads_its_padding_is_compared_on_equal_batches(tok, tmp_path):
     "ConvBERT's convolutions do: alone and in a batch it answers differently, in torch and in the graph alike."
     model = build("convbert", vocab_size=len(WORDS), pad_token_id=0)
-    rows = plain_rows(TEXTS, tok)
+    rows = text_rows(TEXTS, tok)
     alone, padded = [row_answers(model, rows, tok, n) for n in (1, 32)]
     assert max(float((a["logits"] - b["logits"]).abs().max()) for a, b in zip(alone, padded)) > .01
     assert export_folder(model, tok, tmp_path/"o", rows, timed=False).difference < 1e-4
@@ -106,9 +107,9 @@ def test_a_graph_that_differs_is_refused_and_leaves_nothing(tok, tmp_path, monke
     spoiled(monkeypatch)
     model = bert(1, num_labels=1, problem_type="regression")
     with pytest.raises(InputError, match=r"the graph's probabilities differ by .* on 20 rows: expected 0.0001 or less"):
-        export_folder(model, tok, tmp_path/"o", plain_rows(TEXTS, tok), timed=False)
+        export_folder(model, tok, tmp_path/"o", text_rows(TEXTS, tok), timed=False)
     assert not list(tmp_path.iterdir())
-    export_folder(model, tok, tmp_path/"o", plain_rows(TEXTS, tok), timed=False, tolerance=1.) # unless told
+    export_folder(model, tok, tmp_path/"o", text_rows(TEXTS, tok), timed=False, tolerance=1.) # unless told
 
 @pytest.mark.parametrize("metric, agreement, lost", [("accuracy", .5, .02), (None, .97, .03), (None, float("nan"), .4)])
 def test_what_int8_may_lose(metric, agreement, lost):

@@ -165,8 +165,9 @@ def test_a_saved_folder_loads_anywhere_and_is_exported(tok, tmp_path):
     assert ours == "False" and float(score) == pytest.approx(want, abs=1e-4)
     assert size_mb(small) < size_mb(model)
     pytest.importorskip("onnxruntime"), pytest.importorskip("onnxscript")
-    from distill_nb.deploy.export import export_folder, plain_rows
-    gate = export_folder(small, tok, tmp_path/"o", plain_rows(["good film", "very dull book"] * 3, tok), timed=False)
+    from distill_nb.data.tokens import text_rows
+    from distill_nb.deploy.export import export_folder
+    gate = export_folder(small, tok, tmp_path/"o", text_rows(["good film", "very dull book"] * 3, tok), timed=False)
     assert gate.agreement == 1 and gate.difference < 1e-5
 
 # Bad input

@@ -237,9 +237,10 @@ def test_a_saved_folder_loads_in_a_fresh_process(family, tmp_path):
 
 def test_a_cut_student_is_exported(tmp_path):
     pytest.importorskip("onnxruntime"), pytest.importorskip("onnxscript")
-    from distill_nb.deploy.export import export_folder, plain_rows
+    from distill_nb.data.tokens import text_rows
+    from distill_nb.deploy.export import export_folder
     model, tok, cut = cut_of("bert")
-    rows = plain_rows(mine()[:40], cut.tokenizer, 40)
+    rows = text_rows(mine()[:40], cut.tokenizer, 40)
     gate = export_folder(cut.model, cut.tokenizer, tmp_path/"onnx", rows, timed=False)
     assert gate.agreement == 1 and gate.megabytes["graph"] < 4e-6 * model.num_parameters()
     alone = Tokenizer.from_file(str(tmp_path/"onnx/tokenizer.json"))

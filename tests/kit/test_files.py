@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 import pytest
 from builders import killed, state_of
-from distill_nb.kit.files import mark_file, MARK, atomic_file, our_files, output_file
+from distill_nb.kit.files import (
+    MARK, atomic_file, changed_files, mark_file, mark_folder, our_files, output_file, rewrite, save_text, saved_file, short_name)
 from distill_nb.kit.errors import InputError
 from distill_nb.kit.folders import HELD, output_folder, whole_folder, working_folder
 
@@ -178,6 +179,8 @@ def test_places_that_cannot_be_written_are_one_sentence(tmp_path, place):
             with how(out): pass
         assert len(str(e.value)) < 500 and "\n" not in str(e.value)
     with pytest.raises(InputError): output_file(f"{out}/a.csv" if out else out)
+    with pytest.raises(InputError) as e: save_text(f"{out}/a.txt" if out else out, "x")
+    assert len(str(e.value)) < 500 and "\n" not in str(e.value)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "loop"] and not HELD
 
 @pytest.mark.skipif(ROOT, reason="root may write everywhere")
@@ -189,6 +192,34 @@ def test_a_folder_without_permission(tmp_path):
         fill(parent/"out", "a") # its own folder may be written
         with pytest.raises(InputError, match="Permission denied"): fill(parent/"other", "a")
     finally: parent.chmod(0o755)
+
+def test_a_saved_file_is_whole_and_its_folder_is_made(tmp_path):
+    save_text(tmp_path/"a"/"b"/"c.txt", "old")
+    with pytest.raises(RuntimeError), saved_file(tmp_path/"a"/"b"/"c.txt") as new:
+        new.write_text("ha")
+        raise RuntimeError
+    with pytest.raises(RuntimeError), saved_file(tmp_path/"d"/"c.txt"): raise RuntimeError
+    assert [p.name for p in tmp_path.rglob("*")] == ["a", "b", "c.txt"] and (tmp_path/"a"/"b"/"c.txt").read_text() == "old\n"
+    with pytest.raises(InputError, match="Is a directory"): save_text(tmp_path/"a", "x")
+
+def test_a_source_goes_by_its_own_name(tmp_path, monkeypatch):
+    (tmp_path/"teacher").mkdir()
+    (tmp_path/"a.csv").write_text("x")
+    monkeypatch.chdir(tmp_path/"teacher")
+    names = {"..": tmp_path.name, ".": "teacher", str(tmp_path/"a.csv"): "a.csv", tmp_path/"teacher": "teacher"}
+    assert {n: short_name(n) for n in names} == names
+    assert all(short_name(n) == n for n in ("", "user/model", "x" * 300, "a\0b"))
+
+@pytest.mark.parametrize("before", ["ours", "edited", "no mark"])
+def test_what_is_rewritten_in_a_folder_of_ours_stays_ours(tmp_path, before):
+    "A temperature that was fitted later made every load warn of a foreign change; somebody's own change is still told."
+    (tmp_path/"config.json").write_text("{}")
+    (tmp_path/"w.safetensors").write_bytes(bytes(9))
+    if before != "no mark": mark_folder(tmp_path)
+    if before == "edited": (tmp_path/"config.json").write_text('{"mine": 1}')
+    rewrite(tmp_path/"config.json", '{"T": 2}')
+    assert (tmp_path/"config.json").read_text() == '{"T": 2}\n' and changed_files(tmp_path) == ["config.json"] * (before == "edited")
+    assert our_files(tmp_path) == dict(ours={"config.json", "w.safetensors"}, edited={"w.safetensors"}).get(before, set())
 
 def test_what_was_made_and_stays_empty_goes_again(tmp_path):
     with pytest.raises(RuntimeError):

@@ -242,3 +242,16 @@ def test_kept_of_a_score_of_zero():
 def test_steps_are_a_column():
     report = Report("t", "f1").add("a", dict(f1=1.), steps=1200, seconds=3.).add("b", dict(f1=1.))
     assert "1,200" in repr(report) and report.pretty().steps["b"] == "-"
+
+def test_a_report_without_rows_or_without_its_metric_shows_itself(tmp_path):
+    "It raised a KeyError of pandas, in a notebook where a cell ends with it."
+    for report in Report("t", "f1"), Report("t", "f1").add("a", {}), Report("t", "f1").add("a", dict(accuracy=.5), bert(1)):
+        assert "t by f1" in repr(report) and "<table" in report._repr_html_()
+        report.save(tmp_path/"r.json")
+        assert load_report(tmp_path/"r.json").rows == report.rows
+        with pytest.raises(InputError, match="a report without f1"): report.plot()
+    assert report.table().faster.tolist() == [1.]
+
+@pytest.mark.parametrize("how", [dict(repeats=0), dict(tokens=0), dict(batch_size=-1), dict(tokens=2.5), dict(repeats=True)], ids=str)
+def test_a_latency_of_nothing_is_refused(how):
+    with pytest.raises(InputError, match=f"{[*how][0]}=.*: expected a whole number of 1 or more"): latency(bert(1), **how)

@@ -1,5 +1,5 @@
 "A promise holds over resamples, honest numbers equal others' numbers, and every kind of classifier is told truly."
-import json, math
+import json, math, warnings
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,10 +8,19 @@ from scipy.special import expit, softmax
 from scipy.stats import beta
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, log_loss
+from transformers import AutoModelForSequenceClassification
+from builders import bert, frame, toy
+from distill_nb.data.tasks import make_task
+from distill_nb.kit.files import check_bytes
+from distill_nb.kit.kinds import KINDS
+from distill_nb.teachers.load import load_pretrained
+from distill_nb.training.saving import save_student
 from distill_nb.kit.errors import InputError
 from distill_nb.measure.certainty import (brier, calibration, ece, fit_temperature, lower_bound, mcnemar, promise, reliability, rows_needed, units_of,
     versus)
-from distill_nb.measure.trust import Trust, keep_temperature, trust
+from distill_nb.measure.report import Report, load_report
+from distill_nb.measure.spans import Answer, agreement
+from distill_nb.measure.trust import Trust, keep_temperature, trust, trust_models, trust_scores
 
 def drawn(n, classes=3, noise=1., seed=0):
     rng = np.random.default_rng(seed)
@@ -180,6 +189,33 @@ def test_it_shows_itself_and_is_saved(kind, tmp_path):
     said.plot(tmp_path/"trust.png")
     assert (tmp_path/"trust.png").stat().st_size > 1000
 
+@pytest.mark.parametrize("save", [lambda r, f: r.save(f), lambda r, f: r.plot(f)], ids=["save", "plot"])
+@pytest.mark.parametrize("report", [lambda: trust(*drawn(30)), lambda: Report("t", "f1").add("a", dict(f1=.5))], ids=["trust", "report"])
+def test_reports_are_saved_alike_or_refused_in_one_sentence(save, report, tmp_path):
+    "Into a folder that is missing, over a file, and never below one."
+    for _ in range(2): save(report(), tmp_path/"new"/"a.png")
+    assert [p.name for p in tmp_path.rglob("*")] == ["new", "a.png"]
+    with pytest.raises(InputError, match="a.png/b.png cannot be written"): save(report(), tmp_path/"new"/"a.png"/"b.png")
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"task": "a"}', "\0"])
+def test_what_is_no_report_is_refused(text, tmp_path):
+    (tmp_path/"r.json").write_text(text)
+    with pytest.raises(InputError, match="r.json: expected a saved report"): load_report(tmp_path/"r.json")
+    with pytest.raises(InputError, match="No such file"): load_report(tmp_path/"none.json")
+
+@pytest.mark.parametrize("kind", ["multilabel", "classification"])
+def test_a_models_logits_are_never_taken_for_probabilities(kind, tok):
+    "All logits of a cautious student may lie from 0 to 1, and a row's may have the sum 1."
+    task = toy() if kind == "classification" else make_task("many", dict(train=frame(label=[["good"], ["bad"], ["good", "bad"], []] * 10)), kind=kind)
+    model = AutoModelForSequenceClassification.from_config(bert(1).config.__class__(**bert(1).config.to_dict() | dict(problem_type=KINDS[kind].problem,
+        id2label=dict(enumerate(task.labels)), label2id={n: i for i, n in enumerate(task.labels)})))
+    with torch.no_grad():
+        model.classifier.weight.zero_()
+        model.classifier.bias.copy_(torch.tensor([.2, .8]))
+    assert trust_models(model, model, task, tok, max_length=16).numbers["agreement"] == 1
+    with pytest.raises(InputError, match="look like probabilities"): trust([[.2, .8]] * 9, [[.2, .8]] * 9, kind=kind)
+
+SAID, OTHER = Answer("a", 1., 0., .5), Answer("b", 1., 0., .5)
 FINE = np.array([[2., 0], [0, 3], [1, 0]])
 @pytest.mark.parametrize("what, says", [
     (lambda: trust(FINE, FINE[:2]), "3 answers of the student, 2 of the teacher"), (lambda: trust(FINE[:1], FINE[:1]), "two or more"),
@@ -207,7 +243,10 @@ FINE = np.array([[2., 0], [0, 3], [1, 0]])
     (lambda: trust(FINE, FINE, labels=2), "names 2: expected a list"), (lambda: trust(FINE, FINE, labels="ab"), "names 'ab': expected a list"),
     (lambda: lower_bound(5, 3), "5 hits of 3 rows"), (lambda: promise([.5, .6], [1]), "confidences .2,., agreements .1,."), (lambda: promise([.5, np.nan], [1, 0]), "a number, and true"),
     (lambda: promise([.5, .6], [1, 7]), "true or false, for each"), (lambda: mcnemar([1, 0], [1, 0, 1]), "the same rows"), (lambda: mcnemar([2, 0], [1, 0]), "a result of 2.0"),
-    (lambda: trust(FINE, FINE, kind="regression"), "one score each"), (lambda: versus([1, np.nan], [1, 0]), "NaN")])
+    (lambda: trust(FINE, FINE, kind="regression"), "one score each"), (lambda: trust(None, FINE), "student's answers None: expected an answer for each text"),
+    (lambda: trust(FINE, torch.tensor(1.)), "teacher's answers tensor"), (lambda: trust_scores(FINE[:, :1], FINE[:2, :1]), "3 answers of the student, 2 of the teacher"),
+    (lambda: agreement(None, [SAID] * 2, [["a"]] * 2), "student's answers None"), (lambda: agreement([SAID] * 2, [SAID] * 2, [["a"]]), "1 accepted, 2 needed"),
+    (lambda: agreement([SAID] * 2, [OTHER] * 2, [["a"]] * 2, ["What?"]), "1 questions, 2 needed"), (lambda: versus([1, np.nan], [1, 0]), "NaN")])
 def test_bad_input_is_one_sentence(what, says):
     with pytest.raises(InputError, match=says): what()
 
@@ -297,6 +336,17 @@ def test_a_temperature_at_the_end_of_the_search_is_not_kept(z, y, ok, tmp_path):
     if ok: assert keep_temperature(tmp_path, said) == pytest.approx(said.numbers["temperature"], abs=1e-3)
     else:
         with pytest.raises(InputError, match="where the search ends"): keep_temperature(tmp_path, said)
+
+def test_a_temperature_that_is_kept_in_a_students_folder_is_no_foreign_change(tok, tmp_path):
+    "Every load warned that config.json was edited, and the folder could not be overwritten any more."
+    out = save_student(bert(1), tok, tmp_path/"s")
+    said = trust(*drawn(300))
+    keep_temperature(out, said)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_bytes(out)
+    assert load_pretrained(AutoModelForSequenceClassification, out).config.calibration_temperature == pytest.approx(said.numbers["temperature"], abs=1e-3)
+    save_student(bert(2), tok, out, overwrite=True)
 
 # Two students
 

@@ -1,20 +1,24 @@
 "A recipe's report is fair: the baseline takes the steps of the distilled student, however few rows have a label."
-import inspect
+import inspect, warnings
 import numpy as np
 import pandas as pd
 import pytest, torch
-from builders import WORDS, toy
+from builders import WORDS, bert, rows, toy
+from distill_nb.data.load import load_task
 from distill_nb.data.tasks import make_task
 from distill_nb import recipes
 from distill_nb.kit.errors import InputError
 from distill_nb.kit.figures import palette
+from distill_nb.kit.models import note
 from distill_nb.measure.report import _colour
+from distill_nb.measure.scores import predict
 from distill_nb.recipes.answers import distil_answers
-from distill_nb.recipes.base import DISTILLED, KEPT, LABELS
+from distill_nb.recipes.base import DISTILLED, KEPT, LABELS, trust_line
 from distill_nb.recipes.layers import distil_layers
 from distill_nb.shell.recipes import RECIPES
 from distill_nb.teachers.load import load_teacher
 from distill_nb.teachers.several import ask_model
+from distill_nb.training.run import fit
 
 @pytest.mark.slow
 @pytest.mark.parametrize("labelled", [200, 40, 20])
@@ -56,3 +60,28 @@ def test_a_student_of_answers_is_compared_with_its_teacher_or_with_nobody(tuned,
 @pytest.mark.parametrize("answers", [[[.2, .8]] * 4, np.zeros((4, 2)), torch.zeros(4, 2), dict(train=[[0, 1]])], ids=["list", "array", "tensor", "dict"])
 def test_bare_numbers_are_no_answers(answers):
     with pytest.raises(InputError, match="answers of type .*: expected a file, or Answers"): distil_answers(toy(), answers)
+
+@pytest.mark.parametrize("n, says", [(1, "; not compared with the teacher: 1 answers of the student, 1 of the teacher: expected the same rows, two or more, in the same order."),
+                                     (20, "; the student agrees with its teacher on 100.0% of 20 texts (at least 86.1%)")])
+def test_a_report_says_how_far_both_agree_or_why_nobody_knows(tok, n, says):
+    "A refusal of the trust report was answered with silence, whatever it was."
+    some, model = rows(tok, n), bert(1)
+    note(model, answered=(some._fingerprint, predict(model, some, tok)))
+    assert trust_line(model, model, dict(test=some)) == says
+
+@pytest.mark.parametrize("name", [n for n in dir(recipes) if n.startswith("distil_") and "task" in inspect.signature(getattr(recipes, n)).parameters])
+@pytest.mark.parametrize("task", ["reviews.csv", None])
+def test_a_file_is_no_task(name, task):
+    "It was an AttributeError, after a warning that the check before the run had failed."
+    recipe = getattr(recipes, name)
+    more = ["answers.csv"] if "answers" in inspect.signature(recipe).parameters else []
+    for how in dict(check=True), dict(check=False):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with pytest.raises(InputError, match="^task .*: expected a Task. Make one with load_task"): recipe(task, *more, **how)
+
+@pytest.mark.parametrize("make, says", [
+    (lambda: load_task(None), "source None: expected a file"), (lambda: load_task(pd.DataFrame()), "make_task makes a task"), (lambda: make_task("a", {}), "frames {}: expected"),
+    (lambda: make_task("a", pd.DataFrame()), "expected a dictionary of splits"), (lambda: fit(bert(1), {}, None), "rows {}: expected a dictionary"), (lambda: fit(bert(1), [1], None), "rows .1.: expected")])
+def test_data_of_another_shape_are_refused_in_one_sentence(make, says):
+    with pytest.raises(InputError, match=says): make()

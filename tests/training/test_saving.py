@@ -1,15 +1,17 @@
 "Students on the disk: loadable after any kill, kept where they cannot be written, honest about themselves, and one process saves."
 import json, os, subprocess, sys
 from pathlib import Path
+from types import SimpleNamespace
 import pytest, torch
 from transformers import AutoModelForSequenceClassification
-from builders import bert, killed, Margin, state_of
+from builders import bert, killed, Margin, state_of, toy
 from distill_nb.kit.errors import InputError
 from distill_nb.kit.kinds import KINDS
 from distill_nb.kit.files import MARK
 from distill_nb.kit.folders import output_folder
 from distill_nb.losses import HardTargets, SoftTargets
-from distill_nb.training.saving import check_finite, fenced, model_card, save_student, span
+from distill_nb.measure.report import Report
+from distill_nb.training.saving import check_finite, fenced, licence_of, model_card, save_result, save_student, span
 from distill_nb.training.resume import check_note, run_note, write_note
 from distill_nb.training.settings import training_args
 
@@ -162,3 +164,17 @@ def test_a_disk_that_is_full_everywhere_is_one_sentence(tok, tmp_path, monkeypat
     (tmp_path/"tmp").mkdir()
     with pytest.raises(InputError, match="No space left.*expected a disk with place"): save_student(model, tok, tmp_path/"s")
     assert not (tmp_path/"s").exists() and not [*(tmp_path/"tmp").iterdir()]
+
+@pytest.mark.parametrize("source", ["x" * 300, "one.csv, " * 60, "user/" + "m" * 90, ""], ids=["long", "files", "Hub", "none"])
+def test_a_student_is_saved_wherever_its_answers_came_from(source, tok, tmp_path):
+    "The names of many files together were looked up as one, which the file system refuses: after the training."
+    done = SimpleNamespace(student=bert(1), tokenizer=tok, source=source, objective=HardTargets(), report=Report("toy", "accuracy").add("a", dict(accuracy=.5)))
+    assert save_result(done, toy(), tmp_path/"s")/"README.md" and licence_of(source) is None
+    assert source[:40] in (tmp_path/"s"/"README.md").read_text()
+
+def test_a_teachers_folder_goes_by_its_name_and_tells_its_licence(tok, tmp_path):
+    (tmp_path/"mine").mkdir()
+    (tmp_path/"mine"/"README.md").write_text("---\nlicense: mit\n---\n# Mine\n")
+    done = SimpleNamespace(student=bert(1), tokenizer=tok, source=str(tmp_path/"mine"), objective=HardTargets(), report=Report("toy", "accuracy").add("a", dict(accuracy=.5)))
+    card = (save_result(done, toy(), tmp_path/"s")/"README.md").read_text()
+    assert "`mine`" in card and str(tmp_path) not in card and "license: mit" in card

@@ -9,7 +9,7 @@ from builders import collate, GOLDEN, lm_rows, recorded, small_lm, TRIPLE, WORDS
 from families import EXTRA, V, build
 from distill_nb.inside.capture import Outputs, trace
 from distill_nb.kit.errors import InputError
-from distill_nb.losses import CosineHidden, HardTargets, SoftTargets
+from distill_nb.losses import ClsMSE, CosineHidden, HardTargets, SoftTargets
 from distill_nb.losses.objective import as_objective
 from distill_nb.students.copied import init_student
 from distill_nb.training.distiller import Distiller
@@ -302,3 +302,28 @@ def test_tied_weights_learn_from_both_sides(tok, tmp_path):
         SoftWords()(trace(s, batch, {"words"}), trace(small_lm().eval(), batch, {"words"}), batch).backward()
         grads[name] = s.get_output_embeddings().weight.grad.norm()
     assert grads["tied"] != grads["loose"]
+
+def padded_left(rows):
+    long = max(r["length"] for r in rows)
+    fill = lambda x, v: torch.tensor([[v] * (long - len(r[x])) + r[x] if x in r else [0] * (long - r["length"]) + [1] * r["length"] for r in rows])
+    return dict(input_ids=fill("input_ids", 0), labels=fill("labels", -100), attention_mask=fill("mask", 0))
+
+def left_run(tmp_path, objective):
+    args = training_args(tmp_path, max_steps=2, logging_steps=1, eval_strategy="no", disable_tqdm=True, bf16=False, use_cpu=True, per_device_train_batch_size=8)
+    return Distiller(small_lm(2), small_lm(3), objective, args, train_dataset=lm_rows(), data_collator=padded_left)
+
+@pytest.mark.parametrize("objective", ["words", "logits"])
+def test_a_masked_lm_is_packed_with_padding_on_the_left_too(objective, tmp_path):
+    "It was refused for a head that reads the first place; one that answers every token reads none."
+    goal = lambda: TRIPLE() if objective == "words" else SoftTargets(T=2, unit="tokens") + HardTargets()
+    losses = []
+    for packs in False, True:
+        run = left_run(tmp_path, goal())
+        if packs: run.pack_tokens()
+        run.show_bar("").train()
+        losses.append([*run.history()["loss"]])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+def test_a_term_that_reads_the_first_place_is_not_packed_with_padding_on_the_left(tmp_path):
+    run = left_run(tmp_path, HardTargets() + ClsMSE()).pack_tokens()
+    with pytest.raises(InputError, match="packed tokens with padding on the left"): run.train()

@@ -4,8 +4,9 @@ from datasets import Dataset
 from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM
 from builders import WORDS
 from families import EXTRA, build
+from distill_nb.data.tokens import text_rows
 from distill_nb.words.head import (
-    knows_words, WordDistiller, fit_head, perplexity, ready_masked_lm, token_rows, word_scores, word_term)
+    knows_words, WordDistiller, fit_head, perplexity, ready_masked_lm, word_scores, word_term)
 from distill_nb.kit.models import note
 from distill_nb.words.hiding import HideWords
 from distill_nb.kit.errors import InputError
@@ -89,7 +90,7 @@ class Labelled:
 
 def one_step(tok, tmp_path, monkeypatch, batch_size, windows, hidden, **kw):
     "What a step of fit_head's Trainer logs, and the weights after it; `hidden`: row -> which of its tokens."
-    rows = token_rows(texts(32), tok)
+    rows = text_rows(texts(32), tok)
     labels = [[i if hidden(n, j) else -100 for j, i in enumerate(ids)] for n, ids in enumerate(rows["input_ids"])]
     model = lm(**kw)
     run = WordDistiller(model, None, word_term(model), training_args(tmp_path, **FAST | dict(
@@ -123,14 +124,14 @@ def evaluation(tok, tmp_path, model, data, **kw):
     return run.evaluate()["eval_loss"]
 
 def test_an_evaluation_is_always_the_same_and_weighs_by_words(tok, tmp_path):
-    model, data = lm(), token_rows(texts(65), tok) # the last batch of 64 is one row
+    model, data = lm(), text_rows(texts(65), tok) # the last batch of 64 is one row
     found = [evaluation(tok, tmp_path, model, data, per_device_eval_batch_size=n, **kw)
              for n, kw in ((64, {}), (64, {}), (13, {}), (1, {}), (13, dict(dataloader_num_workers=2)))]
     assert found == pytest.approx([found[0]] * 5, rel=1e-5)
 
 def test_an_evaluation_equals_word_scores(tok, tmp_path):
     from distill_nb.training.order import SeededRows
-    model, data = lm(), token_rows(texts(40), tok)
+    model, data = lm(), text_rows(texts(40), tok)
     marked = SeededRows(data, 0, fixed=True)
     scores = word_scores(model, [HideWords(tok)(marked.__getitems__(range(40)))])
     assert evaluation(tok, tmp_path, model, data) == pytest.approx(torch.tensor(scores["perplexity"]).log().item(), rel=1e-5)
@@ -143,7 +144,7 @@ def test_an_evaluation_of_a_short_row_or_without_words(tok, tmp_path, rows):
 def test_a_loss_above_88_is_a_number(tok, tmp_path):
     model = lm(initializer_range=30.)
     with torch.no_grad(): model.get_output_embeddings().weight.mul_(40)
-    data = token_rows(texts(40), tok)
+    data = text_rows(texts(40), tok)
     assert 88 < evaluation(tok, tmp_path, model, data) < 1e6
     assert perplexity(model, tok, texts(40)) > 1e38
 
