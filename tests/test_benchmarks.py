@@ -1,5 +1,5 @@
 "Benchmarks stop when their seconds are spent, and what they finished is in the file, also after a kill."
-import argparse, importlib.util, itertools, json, os, re, signal, subprocess, sys, time
+import argparse, importlib, importlib.util, itertools, json, os, re, signal, subprocess, sys, time
 from pathlib import Path
 import pytest
 from distill_nb.kit.errors import InputError
@@ -163,7 +163,7 @@ def test_a_session_of_some_parts_keeps_the_others_of_the_same_card(tmp_path, mon
 
 def test_glues_own_folder_is_a_folder_of_data(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    from compare_data import source_of
+    source_of = importlib.import_module("compare_data").source_of
     (tmp_path/"SST-2").mkdir()
     assert source_of("SST-2", tmp_path) == tmp_path/"SST-2"
     with pytest.raises(InputError, match="for RTE: expected a folder with glue/RTE"): source_of("RTE", tmp_path)
