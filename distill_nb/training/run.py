@@ -100,7 +100,8 @@ def fit(
     settings = own_precision(settings, model, teacher)
     with run_folder(None if dry() else out, name) as folder:
         args = training_args(folder, seed=seed, **settings)
-        if cache and teacher and not dry() and worth_caching(objective, train, args):
+        cache = cache and teacher is not None and not dry()
+        if cache and worth_caching(objective, train, args):
             check_pair(model, teacher, objective, tokenizer=tokenizer)
             check_precision(teacher, args, trained=False)
             train = _answered(place(teacher, args.device), train, tokenizer, args.bf16)
