@@ -104,7 +104,7 @@ def named_places(listed, labels, where=""):
         twice or len(sizes) == 1)
     if not every or not numbers or max(sizes) < 2: return listed
     fits = bits and labels and sizes == {len(labels)}
-    expect(fits, f"{where}: a list of numbers, {next(r for r in known if len(r) > 1)}",
+    expect(fits, f"{where}: a list of {'0 and 1' if bits else 'numbers'}, {known[0]}",
            f"names of labels{f', or {len(labels)} of 0 and 1' if labels else ''}",
            "Write the names of those that apply, or in Python name the places: labels=")
     return [row and [n for n, v in zip(labels, row) if TRUTHS[v.lower()]]

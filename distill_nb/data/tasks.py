@@ -8,7 +8,7 @@ __all__ = ['UNLABELLED', 'HELD_OUT', 'PLAIN', 'READ', 'split_frame', 'Task', 'cl
 
 # %% ../../nbs/data/03_tasks.ipynb #907f6984
 import html, warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 import numpy as np
 import pandas as pd
@@ -203,7 +203,8 @@ def check_frames(frames, name) -> dict:
 def check_names(labels, name):
     "The names of classes as a list of text, each once; None where there are none."
     if labels is None: return None
-    listed = not isinstance(labels, (str, set, Mapping)) and [*map(str, labels)]
+    none = isinstance(labels, (str, set, Mapping)) or not isinstance(labels, Iterable)
+    listed = [] if none else [*map(str, labels)]
     expect(listed and len({*listed}) == len(listed), f"{name}: labels={labels!r:.60}",
            "a list of names in the order of their ids, each once")
     return listed

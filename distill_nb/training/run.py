@@ -18,7 +18,7 @@ from ..kit.folders import temporary_folder
 from ..kit.models import note
 from ..losses import HardTargets, as_objective, known_labels
 from ..teachers.cache import CacheError, cache_teacher, worth_caching
-from .checks import check_pair
+from .checks import check_models, check_pair
 from .distiller import Distiller, place
 from .dry_step import check_run
 from .finite import BATCH
@@ -95,6 +95,7 @@ def fit(
     **settings, # TrainingArguments, `resume_from_checkpoint` among them
 ) -> Distiller:
     "Train `model` and return its Distiller; in a dry run it is only looked at."
+    check_models(model, teacher)
     train = rows["train"] if objective else with_labels(rows["train"])
     objective = as_objective(objective or HardTargets())
     settings = own_precision(settings, model, teacher)
