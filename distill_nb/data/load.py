@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SPLITS', 'PART', 'VERSION', 'PICK', 'CHOICES', 'GLUE', 'HUB_COLUMNS', 'split_files', 'check_choices', 'pick',
-           'read_files', 'Glue', 'glue_key', 'read_glue', 'read_tables', 'as_splits', 'read_hub', 'load_task']
+           'read_files', 'Glue', 'glue_key', 'read_glue', 'read_tables', 'read_hub', 'load_task']
 
 # %% ../../nbs/data/05_load.ipynb #88f97344
 import csv, os, re, warnings
@@ -149,11 +149,6 @@ def read_tables(tables:dict, where, text=None, pair=None, label=None, kind=None)
                         for s, f in frames.items()}
     return frames, names
 
-def as_splits(source) -> dict:
-    "Split -> table of rows in memory: a table alone is the train split."
-    several = isinstance(source, Mapping) and {*source} & {*SPLITS}
-    return dict(source) if several else {"train": source}
-
 def _load_dataset(name):
     "`datasets.load_dataset` of 'owner/name' or 'owner/name:configuration'."
     path, _, config = name.partition(":")
@@ -194,7 +189,9 @@ def load_task(
     "A task from wherever it lies; `InputError` where it cannot be read or learnt."
     check_known(kind, READ, "kind")
     if not isinstance(source, (str, os.PathLike)):
-        frames, names = read_tables(as_splits(source), "rows", text, pair, label, kind)
+        several = isinstance(source, Mapping) and {*source} & {*SPLITS}
+        tables = source if several else dict(train=source)
+        frames, names = read_tables(tables, "rows", text, pair, label, kind)
         return make_task("rows", frames, labels or names, kind, metric, hold_out)
     source, path = str(source), named_path(source)
     if source in EMBEDDED: task = embedded_task(source)

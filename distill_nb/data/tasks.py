@@ -8,7 +8,7 @@ __all__ = ['UNLABELLED', 'HELD_OUT', 'PLAIN', 'READ', 'split_frame', 'Task', 'cl
 
 # %% ../../nbs/data/03_tasks.ipynb #907f6984
 import html, warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 import numpy as np
 import pandas as pd
@@ -181,19 +181,18 @@ def _hold_out(train, keys, lacking, name):
     spare = train[~known & ~pd.MultiIndex.from_frame(train[keys]).isin(held)]
     return {**parts, "train": pd.concat([parts["train"], spare])}
 
-# %% ../../nbs/data/03_tasks.ipynb #6dab9b00
+# %% ../../nbs/data/03_tasks.ipynb #checkframes
 def check_frames(frames, name) -> dict:
     "Frames with the same texts and a column of labels each; refuses what is none."
-    fine = isinstance(frames, Mapping) and all(isinstance(f, pd.DataFrame)
-                                               for f in frames.values())
-    expect(fine and frames, f"{name}: {type(frames).__name__} of rows",
+    fine = isinstance(frames, Mapping) and frames and all(
+        isinstance(f, pd.DataFrame) for f in frames.values())
+    expect(fine, f"{name}: {type(frames).__name__} of rows",
            "a data frame for each split", "load_task takes other tables")
     sides = {s: [c for c in ("text", "pair") if c in f] for s, f in frames.items()}
-    first = next(iter(sides))
+    most = max(sides.values(), key=len) or ["text"]
     for s, own in sides.items(): expect(
-        "text" in own and own == sides[first], f"{name}: {s} has the columns "
-        f"[{some_names(frames[s].columns)}]", f"{' and '.join(sides[first]) or 'text'} "
-        f"as in {first}" if s != first else "text", "Name them text, (pair,) label")
+        own == most and "text" in own, f"{name}: {s} has the columns "
+        f"[{some_names(frames[s].columns)}]", f"{' and '.join(most)} in every split")
     def plain(v): # arrays and tensors as numbers and lists
         own = hasattr(v, "tolist") and not isinstance(v, np.generic)
         return v.tolist() if own else v
@@ -203,12 +202,12 @@ def check_frames(frames, name) -> dict:
 def check_names(labels, name):
     "The names of classes as a list of text, each once; None where there are none."
     if labels is None: return None
-    none = isinstance(labels, (str, set, Mapping)) or not isinstance(labels, Iterable)
-    listed = [] if none else [*map(str, labels)]
+    listed = isinstance(labels, (list, tuple, np.ndarray)) and [*map(str, labels)]
     expect(listed and len({*listed}) == len(listed), f"{name}: labels={labels!r:.60}",
            "a list of names in the order of their ids, each once")
     return listed
 
+# %% ../../nbs/data/03_tasks.ipynb #6dab9b00
 def _clean(frames, name, raw=()):
     "All rows that have a text, as strings with their split; and the text columns."
     def read(f, c, where): return f[c] if c in raw else as_text(f[c], where)

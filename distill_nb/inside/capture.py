@@ -320,7 +320,7 @@ def trace(
     for part in wanted.keys() & {"logits", "hidden_states"}:
         parts[part] = _part_of(out, part, name, batch)
     states = parts.get("hidden_states", ())
-    expect(not states or n in (None, len(states) - 1), f"{len(states)} hidden states of "
-           f"{name}", f"{n} blocks' and the embeddings'", "Take another family")
+    expect(not states or n in (None, len(states) - 1), f"{len(states)} hidden states "
+           f"of {name}", f"{n} blocks' and the embeddings'", "Take another family")
     if hidden: parts["hidden_states"] = _only(states, wanted)
     return Outputs(**parts)

@@ -8,6 +8,7 @@ __all__ = ['PLACES', 'evaluating', 'note', 'noted', 'twin', 'depth', 'n_tokens',
 
 # %% ../../nbs/kit/04_models.ipynb #952bef22
 import copy, inspect
+from bisect import bisect
 from contextlib import contextmanager
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -65,8 +66,8 @@ def few_tokens(model, n:int=5, texts:int=3)->dict:
     known, config = n_tokens(model), model.config
     pad, end = [getattr(config, f"{k}_token_id", None) for k in ("pad", "eos")]
     plain = [i for i in range(min(known, 100)) if i not in (pad, end)] or [0]
-    ids = torch.arange(n * texts, device=model.device) % len(plain)
-    ids = torch.tensor(plain, device=model.device)[ids].view(texts, n)
+    ids = torch.tensor(plain)[torch.arange(n * texts) % len(plain)].view(texts, n)
+    ids = ids.to(model.device)
     if isinstance(end, int) and 0 <= end < known: ids[:, -1] = end
     reads = "attention_mask" in inspect.signature(model.forward).parameters
     mask = dict(attention_mask=torch.ones_like(ids)) if reads else {}
@@ -97,16 +98,13 @@ def reads(model, n:int)->bool:
 def check_length(model, n:int):
     "Refuse texts of `n` tokens where the model's positions are fewer."
     most = longest(model)
-    if (most is None or n <= most) and n > 8 and not reads(model, n) and reads(model, 8):
-        fits, most = 8, n # not `longest`: what is between was tried
-        while most - fits > 1:
-            half = (fits + most) // 2
-            fits, most = (half, most) if reads(model, half) else (fits, half)
-        most = fits
+    if most is None and n > 8 and reads(model, 8) and not reads(model, n):
+        most = bisect(range(n), False, 8, key=lambda k: not reads(model, k)) - 1
     expect(most is None or n <= most, f"max_length={n}",
            f"at most {most}, the positions of this {type(model).__name__}",
            f"Set max_length={most}, or --max-length {most}")
 
+# %% ../../nbs/kit/04_models.ipynb #kitfits
 def check_tokenizer_fits(tokenizer, model, max_length=None):
     """Refuse a tokenizer with tokens that the model does not have, or without padding.
 
@@ -137,8 +135,7 @@ def check_words(tokenizer, model, name="teacher"):
 @torch.no_grad()
 def same_numbers(model, plain, other)->bool:
     "Does another way to compute give the plain one's numbers? Not where it fails."
-    ids = torch.arange(6, device=model.device).view(2, 3)
-    inputs = dict(input_ids=ids, attention_mask=torch.ones_like(ids))
+    inputs = few_tokens(model, 3, texts=2)
     with evaluating(model), torch.autocast(model.device.type, enabled=False):
         expected = plain(**inputs)
         try: found = other(**inputs)

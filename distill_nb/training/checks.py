@@ -8,7 +8,7 @@ __all__ = ['check_models', 'check_pair', 'check_logits', 'what_to_trace', 'check
 # %% ../../nbs/training/02_checks.ipynb #31cfd667
 from torch import nn
 from ..inside.capture import check_parts
-from ..inside.inputs import encoder_of, unwrap
+from ..inside.inputs import unwrap
 from ..kit.errors import expect
 from ..kit.models import check_words, depth
 from ..teachers.columns import STATES, uncovered
@@ -16,19 +16,19 @@ from ..data.classes import head_names
 
 # %% ../../nbs/training/02_checks.ipynb #2f3bc361
 def check_models(student, teacher):
-    "Refuse what is no model of transformers, and a student that cannot be trained."
+    "Both; refuses what is no Hugging Face model, and a student that cannot be trained."
     for name, m in ("student", student), ("teacher", teacher):
         fine = isinstance(m, nn.Module) and hasattr(m, "config") or m is teacher is None
         got = repr(m)[:40] if isinstance(m, str) else type(m).__name__
         expect(fine, f"{got} as the {name}", "a Hugging Face model",
                "Load it with from_pretrained; of a DataParallel take its module")
     weights = [*student.parameters()]
-    expect(not any(p.is_meta or p.is_inference() for p in weights), "a student on the "
-           "meta device or made in inference mode", "weights that can be trained",
-           "Load it outside of both")
-    expect(any(p.requires_grad for p in weights), "a student whose weights are all "
-           "frozen", "some to train", "Call its requires_grad_(True)")
+    expect(any(p.requires_grad for p in weights) and not any(
+        p.is_meta or p.is_inference() for p in weights), "a student that is frozen, on "
+        "the meta device or made in inference mode", "weights to train")
+    return student, teacher
 
+# %% ../../nbs/training/02_checks.ipynb #checkpair
 def check_pair(student, teacher, objective, cached=(), tokenizer=None):
     "Refuse, before the first step, what cannot be distilled."
     check_models(student, teacher)

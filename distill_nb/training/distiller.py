@@ -33,8 +33,7 @@ from distill_nb.teachers.columns import (
 from .checks import check_answered, check_pair, what_to_trace
 from .distillation import Distillation, label_losses
 from .order import OrderedTrainer
-from .settings import (
-    check_precision, check_recomputing, show_bar, training_args)
+from .settings import check_precision, show_bar, training_args
 from ..inside.padding_free import trace_packed
 
 # %% ../../nbs/training/04_distiller.ipynb #40f702f9
@@ -77,7 +76,6 @@ def pair(self:Distiller, student):
     given = [m for m in (student, self.teacher) if m is not None]
     for m in given: check_answered(m, self.named)
     for m in given[1:]: check_precision(m, self.args, trained=False)
-    check_recomputing(student, self.args)
     set_seed(self.args.seed) # the terms' own parameters are drawn now
     self.given = student
     if shards(self.args): student = twin(student) # FSDP takes it apart

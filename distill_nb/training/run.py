@@ -95,10 +95,9 @@ def fit(
     **settings, # TrainingArguments, `resume_from_checkpoint` among them
 ) -> Distiller:
     "Train `model` and return its Distiller; in a dry run it is only looked at."
-    check_models(model, teacher)
     train = rows["train"] if objective else with_labels(rows["train"])
     objective = as_objective(objective or HardTargets())
-    settings = own_precision(settings, model, teacher)
+    settings = own_precision(settings, *check_models(model, teacher))
     with run_folder(None if dry() else out, name) as folder:
         args = training_args(folder, seed=seed, **settings)
         cache = cache and teacher is not None and not dry()

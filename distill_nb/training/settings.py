@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DEFAULTS', 'LAUNCHED', 'PRECISIONS', 'ABOVE_0', 'fast_bf16', 'check_gpus', 'training_args', 'autocast_fault',
-           'in_bf16', 'check_precision', 'own_precision', 'check_recomputing', 'LossBar', 'show_bar']
+           'in_bf16', 'check_precision', 'own_precision', 'LossBar', 'show_bar']
 
 # %% ../../nbs/training/01_settings.ipynb #cac8f7df
 import os
@@ -12,7 +12,7 @@ import torch
 from accelerate.utils import parse_flag_from_env
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from ..inside.inputs import encoder_of, unwrap
+from ..inside.inputs import unwrap
 from ..kit.errors import expect
 from ..kit.gpu import half_copy
 from ..kit.models import evaluating, few_tokens
@@ -103,14 +103,6 @@ def own_precision(settings, *models) -> dict:
     comes = unasked and fast_bf16(settings.get("use_cpu", False))
     faults = comes and any(autocast_fault(m) for m in models if m is not None)
     return settings | dict(bf16=False) if faults else settings
-
-# %% ../../nbs/training/01_settings.ipynb #recompute2
-def check_recomputing(model, args):
-    "Refuse gradient checkpointing of a family that cannot recompute its blocks."
-    can = getattr(encoder_of(model), "supports_gradient_checkpointing", True)
-    expect(can or not args.gradient_checkpointing, "gradient_checkpointing=True of "
-           f"{type(unwrap(model)).__name__}", "False: its blocks cannot be recomputed",
-           "Take a smaller batch, and gradient_accumulation_steps")
 
 # %% ../../nbs/training/01_settings.ipynb #ed6c069a
 class LossBar(ProgressCallback):
