@@ -618,7 +618,7 @@ def test_rows_in_memory_that_are_no_table(rows, wanted):
     assert "\n" not in str(caught.value)
 
 @pytest.mark.parametrize("frames, wanted", [
-    (dict(train=frame(), test=frame().assign(pair="b")), "test has the columns .*expected text and pair in every split"),
+    (dict(train=frame(), test=frame().assign(pair="b")), "train has the columns .*expected text and pair in every split"),
     (dict(train=frame().assign(pair="b"), test=frame()), "expected text and pair in every split"),
     (dict(train=frame().rename(columns=dict(text="review"))), "train has the columns .*expected text in every split"),
     (dict(train=frame().drop(columns="label")), "no row has a label"), (frame(), "DataFrame of rows: expected a data frame for each split"),

@@ -208,6 +208,7 @@ def test_latency_draws_nothing():
 class Elsewhere(torch.nn.Module):
     "A model on a device without data: what is made for it must be made there."
     device, config = torch.device("meta"), bert(1).config
+    def get_input_embeddings(self): return torch.nn.Embedding(self.config.vocab_size, 1, device="meta")
     def forward(self, input_ids, attention_mask):
         assert {t.device.type for t in (input_ids, attention_mask)} == {"meta"}
         raise KeyboardInterrupt
