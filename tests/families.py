@@ -42,3 +42,26 @@ def answers(model, bs=2, seq=9):
     ids = torch.randint(5, V, (bs, seq), generator=torch.Generator().manual_seed(1))
     out = model(input_ids=ids, attention_mask=torch.ones_like(ids)).to_tuple()
     return torch.cat([x.float().flatten() for x in out if torch.is_tensor(x) and x.is_floating_point()])
+
+ODD = { # families beside the usual encoders: other tables of positions, heads that read the last place or look for an end, padding that counts
+    "nystromformer": dict(num_landmarks=48, segment_means_seq_len=48), "mra": dict(approx_mode="full"), "yoso": {}, "ibert": {}, "fnet": {},
+    "gpt2": dict(n_embd=24, n_layer=4, n_head=3, n_positions=48), "opt": dict(ffn_dim=48, word_embed_proj_dim=24), "llama": dict(num_key_value_heads=3),
+    "gptj": dict(n_embd=24, n_layer=4, n_head=3, n_positions=48, rotary_dim=8), "openai-gpt": dict(n_embd=24, n_layer=4, n_head=3, n_positions=48),
+    "ctrl": dict(n_embd=24, n_layer=4, n_head=3, n_positions=48, dff=48), "xlnet": dict(d_model=24, n_layer=4, n_head=3, d_inner=48),
+    "funnel": dict(block_sizes=[2, 2], num_decoder_layers=1, d_model=24, n_head=3, d_head=8, d_inner=48),
+    "bart": dict(d_model=24, encoder_layers=2, decoder_layers=2, encoder_attention_heads=3, decoder_attention_heads=3, encoder_ffn_dim=48,
+                 decoder_ffn_dim=48),
+    "t5": dict(d_model=24, num_layers=2, num_heads=3, d_kv=8, d_ff=48, decoder_start_token_id=1)}
+OWN_NAMES = {"gpt2", "gptj", "openai-gpt", "ctrl", "xlnet", "funnel", "bart", "t5"} # of the sizes
+
+def build_odd(family, head=AutoModelForSequenceClassification, **kw):
+    "As `build`, for the families of `ODD`."
+    torch.manual_seed(0)
+    left = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "initializer_range")
+    left += ("max_position_embeddings",) * (family in ("xlnet", "funnel", "t5", *[f for f in OWN_NAMES if "n_positions" in ODD[f]]))
+    if family == "fnet": left = ("num_attention_heads",)
+    common = {k: v for k, v in COMMON.items() if family not in {*OWN_NAMES, "fnet"} or k not in left}
+    model = head.from_config(AutoConfig.for_model(family, **{**common, **ODD[family], **kw})).eval()
+    for p in model.parameters():
+        if p.dim() > 1: torch.nn.init.normal_(p, std=.2)
+    return model

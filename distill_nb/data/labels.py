@@ -43,6 +43,7 @@ def are_numbers(names) -> bool:
 
 def is_score(names) -> bool:
     "Are these labels numbers of which one has a fraction?"
+    names = [n for n in names if n.lower().lstrip("+-") not in ("inf", "infinity")]
     return are_numbers(names) and any(float(n) % 1 > 0 for n in names)
 
 def are_codes(names) -> bool:

@@ -4,17 +4,19 @@
 
 # %% auto #0
 __all__ = ['SPLITS', 'PART', 'VERSION', 'PICK', 'CHOICES', 'GLUE', 'HUB_COLUMNS', 'split_files', 'check_choices', 'pick',
-           'read_files', 'Glue', 'glue_key', 'read_glue', 'read_hub', 'load_task']
+           'read_files', 'Glue', 'glue_key', 'read_glue', 'read_tables', 'read_hub', 'load_task']
 
 # %% ../../nbs/data/05_load.ipynb #88f97344
-import csv, re, warnings
+import csv, os, re, warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 import datasets
 import numpy as np
 import pandas as pd
 from .embedded import EMBEDDED, embedded_task
-from .tables import READERS, pick_columns, read_table
+from .tables import (
+    READERS, as_frame, pick_columns, read_table)
 from .tasks import READ, Task, make_task
 from ..kit.kinds import check_known
 from ..kit.errors import expect
@@ -132,6 +134,23 @@ def read_glue(folder) -> Task:
     return make_task(key, frames, labels, kind, g.metric)
 
 # %% ../../nbs/data/05_load.ipynb #8102d9da
+def read_tables(tables:dict, where, text=None, pair=None, label=None, kind=None):
+    "(frames by split, class names or None) of tables, data sets for one, by split."
+    first = tables["train"] if "train" in tables else next(iter(tables.values()))
+    frames = {SPLITS[s]: pick(as_frame(t, where), text, pair, label, kind, where)
+              for s, t in tables.items() if s in SPLITS}
+    expect(frames, f"{where}: the splits {', '.join(map(str, tables))}",
+           f"some of {', '.join(SPLITS)}")
+    origin = next(iter(frames.values())).attrs.get("label", label or "label")
+    column = (getattr(first, "features", None) or {}).get(origin)
+    names = getattr(getattr(column, "feature", column), "names", None)
+    def named(i): # -1 is the Hub's way to hide a test label
+        if isinstance(i, (list, np.ndarray)): return [named(j) for j in i]
+        return names[int(i)] if pd.notna(i) and i >= 0 else ""
+    if names: frames = {s: f.assign(label=f["label"].map(named))
+                        for s, f in frames.items()}
+    return frames, names
+
 def _load_dataset(name):
     "`datasets.load_dataset` of 'owner/name' or 'owner/name:configuration'."
     path, _, config = name.partition(":")
@@ -142,21 +161,9 @@ def _load_dataset(name):
                f"one of {here}, a file, a folder, or a data set on the Hub",
                "Check the spelling, and the network if it is not in the cache yet")
 
-def read_hub(name, text=None, pair=None, label=None, kind=None):
-    "(frames by split, class names or None) of a Hub data set; see `_load_dataset`."
-    ds = _load_dataset(name)
-    first = ds["train"] if "train" in ds else next(iter(ds.values()))
-    frames = {SPLITS[s]: pick(d.to_pandas(), text, pair, label, kind, name)
-              for s, d in ds.items() if s in SPLITS}
-    origin = next(iter(frames.values())).attrs.get("label", label or "label")
-    column = first.features.get(origin)
-    names = getattr(getattr(column, "feature", column), "names", None)
-    def named(i): # -1 is the Hub's way to hide a test label
-        if isinstance(i, (list, np.ndarray)): return [named(j) for j in i]
-        return names[int(i)] if pd.notna(i) and i >= 0 else ""
-    if names: frames = {s: f.assign(label=f["label"].map(named))
-                        for s, f in frames.items()}
-    return frames, names
+def read_hub(name, *columns, kind=None):
+    "`read_tables` of a Hub data set; see `_load_dataset`."
+    return read_tables(_load_dataset(name), name, *columns, kind=kind)
 
 # %% ../../nbs/data/05_load.ipynb #8aee7e7b
 HUB_COLUMNS = dict(mnli=("premise", "hypothesis"), qnli=("question", "sentence"),
@@ -172,7 +179,7 @@ def _hub_glue(key) -> Task:
 
 # %% ../../nbs/data/05_load.ipynb #2960dbf0
 def load_task(
-    source:str, # an embedded name, a file, a folder, a GLUE name, or a Hub data set
+    source, # an embedded name, a file, a folder, a GLUE or Hub name, rows in memory
     text:str=None, # name of the text column (default 'text')
     pair:str=None, # name of the second text's column, for pairs
     label:str=None, # name of the label column (default 'label')
@@ -182,10 +189,13 @@ def load_task(
     hold_out=True, # a test and a validation split, where the source has none?
 ) -> Task:
     "A task from wherever it lies; `InputError` where it cannot be read or learnt."
-    expect(isinstance(source, str | Path), f"source {source!r:.40}", "a file, a folder "
-           "or a name", "Of a frame make_task makes a task")
-    source, path = str(source), named_path(source)
     check_known(kind, READ, "kind")
+    if not isinstance(source, (str, os.PathLike)):
+        several = isinstance(source, Mapping) and {*source} & {*SPLITS}
+        tables = source if several else dict(train=source)
+        frames, names = read_tables(tables, "rows", text, pair, label, kind)
+        return make_task("rows", frames, labels or names, kind, metric, hold_out)
+    source, path = str(source), named_path(source)
     if source in EMBEDDED: task = embedded_task(source)
     elif not text and glue_key(path.name) in GLUE and (path/"train.tsv").is_file():
         task = read_glue(path)
@@ -194,7 +204,7 @@ def load_task(
         return make_task(path.stem, frames, labels, kind, metric, hold_out)
     elif glue_key(source) in GLUE: task = _hub_glue(glue_key(source))
     else:
-        frames, names = read_hub(source, text, pair, label, kind)
+        frames, names = read_hub(source, text, pair, label, kind=kind)
         return make_task(source, frames, labels or names, kind, metric, hold_out)
     check_known(metric, task.about.metrics, f"metric of a {task.kind}")
     task.metric = metric or task.metric

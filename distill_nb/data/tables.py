@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['MARKS', 'ESCAPED_HALF', 'READERS', 'WRITE', 'decode', 'long_fields', 'parse', 'fields', 'separator',
-           'read_text_table', 'from_json', 'json_value', 'read_json', 'read_table', 'some_names', 'named_columns',
-           'pick_columns', 'check_table', 'write_table']
+           'read_text_table', 'from_json', 'json_value', 'read_json', 'as_frame', 'read_table', 'some_names',
+           'named_columns', 'pick_columns', 'check_table', 'write_table']
 
 # %% ../../nbs/data/00_tables.ipynb #25dee46c
 import csv, io, json, re
+from collections.abc import Iterable
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -178,6 +179,16 @@ def read_json(text:str, where="") -> pd.DataFrame:
     one = isinstance(data, dict) and not any(isinstance(v, (list, dict))
                                              for v in data.values())
     return from_json([data] if one else data, where)
+
+# %% ../../nbs/data/00_tables.ipynb #asframe1
+def as_frame(table, where="") -> pd.DataFrame:
+    "A table in memory as a frame: what has `to_pandas`, records or columns."
+    if isinstance(table, pd.DataFrame): return table.reset_index(drop=True)
+    if hasattr(table, "to_pandas"): return table.to_pandas()
+    rows = isinstance(table, Iterable) and not isinstance(table, (str, bytes))
+    expect(rows, f"{where}: {type(table).__name__} {table!r:.40}", "a data frame, a "
+           "data set, or a list of records with text and label")
+    return from_json(table if isinstance(table, dict) else [*table], where)
 
 # %% ../../nbs/data/00_tables.ipynb #2d5c0e05
 READERS = {".csv": partial(read_text_table, usual=","),

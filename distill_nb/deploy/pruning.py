@@ -22,7 +22,7 @@ from ..kit.errors import expect
 from ..kit.figures import figure, palette
 from ..kit.models import evaluating
 from ..students.copied import check_encoder
-from ..students.narrow import inner_field
+from ..students.narrow import inner_field, widths
 
 # %% ../../nbs/deploy/02_pruning.ipynb #61847cf6
 def unit_width(model) -> int:
@@ -33,8 +33,8 @@ def unit_width(model) -> int:
 
 def heads_of(config) -> tuple:
     "How many attention heads a block has, and how wide each is."
-    n = config.num_attention_heads
-    return n, getattr(config, "head_dim", None) or config.hidden_size // n
+    width, n, _ = widths(config)
+    return n, getattr(config, "head_dim", None) or width // n
 
 def _linears(model) -> dict:
     "Block -> its linear layers, in order."
@@ -56,6 +56,8 @@ def readers(model) -> list:
                "one feed-forward part in each block, of another width than its heads",
                "Remove whole blocks instead")
         found.append((units[0], heads[-1])) # queries, keys, values stand before
+    expect(found, f"{type(model).__name__} without linear layers in its blocks",
+           "some to make smaller", "Remove whole blocks instead")
     return found
 
 # %% ../../nbs/deploy/02_pruning.ipynb #7080ab43

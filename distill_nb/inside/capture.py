@@ -180,9 +180,10 @@ def check_parts(model, wanted:dict):
     model, n = encoder_of(model), depth(encoder_of(model))
     name, asked = type(model).__name__, ATTENTION & wanted.keys()
     can = not asked or (isinstance(model, PreTrainedModel) and model._supports_sdpa
-                        and model._can_set_attn_implementation())
-    expect(can, f"{', '.join(sorted(asked))} of {name}", "a model with transformers' "
-           "AttentionInterface and SDPA", INSTEAD)
+                        and model._can_set_attn_implementation()
+                        and not model.config.is_encoder_decoder)
+    expect(can, f"{', '.join(sorted(asked))} of {name}", "an encoder with transformers'"
+           " AttentionInterface and SDPA", INSTEAD)
     for part, layers in wanted.items():
         if part in READERS:
             READERS[part].check(model, wanted)
@@ -318,5 +319,8 @@ def trace(
     parts = recorder.parts() | {part: get(out) for part, get in read.items()}
     for part in wanted.keys() & {"logits", "hidden_states"}:
         parts[part] = _part_of(out, part, name, batch)
-    if hidden: parts["hidden_states"] = _only(parts["hidden_states"], wanted)
+    states = parts.get("hidden_states", ())
+    expect(not states or n in (None, len(states) - 1), f"{len(states)} hidden states "
+           f"of {name}", f"{n} blocks' and the embeddings'", "Take another family")
+    if hidden: parts["hidden_states"] = _only(states, wanted)
     return Outputs(**parts)

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from ..kit.errors import expect
 from ..kit.gpu import bucket, pad_tokens, places
-from ..kit.models import evaluating, longest, tried_once
+from ..kit.models import evaluating, few_tokens, longest, tried_once
 from ..kit.packing import Packing, row_places
 from .blocks import encoder_blocks, n_blocks
 from .capture import (
@@ -75,11 +75,10 @@ def packed(model, batch):
 def _two_texts(model) -> dict:
     "Two texts of unequal length, of tokens and places that the model has."
     n = min(5, longest(model) or 5)
-    ids = torch.arange(2 * n, device=model.device).view(2, n)
+    ids = few_tokens(model, n, texts=2)["input_ids"]
     mask = torch.ones_like(ids)
     mask[1, (n + 1) // 2:] = 0
-    known = len(model.get_input_embeddings().weight)
-    return dict(input_ids=ids % known, attention_mask=mask)
+    return dict(input_ids=ids, attention_mask=mask)
 
 def _near(found, plain) -> bool:
     "Equal up to rounding, beside the largest number."

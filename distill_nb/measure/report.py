@@ -18,7 +18,7 @@ from ..inside.inputs import model_inputs
 from ..kit.errors import expect, plain, one_line
 from ..kit.figures import figure, palette
 from ..kit.files import named_path, save_text, saved_file
-from ..kit.models import evaluating, longest
+from ..kit.models import evaluating, few_tokens, longest
 from ..losses.objective import check_number
 
 # %% ../../nbs/measure/01_report.ipynb #264d2e7a
@@ -71,11 +71,6 @@ def _pass_time(model, batch):
         if wait: torch.accelerator.synchronize(model.device)
         return 1e3 * (time.perf_counter() - start)
 
-def _batch(model, size):
-    "Ids that the model knows, made where it is; no random number is drawn."
-    ids = torch.arange(size[0] * size[1], device=model.device).reshape(size)
-    ids = 5 + ids % (model.config.vocab_size - 5)
-    return dict(input_ids=ids, attention_mask=torch.ones_like(ids))
 
 # %% ../../nbs/measure/01_report.ipynb #d14d3d9e
 PAUSE = .1 # seconds: by then the waiting threads of another runtime sleep
@@ -93,7 +88,7 @@ def latencies(models, tokens=32, batch_size=1, threads=None, warmup=5, repeats=3
     for name, k in dict(tokens=tokens, batch_size=batch_size, repeats=repeats).items():
         check_number(k, f"{name}={k!r:.40}", 1, whole=True)
     tokens = min([tokens, *filter(None, map(longest, models))])
-    batches = [_batch(m, (batch_size, tokens)) for m in models]
+    batches = [few_tokens(m, tokens, batch_size) for m in models]
     with cpu_threads(threads) as used:
         for _ in range(warmup): _turn(models, batches, 0)
         ours = [next(m.parameters(), None) is not None for m in models] # torch's

@@ -72,7 +72,7 @@ def kept_lists(teacher, layers):
     return []
 
 def check_blocks(teacher, student, lists, layers):
-    "Refuse a block whose tensors differ from those of its place in the student."
+    "Refuse a student whose tensors differ from those of their places in the teacher."
     def tensors(model):
         found = defaultdict(set)
         for name, t in model.state_dict().items():
@@ -80,6 +80,10 @@ def check_blocks(teacher, student, lists, layers):
             found[block].add((rest, t.shape))
         return found
     t, s = tensors(teacher), tensors(student)
+    odd = sorted(name for name, _ in s[None] - t[None])
+    expect(not odd, f"layers {layers}: {odd[:1]} of {type(teacher).__name__} is of "
+           "another size in a student", "one size for any number of blocks",
+           "Take another family")
     for j, i in enumerate(layers if lists else []):
         odd = sorted(name for name, _ in t[i] ^ s[j])
         expect(not odd, f"layers {layers}: block {i} of {type(teacher).__name__} and "
@@ -106,6 +110,8 @@ def check_encoder(model):
            "an encoder, which reads both ways", "Take BERT, RoBERTa or another encoder")
     expect(not _is_quantised(model), f"{name}, which is quantised", "plain weights",
            "Load it without quantisation, and quantise the student")
+    expect(not getattr(model, "_hf_peft_config_loaded", False), f"{name} with adapters",
+           "plain weights", "Merge them first: PEFT's merge_and_unload")
     expect(not any(p.is_meta for p in model.parameters()),
            f"{name} on the meta device", "a model with weights",
            "Load it with from_pretrained; for sizes alone student_config is enough")

@@ -27,8 +27,11 @@ def inner_field(config):
 
 def widths(config)->tuple:
     "Width, heads and inner width of a configuration."
-    inner = getattr(config, inner_field(config) or "", None)
-    return config.hidden_size, config.num_attention_heads, inner
+    fields = "hidden_size", "num_attention_heads", inner_field(config) or ""
+    found = tuple(getattr(config, name, None) for name in fields)
+    expect(all(found[:2]), type(config).__name__, f"{' and '.join(fields[:2])}",
+           "A family without them keeps its width: leave out whole blocks")
+    return found
 
 def narrow_config(
     teacher, # its class, vocabulary and labels are kept
@@ -47,8 +50,9 @@ def narrow_config(
     for n, most in zip(new, widths(config)):
         expect(n <= (most or 0), f"widths {new}", f"at most {widths(config)}",
                "Narrowing needs a plain encoder that is wider than the student")
-    if getattr(config, "embedding_size", None) == config.hidden_size:
-        config.embedding_size = hidden_size
+    for field in "embedding_size", "pooler_hidden_size": # where it is the width
+        if getattr(config, field, None) == config.hidden_size:
+            setattr(config, field, hidden_size)
     fields = "hidden_size", "num_attention_heads", inner_field(config)
     for field, n in zip(fields, new):
         setattr(config, field, n)
@@ -173,9 +177,10 @@ def shrink(tensor, kinds:list, maps:dict, table=False, norm=False):
     t = tensor.detach().cpu().double()
     if norm: return ((maps["d"][0] * t) @ maps["d"][1]).diagonal()
     if t.dim() == 1: return maps[kinds[0]][0] @ t if kinds[0] else t
-    if kinds[0]: t = maps[kinds[0]][0] @ t
+    if kinds[0]: t = torch.tensordot(maps[kinds[0]][0], t, 1)
     if kinds[1] is None: return t
-    return t @ (maps[kinds[1]][0].T if table else maps[kinds[1]][1])
+    right = maps[kinds[1]][0].T if table else maps[kinds[1]][1]
+    return torch.tensordot(t, right, ([1], [0])).movedim(-1, 1) # of a convolution, too
 
 # %% ../../nbs/students/04_narrow.ipynb #56b913b5
 def narrow_student(

@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from torch import nn
 from transformers import TrainerCallback
 from ..kit.errors import expect
-from ..kit.models import evaluating
+from ..kit.models import evaluating, few_tokens
 from ..losses.layermap import LayerMap
 from .copied import check_encoder, init_student
 from .layers import pick_layers
@@ -162,7 +162,7 @@ def choosing(model, which):
 # %% ../../nbs/students/07_slots.ipynb #3e9d6760
 def check_walk(model, whole, layers):
     "Refuse a model that with all its predecessors does not answer as `whole` does."
-    batch = {k: x.to(whole.device) for k, x in whole.dummy_inputs.items()}
+    batch = few_tokens(whole)
     def states(m):
         with evaluating(m): return m.base_model(**batch)[0]
     try:

@@ -89,7 +89,7 @@ def ask(question:Question, columns:dict) -> dict:
     teacher, n, found = question.teacher, len(columns["input_ids"]), {}
     needs = ["logits"] + ["hidden_states"] * question.states
     for pick, batch in batches_by_length(columns, question.tokenizer,
-                                         question.batch_size):
+                                         question.batch_size, teacher):
         batch = batch.to(teacher.device)
         with torch.autocast(teacher.device.type, torch.bfloat16, enabled=question.bf16):
             out = trace(teacher, batch, needs)

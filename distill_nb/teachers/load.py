@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DEFAULT_TEACHER', 'PACKAGE', 'SHA256', 'FRESH', 'SPARE', 'NUMBERED', 'check_files', 'default_teacher', 'lost_tensors',
-           'stray_tensors', 'check_arrived', 'check_numbers', 'few_tokens', 'check_first_answer', 'load_pretrained',
-           'load_tokenizer', 'auto_class', 'saved_kind', 'load_teacher', 'knows_task', 'learn_characters']
+           'stray_tensors', 'check_arrived', 'check_numbers', 'check_first_answer', 'load_pretrained', 'load_tokenizer',
+           'auto_class', 'saved_kind', 'load_teacher', 'knows_task', 'learn_characters']
 
 # %% ../../nbs/teachers/00_load.ipynb #c25b2193
 import re, warnings
@@ -26,7 +26,7 @@ from ..kit.files import file_digest
 from ..kit.kinds import KINDS, config_kind
 from ..inside.blocks import block_lists, block_of
 from ..kit.model_folders import check_source, quiet
-from ..kit.models import depth, note, noted
+from ..kit.models import depth, few_tokens, note, noted
 from ..data.classes import check_labels, head_config
 
 # %% ../../nbs/teachers/00_load.ipynb #c75da0eb
@@ -119,13 +119,6 @@ def check_numbers(model):
            "Take a checkpoint from before the training went astray")
 
 # %% ../../nbs/teachers/00_load.ipynb #30a51041
-def few_tokens(model)->dict:
-    "A batch of a few tokens that the model has, where the model is."
-    given = model.dummy_inputs.items()
-    batch = {k: x.to(model.device) for k, x in given if x is not None}
-    batch["input_ids"] %= model.get_input_embeddings().weight.shape[0]
-    return batch
-
 @torch.no_grad()
 def check_first_answer(model):
     "Refuse a model, just loaded, that cannot answer a few tokens with numbers."

@@ -62,8 +62,8 @@ class Distiller(OrderedTrainer):
         if any(says_what_counts(kwargs.get(f"{s}_dataset")) for s in ("train", "eval")):
             self.data_collator = PadWords(self.data_collator)
         if self.cached: self.data_collator = KeepAnswers(self.data_collator)
-        if self.cached and teacher: check_answers(self)
-        elif teacher: place(teacher, self.args.device)
+        if self.cached and teacher is not None: check_answers(self)
+        elif teacher is not None: place(teacher, self.args.device)
         self.work, self.asked_teacher, self.meter = self.one_step, teacher, Meter()
         if self.args.device.type == "cuda": self.few_shapes() # a page below
 
@@ -73,8 +73,9 @@ def pair(self:Distiller, student):
     "The student and a copy of the objective, made for it, as one module."
     check_pair(student, self.teacher, self.asked, self.held, self.processing_class)
     check_precision(student, self.args)
-    if self.teacher: check_precision(self.teacher, self.args, trained=False)
-    [check_answered(m, self.named) for m in (student, self.teacher) if m]
+    given = [m for m in (student, self.teacher) if m is not None]
+    for m in given: check_answered(m, self.named)
+    for m in given[1:]: check_precision(m, self.args, trained=False)
     set_seed(self.args.seed) # the terms' own parameters are drawn now
     self.given = student
     if shards(self.args): student = twin(student) # FSDP takes it apart

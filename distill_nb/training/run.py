@@ -18,7 +18,7 @@ from ..kit.folders import temporary_folder
 from ..kit.models import note
 from ..losses import HardTargets, as_objective, known_labels
 from ..teachers.cache import CacheError, cache_teacher, worth_caching
-from .checks import check_pair
+from .checks import check_models, check_pair
 from .distiller import Distiller, place
 from .dry_step import check_run
 from .finite import BATCH
@@ -103,10 +103,11 @@ def fit(
     "Train `model` and return its Distiller; in a dry run it is only looked at."
     train = train_rows(rows, objective)
     objective = as_objective(objective or HardTargets())
-    settings = own_precision(settings, model, teacher)
+    settings = own_precision(settings, *check_models(model, teacher))
     with run_folder(None if dry() else out, name) as folder:
         args = training_args(folder, seed=seed, **settings)
-        if cache and teacher and not dry() and worth_caching(objective, train, args):
+        cache = cache and teacher is not None and not dry()
+        if cache and worth_caching(objective, train, args):
             check_pair(model, teacher, objective, tokenizer=tokenizer)
             check_precision(teacher, args, trained=False)
             train = _answered(place(teacher, args.device), train, tokenizer, args.bf16)

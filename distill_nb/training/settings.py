@@ -15,8 +15,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from ..inside.inputs import unwrap
 from ..kit.errors import expect
 from ..kit.gpu import half_copy
-from ..kit.models import evaluating
-from ..teachers.load import few_tokens
+from ..kit.models import evaluating, few_tokens
 
 # %% ../../nbs/training/01_settings.ipynb #022cc1b6
 def fast_bf16(use_cpu=False) -> bool:

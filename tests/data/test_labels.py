@@ -132,7 +132,7 @@ def test_several_values_in_files(ending, role, tmp_path):
     df = frame(["a", "b"])
     df[role] = [[0, 1], [1, 1]] * 20
     df.to_parquet(tmp_path/"a.parquet") if ending == "parquet" else df.to_json(tmp_path/f"a.{ending}", orient="records", lines=ending == "jsonl")
-    wanted = "row 1: text.*Several labels or texts are not supported" if role == "text" else r"a list of 0 and 1, \['1', '1'\]: expected names of labels"
+    wanted = "row 1: text.*Several labels or texts are not supported" if role == "text" else r"a list of 0 and 1, \['[01]', '1'\]: expected names of labels"
     with pytest.raises(InputError, match=wanted): load_task(tmp_path/f"a.{ending}")
 
 @pytest.mark.parametrize("value", [None, float("nan"), pd.NA, pd.NaT, np.nan, np.datetime64("NaT"), ""])

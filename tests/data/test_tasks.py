@@ -1,9 +1,11 @@
 "Sweeps behind nbs/data/03_tasks.ipynb: files of every kind, splits, labels, bad input, GLUE's own folders."
 import os, signal, subprocess, sys, time, warnings, zipfile
 from pathlib import Path
+import numpy as np
 import pandas as pd
-import pytest
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, disable_progress_bars
+import pytest, torch
+from datasets import (
+    ClassLabel, Dataset, DatasetDict, Features, IterableDataset, List as ListOf, Value, disable_progress_bars)
 from distill_nb.data.tasks import UNLABELLED, Task, make_task, split_frame
 from distill_nb.data.docstrings import first_sentence, is_prose, read_docstrings, text_hash
 from distill_nb.data.embedded import libraries, shift
@@ -579,3 +581,91 @@ def test_rows_without_a_text_are_told():
     rows["text"] = [f"{t} {i}" if t.strip() else t for i, t in enumerate(rows["text"])]
     with pytest.warns(UserWarning, match="own: 8 rows without a text left out"): task = make_task("own", dict(train=pd.DataFrame(rows)))
     assert sum(map(len, task.splits.values())) == 16
+
+# Rows in memory
+
+def stream(df): return IterableDataset.from_generator(lambda: iter(df.to_dict("records")))
+
+HELD = {"frame": lambda df: df, "records": lambda df: df.to_dict("records"), "generator": lambda df: (r for r in df.to_dict("records")),
+        "columns": lambda df: df.to_dict("list"), "dataset": Dataset.from_pandas, "stream": stream,
+        "arrow": lambda df: Dataset.from_pandas(df).data.table, "other index": lambda df: df.set_axis([7] * len(df)),
+        "splits": lambda df: dict(train=df), "datasets": lambda df: DatasetDict(train=Dataset.from_pandas(df)),
+        "records by split": lambda df: dict(train=df.to_dict("records"))}
+
+@pytest.mark.parametrize("how", HELD)
+def test_rows_in_memory_are_read_as_a_file_of_them(how, tmp_path):
+    df = frame().rename(columns=dict(text="review", label="mood"))
+    df.to_parquet(tmp_path/"a.parquet")
+    names = dict(text="review", label="mood")
+    wanted, task = load_task(tmp_path/"a.parquet", **names), load_task(HELD[how](df), **names)
+    assert task.labels == wanted.labels and all(task[s][:] == wanted[s][:] for s in wanted.splits)
+
+@pytest.mark.parametrize("several", [False, True], ids=["one label", "several"])
+def test_a_data_sets_classes_have_names_and_hidden_ones_none(several):
+    label = ClassLabel(names=["pos", "neg"])
+    y = [[i % 2] if i % 3 else [0, 1] for i in range(40)] if several else [-1, *[1, 0] * 19, 1]
+    features = Features(text=Value("string"), label=ListOf(label) if several else label)
+    task = load_task(Dataset.from_dict(dict(text=[f"film {i}" for i in range(40)], label=y), features=features))
+    assert task.labels == ["pos", "neg"] # in the data set's order
+    if not several: assert task.table().labelled.sum() == 39
+
+@pytest.mark.parametrize("rows, wanted", [
+    (None, "NoneType None: expected a data frame"), (7, "int 7: expected a data frame"), ([1, 2], "record 1 is 1"),
+    ([("a", "b")], "record 1 is"), (dict(text=7), "one object with text"), ({"unsupervised": frame()}, "one object|no column 'text'"),
+    (frame().drop(columns="label"), "no column 'label' for label")])
+def test_rows_in_memory_that_are_no_table(rows, wanted):
+    with pytest.raises(InputError, match=wanted) as caught: load_task(rows)
+    assert "\n" not in str(caught.value)
+
+@pytest.mark.parametrize("frames, wanted", [
+    (dict(train=frame(), test=frame().assign(pair="b")), "train has the columns .*expected text and pair in every split"),
+    (dict(train=frame().assign(pair="b"), test=frame()), "expected text and pair in every split"),
+    (dict(train=frame().rename(columns=dict(text="review"))), "train has the columns .*expected text in every split"),
+    (dict(train=frame().drop(columns="label")), "no row has a label"), (frame(), "DataFrame of rows: expected a data frame for each split"),
+    (dict(train=frame().to_dict("records")), "load_task takes other tables"), ({}, "expected a data frame for each split"),
+    (dict(train=frame(), test=None), "expected a data frame for each split")])
+def test_frames_that_do_not_fit_together(frames, wanted):
+    "A split without the second text would be read as pairs with nothing."
+    with pytest.raises(InputError, match=wanted): make_task("t", frames)
+
+def test_a_split_without_a_label_column_has_no_labels():
+    with pytest.warns(UserWarning, match="no row of test has a label"):
+        task = make_task("t", dict(train=frame(), test=frame()[["text"]]))
+    assert len(task["test"]) < 10 # cut from train
+
+@pytest.mark.parametrize("labels", ["bad,good", {"bad", "good"}, {0: "bad", 1: "good"}, ["bad", "good", "good"], [], 7], ids=str)
+def test_names_of_classes_are_a_list_each_once(labels):
+    with pytest.raises(InputError, match="a list of names in the order of their ids"): make_task("t", dict(train=frame()), labels)
+
+@pytest.mark.parametrize("make", [tuple, np.array, list])
+def test_names_of_classes_in_any_list(make):
+    assert make_task("t", dict(train=frame()), make(["good", "bad"])).labels == ["good", "bad"]
+    assert make_task("t", dict(train=frame(label=[0, 1] * 20)), make([0, 1])).labels == ["0", "1"]
+
+@pytest.mark.parametrize("one", [torch.tensor, np.array, np.int64, float])
+def test_a_label_is_its_number(one):
+    assert make_task("t", dict(train=frame(label=[one(i % 2) for i in range(40)]))).labels == ["0", "1"]
+
+@pytest.mark.parametrize("bad", ["inf", "-inf", "Infinity", float("inf")])
+def test_an_infinite_score_is_no_class(bad):
+    with pytest.raises(InputError, match="expected a finite number"): make_task("t", dict(train=frame(label=[bad, .5] * 20)))
+
+# A number for each label
+
+HOT = [[1, 1, 1], [0, 1, 0], [0, 0, 1], [1, 0, 0]] * 10
+
+@pytest.mark.parametrize("one", [int, float, bool, str, np.float32])
+@pytest.mark.parametrize("row", [list, tuple, np.array, torch.tensor])
+def test_a_list_with_a_number_per_label_needs_their_names(one, row):
+    "Floats are what trains such a model; as names they would be the two classes 0.0 and 1.0."
+    if row is torch.tensor and one is str: return
+    df = frame(label=[row([one(v) for v in y]) for y in HOT])
+    with pytest.raises(InputError, match="a list of 0 and 1.*name the places"): make_task("t", dict(train=df))
+    task = make_task("t", dict(train=df), ["x", "y", "z"])
+    at = dict(zip(df.text, HOT))
+    for s in task.splits: assert task[s]["label"][:] == [at[t] for t in task[s]["text"][:]]
+    with pytest.raises(InputError, match="or 2 of 0 and 1"): make_task("t", dict(train=df), ["x", "y"])
+
+@pytest.mark.parametrize("y", [[[.1, .9], [.5, .5]], [[3, 3], [1, 2]], [[1, -100], [0, 0]], [[1, 0, 1], [0, 1]]], ids=str)
+def test_other_numbers_in_lists_are_no_names(y):
+    with pytest.raises(InputError, match="a list of"): make_task("t", dict(train=frame(label=y * 20)), kind="multilabel")

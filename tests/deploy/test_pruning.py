@@ -2,7 +2,7 @@
 import subprocess, sys
 import pytest, torch, transformers as T
 from builders import WORDS, bert, rows, train
-from families import V, answers, build
+from families import V, answers, build, build_odd
 from distill_nb.deploy.pruning import Importance, fewer_heads, first_order, importance, prune, readers
 from distill_nb.kit.errors import InputError
 from distill_nb.losses import AttentionMSE, CosineHidden, HiddenMSE, SoftTargets
@@ -183,3 +183,8 @@ def test_refusals():
     lstm = BiLstmForSequenceClassification(BiLstmConfig(vocab_size=len(WORDS), embedding_size=6, hidden_size=5, head_size=7))
     with pytest.raises(InputError, match="BiLstm"): importance(lstm, batches())
     with pytest.raises(InputError, match="12 -> 6 heads for BertConfig"): fewer_heads(T.BertConfig(), 6)
+
+@pytest.mark.parametrize("make, wanted", [(lambda: build("squeezebert"), "without linear layers in its blocks"), (lambda: build_odd("ibert"), "without linear layers"),
+                                          (lambda: build_odd("fnet"), "FNetConfig: expected hidden_size and num_attention_heads")])
+def test_families_without_the_parts_are_refused_in_one_sentence(make, wanted):
+    with pytest.raises(InputError, match=wanted): importance(make(), batches())

@@ -3,6 +3,7 @@ import threading
 import pytest, torch, transformers
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForQuestionAnswering, AutoModelForSequenceClassification, BertConfig, GPT2Config, PreTrainedModel, logging
 from transformers.models.layoutlm.modeling_layoutlm import LayoutLMPreTrainedModel
+from families import build_odd
 from distill_nb.inside import capture
 from distill_nb.inside.capture import ATTENTION, trace
 from distill_nb.inside.inputs import encoder_of, model_inputs, unwrap
@@ -469,3 +470,15 @@ def test_training_with_dropout_is_what_sdpa_computes(ragged):
     (z, grads), (z_t, grads_t) = run(lambda: model(**batch).logits), run(lambda: trace(model, batch, {"logits", "scores"}).logits)
     torch.testing.assert_close(z_t, z)
     for a, b in zip(grads_t, grads): torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
+
+def test_states_that_are_no_blocks_are_refused():
+    "Funnel's decoder gives states of its own, and the last block's would be none of them."
+    ids = torch.randint(5, 60, (2, 9))
+    funnel = build_odd("funnel", AutoModel, architectures=[])
+    with pytest.raises(InputError, match="7 hidden states of FunnelModel: expected 4 blocks' and the embeddings'"):
+        trace(funnel, dict(input_ids=ids), {"hidden_states": (4,)})
+    assert len(trace(build_odd("funnel"), dict(input_ids=ids), {"hidden_states"}).hidden_states) == 5
+
+@pytest.mark.parametrize("family", ["bart", "t5"])
+def test_attention_of_an_encoder_with_a_decoder_is_refused(family):
+    with pytest.raises(InputError, match="an encoder with transformers' AttentionInterface"): trace(build_odd(family), dict(input_ids=torch.ones(1, 4).long()), {"scores"})

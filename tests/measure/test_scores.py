@@ -6,11 +6,12 @@ import pytest, torch
 from datasets import Dataset
 from scipy import stats
 from sklearn import metrics as sk
-from builders import bert
+from builders import bert, make_tokenizer
+from families import ODD, build, build_odd
 import distill_nb.measure.report
 from distill_nb.data.tasks import UNLABELLED, make_task
 from distill_nb.kit.errors import InputError
-from distill_nb.measure.scores import evaluate, metrics, predict
+from distill_nb.measure.scores import batches_by_length, evaluate, metrics, padding_counts, predict
 from distill_nb.measure.report import Report, as_json, latencies, latency, load_report, size_mb
 from distill_nb.kit.models import evaluating
 
@@ -207,6 +208,7 @@ def test_latency_draws_nothing():
 class Elsewhere(torch.nn.Module):
     "A model on a device without data: what is made for it must be made there."
     device, config = torch.device("meta"), bert(1).config
+    def get_input_embeddings(self): return torch.nn.Embedding(self.config.vocab_size, 1, device="meta")
     def forward(self, input_ids, attention_mask):
         assert {t.device.type for t in (input_ids, attention_mask)} == {"meta"}
         raise KeyboardInterrupt
@@ -255,3 +257,28 @@ def test_a_report_without_rows_or_without_its_metric_shows_itself(tmp_path):
 @pytest.mark.parametrize("how", [dict(repeats=0), dict(tokens=0), dict(batch_size=-1), dict(tokens=2.5), dict(repeats=True)], ids=str)
 def test_a_latency_of_nothing_is_refused(how):
     with pytest.raises(InputError, match=f"{[*how][0]}=.*: expected a whole number of 1 or more"): latency(bert(1), **how)
+
+# Padding that a model sees
+
+PADS = {"fnet": {}, "convbert": {}, "xlnet": {}, "funnel": {}, "gpt2": {}, "llama": {}, "bart": {}, "bert": {}, "mobilebert": {}}
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("family", PADS)
+@torch.no_grad()
+def test_answers_do_not_depend_on_the_texts_beside_them(family, side):
+    "FNet mixes padding in, XLNet reads the last place, GPT-2 counts places from the left, and a pad token may be another one's."
+    model = (build_odd if family in ODD else build)(family)
+    g = torch.Generator().manual_seed(1)
+    lists = [torch.randint(5, 13, (n,), generator=g).tolist() + [3] for n in (4, 9, 3, 7, 4, 11, 6)]
+    tok = make_tokenizer() # pads with 0, and these models' own pad token is 1
+    tok.padding_side = side
+    rows = Dataset.from_dict(dict(input_ids=lists, attention_mask=[[1] * len(x) for x in lists]))
+    alone = torch.cat([model(input_ids=torch.tensor([x])).logits for x in lists])
+    for size in (1, 3, 64): torch.testing.assert_close(predict(model, rows, tok, size), alone, atol=1e-5, rtol=1e-4)
+
+def test_a_model_that_masks_its_padding_keeps_large_batches(tok):
+    columns = dict(input_ids=[[2] * n for n in (4, 9, 3, 7)], attention_mask=[[1] * n for n in (4, 9, 3, 7)])
+    assert not padding_counts(bert(), columns, tok)
+    assert [pick for pick, _ in batches_by_length(columns, tok, 64, bert())] == [[2, 0, 3, 1]]
+    fnet = build_odd("fnet")
+    assert padding_counts(fnet, columns, tok) and len([*batches_by_length(columns, tok, 64, fnet)]) == 4

@@ -167,3 +167,14 @@ def test_real_configurations_on_paper(file):
     with torch.device("meta"): student = AutoModel.from_config(student_config(teacher, kept))
     assert n_blocks(student) == len(kept) and student.config.model_type == kind
     assert student.num_parameters() == beside(teacher, kept).totals[1] == describe(student)["parameters"]
+
+def test_a_tensor_that_grows_with_the_depth_is_refused():
+    "ESM's contact head reads the attention of every block."
+    teacher = AutoModelForSequenceClassification.from_config(AutoConfig.for_model("esm", **COMMON, mask_token_id=4))
+    with pytest.raises(InputError, match="contact_head.regression.weight.*is of another size in a student"): init_student(teacher, [0, 2])
+    torch.testing.assert_close(answers(init_student(teacher.eval(), range(4))), answers(teacher))
+
+def test_adapters_are_merged_first():
+    teacher = build("bert")
+    teacher._hf_peft_config_loaded = True # as transformers' add_adapter sets it
+    with pytest.raises(InputError, match="with adapters.*merge_and_unload"): init_student(teacher, [0])

@@ -6,7 +6,7 @@ from distill_nb.students.narrow import (
     NARROW, averaged, by_product, narrow_config, narrow_student, per_head, singular_directions, sliced)
 from distill_nb.students.copied import init_student
 from distill_nb.students.transfer import transfer_report
-from families import answers, build
+from families import answers, build, build_odd
 
 LIKE_BERT = ["bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "ernie", "data2vec-text", "mpnet"]
 SMALL = dict(hidden_size=12, num_attention_heads=2, intermediate_size=32)
@@ -106,3 +106,15 @@ def test_heads_do_not_grow():
 def test_configuration_alone():
     config = narrow_config(build("bert"), [0, 1], **SMALL)
     assert (config.hidden_size, config.num_hidden_layers, config.num_labels) == (12, 2, 3)
+
+@pytest.mark.parametrize("how", ["slice", "heads"])
+def test_a_convolution_is_narrowed_too(how):
+    "DeBERTa-v2's large models have one beside the first block, of three axes; its pooler has a width of its own name."
+    teacher = build("deberta-v2", share_att_key=True, conv_kernel_size=3, conv_act="gelu")
+    student = narrow_student(teacher, [0, 3], **SAME, start=how)
+    torch.testing.assert_close(answers(student), answers(init_student(teacher, [0, 3])), atol=1e-5, rtol=1e-5)
+    assert answers(narrow_student(teacher, [0, 3], **(SAME | dict(hidden_size=12)), start=how)).isfinite().all()
+
+@pytest.mark.parametrize("family", ["fnet"])
+def test_a_family_without_widths_is_refused(family):
+    with pytest.raises(InputError, match="FNetConfig: expected hidden_size and num_attention_heads"): narrow_student(build_odd(family), [0], **SMALL)
