@@ -13,7 +13,7 @@ import common
 from distill_nb.data.load import load_task
 from distill_nb.data.spans import pick_spans
 from distill_nb.data.tasks import make_task
-from distill_nb.recipes.kinds import some_labels
+from distill_nb.recipes.demo import hide_labels
 from distill_nb.recipes.layers import distil_layers
 
 ASKED = dict(time="At what time?", date="On which day?", people="How many people?", first_name="What is the first name?", last_name="What is the last name?")
@@ -47,7 +47,7 @@ def read_task(name, source):
 def rows(o):
     "A row for every model of every run."
     for name, source in (s.split("=", 1) for s in o.task):
-        task = some_labels(read_task(name, source), o.labelled, o.texts, o.held_out)
+        task = hide_labels(read_task(name, source), o.labelled, o.texts, o.held_out)
         for seed in range(o.seeds):
             done = distil_layers(task, layers=o.layers, max_length=o.max_length, seed=seed, num_train_epochs=o.epochs, per_device_train_batch_size=16,
                                  learning_rate=o.rate, eval_strategy="no", disable_tqdm=True, teacher_settings=dict(num_train_epochs=o.teacher_epochs))

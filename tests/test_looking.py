@@ -16,7 +16,7 @@ MAKE = {"init_student", "minilm_student", "mobilebert_student", "vector_student"
         "cut_model", "cut_vocabulary", "prune", "without", "by_slice", "by_heads", "by_svd", "triple_loss", "embedding_vectors", "plan_widget", "learn_characters"}
 CHANGE = {"fit", "fit_head", "fit_words", "start_at_frequency", "freeze_embeddings", "choosing", "place", "load_all", "show_bar"}
 WRITE = {"write_graph", "save_student", "save_stage", "to_onnx", "demo", "augment", "run_stages", "general_stage", "fit_and_report", "replace_blocks", "set_up"}
-MODE_IS_YOURS = {"trace", "trace_packed", "masked_logits", "head_only_at", "last_block_only_at", "same_numbers", "check_first_answer"}  # the caller's mode, and so its dropout
+MODE_IS_YOURS = {"trace", "trace_packed", "masked_logits", "head_only_at", "last_block_only_at", "same_numbers", "check_first_answer", "own_logits"}  # the caller's mode, and so its dropout
 MUST = {"predict", "evaluate", "latency", "block_influence", "choose_layers", "attention_pair", "head_losses", "cache_teacher", "teacher_key", "describe",
         "module_tree", "compare", "transfer_report", "word_scores", "perplexity", "size_mb", "check_parts", "depth"}
 

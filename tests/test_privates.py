@@ -31,6 +31,7 @@ def picked_rows(): return Dataset.from_dict(dict(a=[1, 2, 3])).select([2, 0])
 READ = {
     "_attn_implementation": (lambda: tiny_model().config, "`trace` puts a model's attention back to what it was"),
     "_can_set_attn_implementation": (lambda: PreTrainedModel, "`trace` refuses families whose attention cannot be recorded"),
+    "_hf_peft_config_loaded": (lambda: PreTrainedModel, "a student is not made of blocks with adapters that are not merged"),
     "_supports_sdpa": (lambda: PreTrainedModel, "`trace` refuses families without SDPA"),
     "_name_or_path": (lambda: tiny_model().config, "a model card names the teacher by it"),
     "_fingerprint": (picked_rows, "answers that were given to a table are found again by its fingerprint"),

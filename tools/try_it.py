@@ -12,7 +12,8 @@ import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 from distill_nb.data.load import load_task
-from distill_nb.deploy.export import export_folder, plain_rows
+from distill_nb.data.tokens import text_rows
+from distill_nb.deploy.export import export_folder
 from distill_nb.deploy.onnx import OnnxModel
 from distill_nb.deploy.page import recorded, static_page
 from distill_nb.kit.errors import InputError
@@ -57,7 +58,7 @@ def made(o):
     tokenizer, kept = smaller(done.tokenizer, task["train"]["text"], o.tokens)
     small, texts = cut(done.student, tokenizer, kept), task["test"]["text"]
     shutil.rmtree(HOME/"student", ignore_errors=True)  # without the mark it is nobody's, so it is not overwritten
-    gate = export_folder(small, tokenizer, HOME/"student", plain_rows(texts, tokenizer), int8=True, embeddings=True, timed=False, drop=.05)
+    gate = export_folder(small, tokenizer, HOME/"student", text_rows(texts, tokenizer), int8=True, embeddings=True, timed=False, drop=.05)
     (HOME/"student"/MARK).unlink()
     def score(model, tok): return round(evaluate(model, task, tok)["accuracy"], 4)
     shown = [t for t in dict.fromkeys(texts) if 25 < len(t) < 90][:o.examples]

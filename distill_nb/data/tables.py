@@ -228,6 +228,7 @@ def named_columns(df, wanted:dict, where="", say="{}=") -> pd.DataFrame:
     "The columns of a frame that `wanted`, role -> name, asks for, under their roles."
     # `say` is how Python's caller names a column
     df = df.set_axis([str(c).strip() for c in df.columns], axis=1)
+    expect(len(df.columns), f"{where}: no columns", f"{' and '.join(wanted)}")
     for role, c in wanted.items():
         n = list(df.columns).count(c)
         expect(n, f"{where}: no column {c!r} for {role}", f"one of "

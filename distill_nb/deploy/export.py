@@ -89,14 +89,16 @@ def same_answer(name, p, q, kind, thresholds=.5) -> float:
     if name == "last_hidden_state":
         return float(torch.cosine_similarity(p.mean(0), q.mean(0), dim=0))
     if kind == "regression": return float("nan")
-    if kind == "multilabel": return float(((p > thresholds) == (q > thresholds)).all())
+    if kind == "multilabel":
+        above = p.new_tensor(thresholds)
+        return float(((p > above) == (q > above)).all())
     return float((p.argmax(-1) == q.argmax(-1)).all())
 
 def compare(model, graph, rows, tokenizer) -> dict:
     "Largest difference of two models' shares, and how often they agree."
     kind, gap, same = kind_of(model), 0., []
     several = kind == "multilabel"
-    above = torch.tensor(label_thresholds(model.config)) if several else None
+    above = label_thresholds(model.config) if several else None
     for size in 32, 1: # a model may read its padding: compare equal batches
         both = [row_answers(m, rows, tokenizer, size) for m in (model, graph)]
         for a, b in zip(*both):

@@ -15,7 +15,9 @@ from gzip import compress
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
+import numpy as np
 import torch
+from scipy.special import logit
 from transformers import AutoConfig
 import distill_nb
 from ..data.classes import head_names
@@ -165,7 +167,7 @@ def label_cuts(config, kind, labels=None) -> list:
 
     They are in the order of `labels`, None for that of the head."""
     if kind != "multilabel": return []
-    at = torch.tensor(label_thresholds(config)).clamp(1e-6, 1 - 1e-6).logit().tolist()
+    at = logit(np.clip(label_thresholds(config), 1e-6, 1 - 1e-6)).tolist()
     names = head_names(config, labels or ())
     return [at[names.index(n)] for n in labels] if names and labels else at
 

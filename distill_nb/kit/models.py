@@ -76,8 +76,8 @@ def few_tokens(model, n:int=5, texts:int=3)->dict:
     known, config = n_tokens(model), model.config
     pad, end = [getattr(config, f"{k}_token_id", None) for k in ("pad", "eos")]
     plain = [i for i in range(min(known, 100)) if i not in (pad, end)] or [0]
-    ids = torch.tensor(plain)[torch.arange(n * texts) % len(plain)].view(texts, n)
-    ids = ids.to(model.device)
+    ids = [plain[i % len(plain)] for i in range(n * texts)]
+    ids = torch.tensor(ids, device=model.device).view(texts, n)
     if isinstance(end, int) and 0 <= end < known: ids[:, -1] = end
     reads = "attention_mask" in inspect.signature(model.forward).parameters
     mask = dict(attention_mask=torch.ones_like(ids)) if reads else {}

@@ -102,8 +102,10 @@ def padding_counts(model, columns:dict, tokenizer) -> bool:
     if not short: return False
     with evaluating(model):
         alone, padded = [ask([i])[0] for i in short], ask([*short, n.index(max(n))])
-    near = .01 if model.dtype == torch.float32 else .05 # of half precision: rounding
-    return any((a - b).abs().max() > near * a.abs().max() for a, b in zip(alone, padded))
+    half = getattr(model, "dtype", None) in (torch.float16, torch.bfloat16)
+    near = .05 if half else .01 # of the largest number: rounding
+    return any((a - b).abs().max() > near * a.abs().max()
+               for a, b in zip(alone, padded))
 
 # %% ../../nbs/measure/00_scores.ipynb #1f6c0e30
 def batches_by_length(columns:dict, tokenizer, batch_size=64, model=None):

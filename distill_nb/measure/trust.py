@@ -203,8 +203,7 @@ def trust(
     texts=None, # of the rows to look at
     agree=.95, # the agreement to promise
     tolerance=None, # of scores: how far apart agrees; None: a tenth of the range
-    thresholds=(.5, .5), # of several labels: the student's and the teacher's, each a
-                         # probability or one for each label
+    thresholds=(.5, .5), # of several labels: the student's, the teacher's
 ) -> Trust:
     """Agreement, calibration, and the threshold above which the student may answer.
 

@@ -6,6 +6,7 @@
 __all__ = ['BUDGET', 'SETTINGS', 'hide_labels', 'bag_of_words', 'demo', 'plot_history', 'gains']
 
 # %% ../../nbs/recipes/08_demo.ipynb #acc4e622
+import math
 from dataclasses import replace
 from itertools import cycle
 from datasets import DatasetDict
@@ -23,15 +24,19 @@ from ..kit.figures import NEUTRAL, figure
 from ..kit.folders import output_folder
 
 # %% ../../nbs/recipes/08_demo.ipynb #92fbbec6
-def hide_labels(task:Task, labelled:int, total:int) -> Task:
-    "The task with the first `total` rows of train; only `labelled` keep their label."
-    train = task["train"]
-    expect(2 <= labelled <= total <= len(train), f"labelled={labelled}, total={total}",
-           f"2 <= labelled <= total <= {len(train)}, the rows of train")
-    def seen(row, i): return {"label": row["label"] if i < labelled else UNLABELLED}
-    train = train.select(range(total)).map(seen, with_indices=True)
-    splits = DatasetDict({**task.splits, "train": train})
-    return replace(task, splits=splits)
+def hide_labels(task:Task, labelled:int, total:int, held_out=None) -> Task:
+    """The first `total` rows of train, of which the first `labelled` keep their label.
+
+    Of each other split at most `held_out` rows; None: all."""
+    n = len(task["train"])
+    expect(2 <= labelled <= total <= n, f"labelled={labelled}, total={total}",
+           f"2 <= labelled <= total <= {n}, the rows of train")
+    none = dict(classification=UNLABELLED, regression=math.nan).get(task.kind)
+    def seen(row, i): return {"label": row["label"] if i < labelled else none}
+    def first(rows): return rows.select(range(min(len(rows), held_out)))
+    splits = {s: first(x) for s, x in task.splits.items()} if held_out else task.splits
+    train = task["train"].select(range(total)).map(seen, with_indices=True)
+    return replace(task, splits=DatasetDict({**splits, "train": train}))
 
 # %% ../../nbs/recipes/08_demo.ipynb #516c0dc1
 def bag_of_words(task:Task) -> dict:

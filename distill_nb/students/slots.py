@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['groups', 'check_rate', 'draw', 'Slots', 'find_slots', 'check_stack', 'choosing', 'check_walk', 'theseus',
-           'LinearSchedule', 'ConstantSchedule', 'Replacing', 'plot_passes', 'passes', 'replacing_widget', 'successor']
+           'LinearSchedule', 'ConstantSchedule', 'Replacing', 'plot_passes', 'passes', 'successor']
 
 # %% ../../nbs/students/07_slots.ipynb #1e6c98fa
 import copy, warnings
@@ -270,23 +270,6 @@ def passes(schedule, steps:int, n:int, seed=0) -> list:
     "The draws of a training of `n` slots, one pass a step: what `Slots` would draw."
     generator = torch.Generator().manual_seed(seed)
     return [draw(n, schedule(t, steps), generator) for t in range(steps)]
-
-# %% ../../nbs/students/07_slots.ipynb #c23dd977
-def replacing_widget(
-    rate=.5, # where the slider starts
-    n_teacher=12, n_successor=6,
-):
-    "A slider for the replacing rate above forty passes; needs ipywidgets."
-    from ipywidgets import FloatSlider, Image, VBox
-    slider = FloatSlider(rate, min=.05, max=1, step=.05, description="rate")
-    picture = Image(format="png", layout=dict(max_width="100%"))
-    def redraw(_):
-        drawn = passes(ConstantSchedule(slider.value), 40, n_successor)
-        picture.value, size = plot_passes(drawn, n_teacher)._repr_png_()
-        picture.width = str(size["width"])
-    slider.observe(redraw, "value")
-    redraw(None)
-    return VBox([slider, picture])
 
 # %% ../../nbs/students/07_slots.ipynb #0a6e4424
 def successor(model):

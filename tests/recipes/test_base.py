@@ -81,7 +81,7 @@ def test_a_file_is_no_task(name, task):
             with pytest.raises(InputError, match="^task .*: expected a Task. Make one with load_task"): recipe(task, *more, **how)
 
 @pytest.mark.parametrize("make, says", [
-    (lambda: load_task(None), "source None: expected a file"), (lambda: load_task(pd.DataFrame()), "make_task makes a task"), (lambda: make_task("a", {}), "frames {}: expected"),
-    (lambda: make_task("a", pd.DataFrame()), "expected a dictionary of splits"), (lambda: fit(bert(1), {}, None), "rows {}: expected a dictionary"), (lambda: fit(bert(1), [1], None), "rows .1.: expected")])
+    (lambda: load_task(None), "rows: NoneType None: expected a data frame, a data set, or a list"), (lambda: load_task(pd.DataFrame()), "rows: no columns"), (lambda: make_task("a", {}), "a: dict of rows: expected a data frame for each split"),
+    (lambda: make_task("a", pd.DataFrame()), "a: DataFrame of rows: expected a data frame for each split"), (lambda: fit(bert(1), {}, None), "rows {}: expected a dictionary"), (lambda: fit(bert(1), [1], None), "rows .1.: expected")])
 def test_data_of_another_shape_are_refused_in_one_sentence(make, says):
     with pytest.raises(InputError, match=says): make()

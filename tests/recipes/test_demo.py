@@ -19,6 +19,13 @@ def test_hidden_labels_are_a_prefix_and_leave_the_rest_alone():
     assert some["train"]["label"][:5] == task["train"]["label"][:5] and set(some["train"]["label"][5:]) == {-100}
     assert some["train"]["text"][:] == task["train"]["text"][:12] and some["test"] is task["test"]
 
+@pytest.mark.parametrize("label, kind", [([float(i) for i in range(40)], "regression"), ([["a"] if i % 2 else ["a", "b"] for i in range(40)], "multilabel")])
+def test_hidden_labels_of_every_kind_are_unknown(label, kind):
+    "Scores became -100, which is a score."
+    task = hide_labels(make_task("toy", dict(train=pd.DataFrame(dict(text=[f"film {i}" for i in range(40)], label=label))), kind=kind), 5, 12, held_out=3)
+    assert task.table().loc["train", ["rows", "labelled"]].tolist() == [12, 5] and len(task["test"]) == 3
+    if kind == "regression": assert task["train"].to_pandas().label.isna().sum() == 7
+
 @pytest.mark.parametrize("labelled, total", [(1, 10), (11, 10), (5, 10_000)])
 def test_hidden_labels_bad_sizes(labelled, total):
     with pytest.raises(InputError, match="labelled <= total"): hide_labels(toy(), labelled, total)

@@ -21,10 +21,10 @@ const MOST = 80; // words that are left out, one after the other
 const heat = () => HOT ? 10 ** (Number(at("temperature").value) / 2) : 1;
 const shares = z => KIND === "multilabel" ? sigmoid(z, heat()) : KIND === "classification" ? soften(z, heat()) : z;
 const best = p => p.indexOf(Math.max(...p));
-const given = (z, cuts) => z.map((x, i) => x > cuts[i]); // which labels, whatever the temperature
+const given = (z, cuts) => z.map((x, i) => x > cuts[i]);
 let student = null, last = null, turn = 0; // `turn` numbers the texts: an older one stops when a newer one comes
 
-// One answer in words, such as 'good (98.0 %)'; labels by the student's or by the teacher's thresholds
+// One answer in words, such as 'good (98.0 %)'
 function inWords(z, cuts = PAGE.cuts) {
   const p = KIND === "tags" ? z : shares(z);
   if (KIND === "classification") return `${PAGE.labels[best(p)]} (${percent(Math.max(...p))})`;
