@@ -1,7 +1,9 @@
 "A Chromium without a window, driven through a pipe by its DevTools protocol: no package is needed."
 import json, os, select, shutil, subprocess, tempfile, time
+from importlib.util import find_spec
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+EXPORTS = all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))) # a page needs a graph, which the floors cannot write
 
 class Browser:
     "One tab. `asked` has the addresses of all requests."

@@ -5,7 +5,7 @@ from itertools import product
 from pathlib import Path
 import pytest, torch, transformers as T
 from tokenizers import AddedToken, Regex, Tokenizer, models as M, normalizers as N, pre_tokenizers as P, processors as R, trainers as TR
-from browser import CHROMIUM, Browser
+from browser import CHROMIUM, EXPORTS, Browser
 from builders import bert, frame, make_tokenizer
 from families import build
 from distill_nb.data.load import load_task
@@ -21,8 +21,8 @@ from distill_nb.training.saving import save_student
 
 NODE = shutil.which("node")
 RUNTIME = os.environ.get("ONNXRUNTIME_WEB") or runtime_cache()
-browses = pytest.mark.skipif(not (CHROMIUM and all((Path(RUNTIME)/n).is_file() or (Path(RUNTIME)/"dist"/n).is_file() for n in PINNED)),
-                             reason="no chromium, or no onnxruntime-web (ONNXRUNTIME_WEB=folder)")
+browses = pytest.mark.skipif(not (CHROMIUM and EXPORTS and all((Path(RUNTIME)/n).is_file() or (Path(RUNTIME)/"dist"/n).is_file() for n in PINNED)),
+                             reason="no chromium, no extra onnx, or no onnxruntime-web (ONNXRUNTIME_WEB=folder)")
 nodes = pytest.mark.skipif(not NODE, reason="no node")
 NAMES = dict(id2label={0: "bad", 1: "good"}, label2id=dict(bad=0, good=1))
 EVIL = "</script><img src=x onerror=alert(1)> & \"quotes\" 'and' ${x} \u2028 <b>"

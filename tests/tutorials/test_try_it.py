@@ -3,13 +3,13 @@ import importlib.util, json, os
 from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
-from browser import CHROMIUM, Browser
+from browser import CHROMIUM, EXPORTS, Browser
 from distill_nb.deploy.page import PINNED, runtime_cache
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT/"nbs/demo"
 RUNTIME = Path(os.environ.get("ONNXRUNTIME_WEB") or runtime_cache())
-browses = pytest.mark.skipif(not (CHROMIUM and all((RUNTIME/n).is_file() or (RUNTIME/"dist"/n).is_file() for n in PINNED)), reason="no chromium, or no runtime")
+browses = pytest.mark.skipif(not (CHROMIUM and EXPORTS and all((RUNTIME/n).is_file() or (RUNTIME/"dist"/n).is_file() for n in PINNED)), reason="no chromium, no extra onnx, or no runtime")
 
 @pytest.fixture(scope="module")
 def tool():
