@@ -1,5 +1,6 @@
 "What is asked of a model before anything is trained, in families of every make: tokens, positions, and what is no model."
-import pytest, torch
+import accelerate, pytest, torch
+from packaging.version import Version
 from torch import nn
 from builders import bert, make_tokenizer, rows, PLAIN
 from families import EXTRA, ODD, build, build_odd
@@ -36,8 +37,9 @@ def test_a_few_tokens_are_a_batch_for_every_family(family):
     assert torch.equal(few_tokens(model)["input_ids"], batch["input_ids"]) # nothing is drawn
 
 WRAPPED = {"compiled": lambda m: torch.compile(m, backend="eager"), "plain": lambda m: m}
+OLD = pytest.mark.skipif(Version(accelerate.__version__) < Version("1.11"), reason="accelerate 1.10 does not unwrap what torch 2.13 compiles")
 
-@pytest.mark.parametrize("way", WRAPPED)
+@pytest.mark.parametrize("way", [pytest.param("compiled", marks=OLD), "plain"])
 def test_a_compiled_model_is_a_model(way, tok, tmp_path):
     "It has no truth value: bool() of it asks for its length."
     run = Distiller(WRAPPED[way](init_student(bert(), [0])), WRAPPED[way](bert()), SoftTargets(T=2) + HiddenMSE(),
