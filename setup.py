@@ -51,7 +51,6 @@ setup(
         f"Development Status :: {statuses[cfg['status']]}",
         f"Intended Audience :: {cfg['audience']}",
         "Intended Audience :: Science/Research",
-        "Natural Language :: English",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Topic :: Text Processing :: Linguistic",
         "Framework :: Jupyter",

@@ -184,7 +184,8 @@ def read_json(text:str, where="") -> pd.DataFrame:
 def as_frame(table, where="") -> pd.DataFrame:
     "A table in memory as a frame: what has `to_pandas`, records or columns."
     if isinstance(table, pd.DataFrame): return table.reset_index(drop=True)
-    if hasattr(table, "to_pandas"): return table.to_pandas()
+    made = table.to_pandas() if hasattr(table, "to_pandas") else ()
+    if isinstance(made, pd.DataFrame): return made # not of a stream
     rows = isinstance(table, Iterable) and not isinstance(table, (str, bytes))
     expect(rows, f"{where}: {type(table).__name__} {table!r:.40}", "a data frame, a "
            "data set, or a list of records with text and label")
