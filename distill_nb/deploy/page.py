@@ -163,9 +163,7 @@ def recorded(model, tokenizer, texts, labels=None, max_length=128, pool="mean") 
 
 # %% ../../nbs/deploy/07_page.ipynb #fcbee76d
 def label_cuts(config, kind, labels=None) -> list:
-    """Logits above which labels count as given, see `label_thresholds`; else [].
-
-    They are in the order of `labels`, None for that of the head."""
+    "`label_thresholds` as logits, in the order of `labels` (None: the head's); or []."
     if kind != "multilabel": return []
     at = logit(np.clip(label_thresholds(config), 1e-6, 1 - 1e-6)).tolist()
     names = head_names(config, labels or ())
@@ -255,10 +253,10 @@ def static_page(
     title=None, # of the page (default: the folder's name)
     pairs=False, # does the student read two texts? Examples of two say so too
     pool="mean", # of embeddings, see `pooled`
-    cuts=None, # of a teacher of several labels, see `label_cuts`; None: 0 for each
     runtime=None, # folder of onnxruntime-web, see `runtime_files`
     int8=False, # weights of a trained student's graph
     overwrite=False,
+    cuts=None, # of a teacher of several labels, see `label_cuts`; None: 0 for each
 ) -> Path:
     """Write a page on which the student answers: open its index.html. All or nothing.
 

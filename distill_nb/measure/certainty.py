@@ -79,8 +79,7 @@ def kl_rows(p_t, p_s):
 
 # %% ../../nbs/measure/02_certainty.ipynb #7f2f2268
 def even_odds(p, thresholds):
-    """Probabilities (units, 2) of no and yes such that what is above its threshold is
-    above one half: the odds of each label are divided by those of its threshold."""
+    "No and yes (units, 2), their odds divided by the threshold's: there both are half."
     t = np.broadcast_to(as_floats(thresholds).clip(1e-12, 1 - 1e-12), len(p))
     yes, no = p[:, 1] * (1 - t), p[:, 0] * t
     return np.stack([no, yes], -1) / (no + yes)[:, None]

@@ -151,7 +151,7 @@ def _both_units(z_s, z_t, kind):
     return p_s, p_t, owner
 
 def _decided(p, thresholds, n):
-    "Probabilities of n texts' labels such that those above one half count as given."
+    "`even_odds` of the labels of n texts."
     at, labels = as_floats(thresholds).ravel(), len(p) // n
     fine = len(at) in (1, labels) and ((0 <= at) & (at <= 1)).all()
     expect(fine, f"thresholds {thresholds!r:.60} for {counted(labels, 'label')}",
@@ -203,7 +203,7 @@ def trust(
     texts=None, # of the rows to look at
     agree=.95, # the agreement to promise
     tolerance=None, # of scores: how far apart agrees; None: a tenth of the range
-    thresholds=(.5, .5), # of several labels: the student's, the teacher's
+    thresholds=(.5, .5), # of student and teacher: one, or one for each label
 ) -> Trust:
     """Agreement, calibration, and the threshold above which the student may answer.
 

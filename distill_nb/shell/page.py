@@ -95,8 +95,8 @@ def run_page(o):
         if o.teacher: told, cuts = answers_now(o, facts, texts)
         file = static_page(
             o.model, o.out, texts, told, short_name(o.teacher or o.answers or ""),
-            o.title, o.pairs, pooling_of(o.model)[0], cuts, o.runtime, o.int8,
-            o.overwrite)
+            o.title, o.pairs, pooling_of(o.model)[0], o.runtime, o.int8, o.overwrite,
+            cuts)
     mb = sum(p.stat().st_size for p in file.parent.iterdir()) / 1e6
     say(f"{len(texts)} examples, {mb:.1f} MB\n\nPage: {file}")
     return dict(out=str(o.out), page=str(file), examples=len(texts), megabytes=mb)
