@@ -15,6 +15,13 @@ def pytest_configure(config):
 def pytest_addoption(parser):
     parser.addoption("--every", type=int, default=1, metavar="N", help="run every Nth case of each parametrised test")
 
+def pytest_generate_tests(metafunc):
+    "The processes of pytest-xdist must collect the same tests: a set has another order, and another name, in each of them."
+    for mark in metafunc.definition.iter_markers("parametrize"):
+        values = mark.args[1] if len(mark.args) > 1 else mark.kwargs["argvalues"]
+        named = [values, *values] if callable(mark.kwargs.get("ids")) else [values]
+        assert not any(isinstance(v, (set, frozenset)) and len(v) > 1 for v in named), f"{metafunc.definition.name}: cases from a set"
+
 def chosen(items, n):
     "Tests without cases, and of the others every nth case: one at least, and not the same ones for each test."
     def test(item): return item.path, getattr(item, "originalname", item.name)

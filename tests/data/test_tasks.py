@@ -633,9 +633,12 @@ def test_a_split_without_a_label_column_has_no_labels():
         task = make_task("t", dict(train=frame(), test=frame()[["text"]]))
     assert len(task["test"]) < 10 # cut from train
 
-@pytest.mark.parametrize("labels", ["bad,good", {"bad", "good"}, {0: "bad", 1: "good"}, ["bad", "good", "good"], [], 7], ids=str)
+@pytest.mark.parametrize("labels", ["bad,good", {0: "bad", 1: "good"}, ["bad", "good", "good"], [], 7], ids=str)
 def test_names_of_classes_are_a_list_each_once(labels):
     with pytest.raises(InputError, match="a list of names in the order of their ids"): make_task("t", dict(train=frame()), labels)
+
+def test_a_set_of_classes_has_no_order():
+    test_names_of_classes_are_a_list_each_once({"bad", "good"})
 
 @pytest.mark.parametrize("make", [tuple, np.array, list])
 def test_names_of_classes_in_any_list(make):

@@ -137,7 +137,7 @@ def loaded(tok, collate, data, epochs=2, **settings):
 WORKERS = [dict(dataloader_num_workers=1), dict(dataloader_num_workers=2, dataloader_prefetch_factor=4),
            dict(dataloader_num_workers=2, dataloader_persistent_workers=True)]
 
-@pytest.mark.parametrize("how, strategy", zip(WORKERS, ["group_by_length", "random", "sequential"]), ids=["one", "prefetching", "persistent"])
+@pytest.mark.parametrize("how, strategy", list(zip(WORKERS, ["group_by_length", "random", "sequential"])), ids=["one", "prefetching", "persistent"])
 def test_workers_change_nothing(tok, strategy, how):
     how = how | dict(train_sampling_strategy=strategy)
     plain = loaded(tok, Draws(tok), numbered(tok, 22), train_sampling_strategy=strategy)
