@@ -3,7 +3,7 @@
 A GPU's small steps are bound by launches, and launches by Python. So a pair of 12 and 6 blocks, 64 wide, on texts of 8 tokens takes steps in
 which hardly anything is multiplied. Of each objective: (a) the operators that reach the device in a step beside those of the bare step (two forward
 passes, one backward pass, the optimizer), (b) the time of the step beside the bare step's, by turns in one process, as quartiles over the rounds, (c) the
-same for a step whose blocks are compiled, beside the bare step in eager mode.
+same for a step whose blocks and losses are compiled, beside the bare step in eager mode.
 
 Writes nbs/results/overhead-cpu.json after every row.
 """
@@ -53,7 +53,7 @@ def steps_of(o, name, objective, words=False, narrow=False):
     def distil():
         with torch.no_grad(): t = trace(teacher, batch, theirs)
         end(sum(terms(trace(student, batch, mine), t, batch).values()))
-    return bare, distil, (teacher, student)
+    return bare, distil, (teacher, student, terms)
 
 OBJECTIVES = dict(
     logits=(lambda t, s: SoftTargets(T=2), {}),
@@ -65,8 +65,8 @@ def rows(o):
     for name in o.objectives:
         objective, how = OBJECTIVES[name]
         bare, distil, _ = steps_of(o, name, objective, **how)
-        _, compiled, models = steps_of(o, name, objective, **how)
-        compile_blocks(*models)
+        _, compiled, parts = steps_of(o, name, objective, **how)
+        compile_blocks(*parts)
         for step in (bare, distil, compiled): step(), step()
         counts = {"bare": operators(bare), "step": operators(distil)}
         times = common.by_turns(dict(bare=bare, step=distil, compiled=compiled), range(o.rounds), warmup=3)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ATTENTION', 'PARTS', 'NAME', 'INSTEAD', 'READERS', 'attention_scores', 'attend', 'Outputs', 'wanted_parts',
-           'Recorder', 'packing_attention', 'packed_again', 'padded', 'recording_attention', 'check_parts',
-           'own_attention', 'attended_by', 'recomputes', 'recording', 'reading', 'trace']
+           'Recorder', 'packing_attention', 'packed_again', 'padded', 'recording_attention', 'run_compiled',
+           'check_parts', 'own_attention', 'attended_by', 'recomputes', 'recording', 'reading', 'trace']
 
 # %% ../../nbs/inside/03_capture.ipynb #bd089807
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
-from threading import Lock, RLock
+from threading import Lock, RLock, local
 from weakref import WeakKeyDictionary
 from fastcore.basics import patch
 import torch
@@ -142,34 +142,65 @@ def padded(states):
 NAME = "distill_nb"
 _recorder = ContextVar("distill_nb_recorder", default=None)
 
+def _recorded(recorder, sdpa, module, query, key, value, mask, scaling=None,
+              dropout=0., position_bias=None, is_causal=None, **kwargs):
+    "The output of a call that is recorded."
+    causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
+    name = type(module).__name__
+    expect(mask is not None or not causal, f"causal attention in {name}",
+           "an encoder's") # without a mask SDPA is as causal as its module
+    expect(torch.is_grad_enabled() == recorder.grad, "gradient checkpointing with "
+           "use_reentrant=True, which cuts the gradient", "use_reentrant=False",
+           "Give that as gradient_checkpointing_kwargs")
+    return recorder.attend(sdpa, query, key, value, scaling, mask, position_bias,
+                           dropout)
+
+
+# %% ../../nbs/inside/03_capture.ipynb #9ad340c5
 @torch.compiler.disable # a graph break, and the right numbers
-def recording_attention(module, query, key, value, attention_mask, scaling=None,
-                        dropout=0., position_bias=None, **kwargs):
-    "SDPA; inside `trace` its inputs are recorded. transformers calls it."
+def _attend(module, query, key, value, attention_mask, position_bias=None, **kwargs):
+    "Attention's output, of packed tokens too; recorded while a trace is running."
+    recorder, packing = _recorder.get(), _packing.get()
+    how = dict(kwargs, position_bias=position_bias)
     def sdpa():
         return sdpa_attention_forward(module, query, key, value, attention_mask,
-                                      scaling=scaling, dropout=dropout,
-                                      position_bias=position_bias, **kwargs)[0]
-    recorder, packing = _recorder.get(), _packing.get()
+                                      **how)[0]
     rows = packing is not None and packing.in_rows(attention_mask, position_bias)
     if rows and recorder is None:
         query, key, value = map(packing.to_rows, (query, key, value))
         attention_mask = packing.row_mask(attention_mask)
-        return packing.from_rows(sdpa()), None
+        return packing.from_rows(sdpa())
     if packing is not None: query, key, value = [
         packing.unpack(x.transpose(1, 2)).transpose(1, 2) for x in (query, key, value)]
-    if recorder is None: return packed_again(sdpa(), packing), None
-    causal = kwargs.get("is_causal")
-    if causal is None: causal = getattr(module, "is_causal", True) # as SDPA does
-    name = type(module).__name__
-    expect(attention_mask is not None or not causal, f"causal attention in {name}",
-           "an encoder's")
-    expect(torch.is_grad_enabled() == recorder.grad, "gradient checkpointing with "
-           "use_reentrant=True, which cuts the gradient", "use_reentrant=False",
-           "Give that as gradient_checkpointing_kwargs")
-    out = recorder.attend(sdpa, query, key, value, scaling, attention_mask,
-                          position_bias, dropout)
-    return packed_again(out, packing), None
+    out = sdpa() if recorder is None else _recorded(
+        recorder, sdpa, module, query, key, value, attention_mask, **how)
+    return packed_again(out, packing)
+
+
+# %% ../../nbs/inside/03_capture.ipynb #916b8b66
+class _Mine(local): calls = None # of each thread: those of a compiled block, below
+_mine = _Mine()
+
+def recording_attention(*call, **how):
+    "SDPA; inside `trace` its inputs are recorded. transformers calls it."
+    calls = _mine.calls if torch.compiler.is_compiling() else None
+    if calls is None: return _attend(*call, **how), None
+    calls.append((call, how))
+    return sdpa_attention_forward(*call, **how)[0], None
+
+
+# %% ../../nbs/inside/03_capture.ipynb #28c64574
+def run_compiled(block, *args, **kwargs):
+    "The output of a compiled block; what its attention got is recorded behind it."
+    recorder = _recorder.get()
+    if recorder is None or _packing.get() is not None: return block(*args, **kwargs)
+    _mine.calls = calls = []
+    try: out = block(*args, **kwargs)
+    finally: _mine.calls = None
+    for call, how in calls: _recorded(
+        recorder, lambda: None, *call, **dict(how, dropout=0.)) # SDPA has run
+    return out
+
 
 # %% ../../nbs/inside/03_capture.ipynb #76f46fa4
 INSTEAD = "Terms on logits and hidden states work; for attention take another family"

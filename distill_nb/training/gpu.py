@@ -15,9 +15,11 @@ from fastcore.basics import patch
 from transformers.trainer_utils import has_length
 from ..inside.blocks import encoder_blocks
 from ..inside.inputs import decoder_of, kind_of
+from ..inside.capture import run_compiled
 from ..kit.gpu import Bucketed, Graphs, bucket
 from ..kit.models import longest
 from ..losses.logits import LogitTerm
+from ..losses.objective import Objective
 from ..measure.speed import Meter, peak
 from ..students.narrow import widths
 from ..students.slots import find_slots
@@ -97,12 +99,13 @@ _own = WeakKeyDictionary() # a compiled block -> the forward that it had, or Non
 SHAPES = 64 # so many may be compiled; torch goes back to launches after eight
 
 def _stack(model):
-    "The blocks of a model; none of None, or where there is no list of them."
+    "The blocks of a model or objective; none of None, or where there is no list."
+    if isinstance(model, Objective): return model, # all losses at once
     try: return encoder_blocks(model) if model is not None else ()
     except InputError: return ()
 
 def compile_blocks(*models):
-    "Let torch's compiler join the small operations of every block; None is left out."
+    "Let torch's compiler join the small operations of models' blocks, and of losses."
     from torch._dynamo import config # takes seconds, so only here
     config.recompile_limit = max(SHAPES, config.recompile_limit)
     for model in models:
@@ -120,7 +123,7 @@ def _or_plain(plain):
     "The compiled pass; once the compiler fails, every block is plain again."
     compiled = torch.compile(plain, dynamic=False)
     def forward(*args, **kwargs):
-        try: return compiled(*args, **kwargs)
+        try: return run_compiled(compiled, *args, **kwargs)
         except Exception as e: why = one_line(f"{type(e).__name__}: {e}")[:160]
         out = plain(*args, **kwargs) # where this fails too, it was not the compiler
         for block in [*_own]: _undo(block)
@@ -162,6 +165,9 @@ def can_be_recorded(self:Distiller) -> bool:
 
 # %% ../../nbs/training/12_gpu.ipynb #ec10d515
 @patch
+def compiled(self:Distiller): return self.student, self.asked_teacher, self.objective
+
+@patch
 def use_gpu(self:Distiller):
     "From here on: few launches, and a teacher in bf16, where that is possible."
     args = self.args
@@ -171,12 +177,12 @@ def use_gpu(self:Distiller):
     self.meter = meter_of(self, dtype)
     if self.graphs and self.can_be_recorded(): self.work = Graphs(
         self.one_step, self.model, decided=lambda: repr(self.objective))
-    if self.compiles: compile_blocks(self.student, self.asked_teacher)
+    if self.compiles: compile_blocks(*self.compiled())
 
 @patch
 def leave_gpu(self:Distiller):
     "After a training: recordings and the teacher's copy go, blocks are plain again."
-    if self.compiles: plain_blocks(self.student, self.asked_teacher)
+    if self.compiles: plain_blocks(*self.compiled())
     self.work, self.asked_teacher = self.one_step, self.teacher
 
 # %% ../../nbs/training/12_gpu.ipynb #d69f2bc4

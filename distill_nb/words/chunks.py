@@ -269,24 +269,24 @@ class WordLosses(torch.autograd.Function):
 CHUNK = 3 * 2**21 # logits at a time: 24 MB of them in float32
 
 def rows_of(terms, words, batch):
-    "States (n, d) of a side, whether they count for each term, labels (n,), and rows."
+    "States (n, d) of a side, whether they count by unit, labels (n,), and rows."
     if words.places is not None: # n is padded, so no GPU is asked how many there are
         real, at = words.places >= 0, words.places.clamp(0)
         y = batch["labels"].flatten()[at].clamp(0)
-        return words.states[0], [real for _ in terms], y, lambda w: w.states[0]
+        return words.states[0], {t.unit: real for t in terms}, y, lambda w: w.states[0]
     masks = {unit: unit_mask(batch, unit).bool() for unit in {t.unit for t in terms}}
     some, y = reduce(torch.logical_or, masks.values()), batch.get("labels")
     masks = {unit: m[some] for unit, m in masks.items()}
-    return (words.at(some), [masks[t.unit] for t in terms],
-            None if y is None else y[some], lambda w: w.at(some))
+    y = None if y is None else y[some]
+    return words.at(some), masks, y, lambda w: w.at(some)
 
 def word_losses(terms, scales, s, t, batch)->list:
     "Losses of terms on words times their scales, from one sweep over both models."
     mine = s.words
     states, counted, y, rows = rows_of(terms, mine, batch)
     wide = torch.promote_types(states.dtype, torch.float32)
-    shares = torch.stack([w * m.to(wide) / m.sum().clamp(1)
-                          for w, m in zip(scales, counted)])
+    means = {unit: m.to(wide) / m.sum().clamp(1) for unit, m in counted.items()}
+    shares = torch.stack([w * means[term.unit] for w, term in zip(scales, terms)])
     big = t.words if any(term.needs_teacher for term in terms) else None
     if big is not None:
         V = len(mine.weight), len(big.weight)

@@ -1,5 +1,6 @@
 "trace: attention scores of many families against eager attention, modes, gradients, compile, checkpointing, refusals."
 import threading
+from functools import partial
 import pytest, torch, transformers
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForQuestionAnswering, AutoModelForSequenceClassification, BertConfig, GPT2Config, PreTrainedModel, logging
 from transformers.models.layoutlm.modeling_layoutlm import LayoutLMPreTrainedModel
@@ -186,6 +187,33 @@ def test_compiled_models_give_the_same_numbers(family):
             sum(s.clamp(min=-1e3).square().mean() for s in out.scores).backward()
             grads.append((out.scores[-1].detach(), model.get_input_embeddings().weight.grad.clone()))
         for ours, theirs in zip(*grads): torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+@pytest.mark.parametrize("family", ["bert", "electra", "distilbert", "modernbert"])
+def test_a_compiled_block_is_recorded_in_one_piece(family, monkeypatch):
+    "All blocks, and a loss over what they gave, are one graph each; the numbers and gradients are the plain ones."
+    from distill_nb.losses import AttentionMSE, Relations, SoftTargets
+    from distill_nb.losses.objective import as_objective
+    from distill_nb.training.gpu import compile_blocks, plain_blocks
+    torch._dynamo.reset()
+    pieces = []
+    def counted(graph, inputs):
+        pieces.append(graph)
+        return graph.forward
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counted))
+    model, batch, grads = make(family, AutoModelForSequenceClassification), batch_of(), []
+    objective = as_objective(SoftTargets() + AttentionMSE() + Relations("qv")).bind(model, model)
+    with torch.no_grad(): other = trace(model, {k: v.roll(1, 1) if k == "input_ids" else v for k, v in batch.items()}, ("logits", *ATTENTION))
+    def work():
+        model.zero_grad()
+        losses = objective(trace(model, batch, ("logits", *ATTENTION)), other, batch)
+        sum(losses.values()).backward()
+        return [*losses.values(), model.get_input_embeddings().weight.grad.clone()]
+    plain = work()
+    compile_blocks(model, objective)
+    try: torch.testing.assert_close(work(), plain, atol=1e-4, rtol=1e-4)
+    finally: plain_blocks(model, objective)
+    assert len(pieces) == (3 if family == "modernbert" else 2) # with windows of attention and without
+    torch.testing.assert_close(work(), plain)
 
 @pytest.mark.parametrize("family", ["bert", "electra", "distilbert", "modernbert"]) # ALBERT has no checkpointing
 def test_gradient_checkpointing_changes_no_number(family):

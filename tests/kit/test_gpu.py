@@ -214,14 +214,14 @@ def test_after_a_training_nothing_is_left(fails, tmp_path, monkeypatch):
     begin = run.begin
     def also():
         begin()
-        compile_blocks(student, run.asked_teacher)
+        compile_blocks(*run.compiled())
         run.work = Graphs(run.one_step, run.model)
         if fails: raise KeyboardInterrupt
     run.begin = also
     if fails:
         with pytest.raises(KeyboardInterrupt): run.show_bar("run").train()
     else: run.show_bar("run").train()
-    assert run.work == run.one_step and run.asked_teacher is teacher and not any("forward" in vars(b) for b in blocks(student) + blocks(teacher))
+    assert run.work == run.one_step and run.asked_teacher is teacher and not any("forward" in vars(b) for b in [*blocks(student), *blocks(teacher), run.objective])
 
 def test_a_bf16_teacher_answers_as_autocast_does():
     teacher, _ = teacher_and_student()
