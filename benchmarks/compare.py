@@ -90,11 +90,11 @@ def settings_of(o): return BUDGETS[o.budget] | ({"steps": o.steps} if o.steps el
 def items(o):
     "All runs that were asked for, the most valuable first: seed by seed teachers, floors and main rows, and two seeds later ablations."
     from compare_data import has_new
-    from compare_ways import FLOORS, ways_of
+    from compare_ways import FLOORS, floors_of, ways_of
     found = []
     for t, task in enumerate(o.tasks):
-        ways = ways_of(task, task.partition("@")[0] == "STS-B")
-        plan = [("teacher", 0), *[(f, 0) for f in FLOORS], *[(name, w.tier) for name, w in ways.items()]]
+        ways = ways_of(task)
+        plan = [("teacher", 0), *[(f, 0) for f in floors_of(task)], *[(name, w.tier) for name, w in ways.items()]]
         for m, (method, tier) in enumerate(plan):
             if o.only and method not in o.only and method != "teacher": continue
             if method.endswith("new texts") and not has_new(task, o.data): continue
@@ -160,7 +160,7 @@ class At:
         self.steps = self.planned
         torch.manual_seed(0) # for what the checkpoint lacks
         weights = weights_key(load_teacher(o.teacher, self.task).base_model)
-        held = hashlib.sha256(json.dumps([VERSION, s, self.print, weights, name, o.budget]).encode()).hexdigest()[:12]
+        held = hashlib.sha256(json.dumps([VERSION, "answers.pt", s, self.print, weights, name, o.budget]).encode()).hexdigest()[:12]
         self.home = o.work/f"{name}-{held}"
 
     @property
@@ -186,30 +186,30 @@ class At:
         return load_teacher(self.o.teacher if who == "pretrained" else str(self.folder()), self.task)
 
     def answers(self): # of the fine-tuned teacher on the test rows
-        import numpy as np
-        return np.load(self.folder()/"test.npy")
+        import torch
+        return torch.load(self.folder()/"answers.pt", weights_only=True)
 
 def tune(at, rate):
     "Fine-tune the teacher; its folder, which holds its test answers too, is there as a whole or not at all, and is what its row is about."
-    import numpy as np
+    import torch
     if at.again and at.folder().exists(): return at.teacher("tuned"), at.answers()
     from distill_nb.measure.scores import predict
     from distill_nb.training.run import fit, freeze_embeddings
     teacher = freeze_embeddings(at.teacher("pretrained"))
     fit(teacher, dict(train=at.rows("task")), at.tokenizer, name="teacher", learning_rate=rate, max_steps=at.teacher_steps, **at.settings)
-    z = predict(teacher, at.tokens["test"], at.tokenizer).numpy()
+    z = predict(teacher, at.tokens["test"], at.tokenizer)
     new = Path(tempfile.mkdtemp(dir=at.home))
     teacher.save_pretrained(new)
-    np.save(new/"test.npy", z)
+    torch.save(z, new/"answers.pt")
     if at.folder().exists(): shutil.rmtree(at.folder()) # of another file of rows
     new.rename(at.folder())
     return teacher, z
 
 def choose(item, at, rates):
     "The student with the best learning rate by the validation rows, that rate, and its validation score."
-    from compare_ways import WAYS, FEW, train
+    from compare_ways import train, ways_of
     from distill_nb.measure.scores import score
-    way, found = {**FEW, **WAYS}[item["method"]], []
+    way, found = ways_of(item["task"])[item["method"]], []
     for rate in rates:
         small = train(item["method"], way, at, rate, at.steps)
         found.append((score(small, at.tokens["validation"], at.tokenizer)[at.task.metric], rate, small))
@@ -221,7 +221,7 @@ def one_run(o, item, rates, at):
     import numpy as np
     from compare_ways import FLOORS, floor
     from distill_nb.measure.report import size_mb
-    from distill_nb.measure.scores import metrics, predict
+    from distill_nb.measure.scores import predict
     began, cpu, about, model = time.perf_counter(), cpu_seconds(), {}, None
     at.home.mkdir(parents=True, exist_ok=True)
     if item["method"] in FLOORS: (z, about["parameters"]), shape, steps = floor(item["method"], at), None, 0
@@ -230,30 +230,32 @@ def one_run(o, item, rates, at):
         (model, rate, held, shape), steps = choose(item, at, rates), at.steps
         about |= dict(learning_rate=rate, validation=held)
         if len(rates) > 1: about["rates"] = [*rates]
-        z = predict(model, at.tokens["test"], at.tokenizer).numpy()
+        z = predict(model, at.tokens["test"], at.tokenizer)
     if model is not None: about |= dict(parameters=model.num_parameters(), bytes=round(1e6 * size_mb(model)))
-    y = np.asarray(at.tokens["test"]["labels"])
     lengths = np.asarray(at.tokens["train"]["length"])
-    return dict(version=VERSION, **item, shape=shape, metric=at.task.metric, metrics=metrics(z, y), trust=trust_of(z, at, y, item["method"]), **about,
-                right=packed_right(z, y), labelled=int((np.asarray(at.tokens["train"]["labels"]) >= 0).sum()) if at.task.labels else len(lengths),
-                texts=len(lengths), tests=len(y), steps=steps, tokens=round(steps * at.batch * float(lengths.mean())),
+    return dict(version=VERSION, **item, shape=shape, metric=at.task.metric, **judged(z, at, model), **about, labelled=len(at.rows("labelled")),
+                texts=len(lengths), tests=len(at.task["test"]), steps=steps, tokens=round(steps * at.batch * float(lengths.mean())),
                 seconds=time.perf_counter() - began, cpu_seconds=cpu_seconds() - cpu, data=at.print, settings=settings_of(o), **provenance(o))
 
-def trust_of(z, at, y, method):
-    "Agreement, calibration and promise against the fine-tuned teacher."
-    from dataclasses import asdict
-    from distill_nb.measure.trust import trust
-    z_t = at.answers()
-    if method == "teacher": z_t = z
-    said = trust(z, z_t, y, "regression" if at.task.kind == "regression" else "classification", at.task.labels)
+def judged(z, at, model):
+    "What a row says of answers to the test rows: metrics, trust beside the fine-tuned teacher, and which rows are right."
+    from distill_nb.measure.scores import SCORERS, metrics
+    from distill_nb.measure.trust import OWN, of_words, trust_logits
+    rows, kind, z_t, right = at.tokens["test"], at.task.kind, at.answers(), None
+    if kind in SCORERS: found = SCORERS[kind](z, rows, model.config)
+    else: found, right = metrics(z, rows["labels"]), packed_right(z, rows["labels"])
+    if kind in OWN: return dict(metrics=found, trust=None, right=None) # of spans: it would ask both models again
+    y = rows["labels"]
+    if kind == "tags": (z, y), (z_t, _) = of_words(z, rows), of_words(z_t, rows)
+    said = trust_logits(z, z_t, y, kind, at.task.labels)
     keep = "threshold", "coverage", "agreement", "bound", "enough"
-    return {**said.numbers, **{f"promised {k}": said.promise[k] for k in keep}}
+    return dict(metrics=found, trust={**said.numbers, **{f"promised {k}": said.promise[k] for k in keep}}, right=right)
 
 def packed_right(z, y):
     "Which test rows are right, as bits in base64: what a paired test needs. None for scores."
     import numpy as np
     if z.shape[1] == 1: return None
-    return base64.b64encode(np.packbits(z.argmax(-1) == y).tobytes()).decode()
+    return base64.b64encode(np.packbits(np.asarray(z).argmax(-1) == np.asarray(y)).tobytes()).decode()
 
 def cpu_seconds():
     used = resource.getrusage(resource.RUSAGE_SELF)
@@ -465,7 +467,7 @@ def check(o):
         name, at, n = t.partition("@")
         if name not in TASKS or at and not (n.isdecimal() and int(n) > 1): raise BadRows(
             f"--tasks {t}: expected some of {', '.join(TASKS)}, with @NUMBER for few labels.")
-    known = ["teacher", *FLOORS, *dict.fromkeys(m for t in o.tasks for m in ways_of(t, t.partition("@")[0] == "STS-B"))]
+    known = ["teacher", *FLOORS, *dict.fromkeys(m for t in o.tasks for m in ways_of(t))]
     for method in o.only or ():
         if method not in known: raise BadRows(f"--only {method}: expected methods of these tasks: {'; '.join(known)}.")
         if method not in {i["method"] for i in items(o)}: raise BadRows(f"--only {method}: expected NAME.new.parquet in the folder of --data. Make it with `compare.py new FOLDER`.")

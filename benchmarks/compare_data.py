@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from datasets import Dataset, DatasetDict, concatenate_datasets
 from transformers import AutoModel
+import kinds
 from distill_nb.data.embedded import EMBEDDED
 from distill_nb.data.load import load_task, read_glue
 from distill_nb.data.tasks import Task, make_task
@@ -22,7 +23,8 @@ from distill_nb.words.augmenter import Augmenter, augment
 from distill_nb.words.head import ready_masked_lm
 
 GLUE = "SST-2", "MRPC", "RTE", "CoLA", "STS-B"
-TASKS = *GLUE, "TREC", "banking77", "bshift", "docnames"
+FOLDERS = dict(TREC="trec", banking77="banking77", GoEmotions="goemotions", CoNLL="conll2003", Restaurant8k="restaurant8k") # others: glue/NAME
+TASKS = *GLUE, "TREC", "banking77", "bshift", "docnames", "GoEmotions", "CoNLL", "Restaurant8k"
 FEW = "SST-2@500", "TREC@500", "bshift@500" # the labels of 500 texts are seen, all others are text alone
 PACKED = "tasks.json"
 LACKING = "datasets", "dill", "multiprocess", "fastcore" # what a machine with torch and transformers may not have
@@ -40,7 +42,7 @@ def read_banking(folder) -> Task:
 
 def source_of(name, data) -> Path:
     "The folder of a task's published files below `data`."
-    folder = {"TREC": "trec", "banking77": "banking77"}.get(name, f"glue/{name}")
+    folder = FOLDERS.get(name, f"glue/{name}")
     found = [data/f for f in (folder, name) if data is not None and (data/f).is_dir()] # the folder of GLUE itself, too
     expect(found, f"--data {data} for {name}", f"a folder with {folder}, or one that `compare.py pack` made")
     return found[0]
@@ -48,7 +50,8 @@ def source_of(name, data) -> Path:
 def read_source(name, data) -> Task:
     "A task from the published files below `data`, or made of this machine's docstrings."
     if name in EMBEDDED: return load_task(name)
-    return dict(TREC=read_trec, banking77=read_banking).get(name, read_glue)(source_of(name, data))
+    readers = dict(TREC=read_trec, banking77=read_banking) | dict.fromkeys(GLUE, read_glue)
+    return readers[name](source_of(name, data)) if name in readers else kinds.read_task(name, source_of(name, data))
 
 def is_packed(data): return bool(data) and (data/PACKED).is_file()
 
@@ -102,7 +105,7 @@ def fingerprint(task) -> str:
     "Sixteen digits of a hash of all texts and labels."
     found = hashlib.sha256()
     for s in ("train", "validation", "test"):
-        for row in zip(*(task[s][c] for c in (*task.sides, "label"))): found.update(repr(row).encode())
+        for row in zip(*(task[s][c] for c in task[s].column_names if c in (*task.sides, "label", "words", "answers"))): found.update(repr(row).encode())
     return found.hexdigest()[:16]
 
 def pack(out, data, texts, python):

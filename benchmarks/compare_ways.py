@@ -12,6 +12,7 @@ from distill_nb.inside.capture import trace
 from distill_nb.kit.models import evaluating
 from distill_nb.losses import AttentionKL, AttentionMSE, ClsMSE, CosineHidden, HardTargets, HiddenMSE, LogitMSE, Relations, SoftTargets
 from distill_nb.measure.scores import batches_by_length
+from distill_nb.recipes.base import ANSWERS
 from distill_nb.recipes.layers import default_objective
 from distill_nb.recipes.theseus import replace_blocks
 from distill_nb.recipes.tinybert import tiny_student
@@ -30,14 +31,14 @@ class Stage:
 @dataclass
 class Way:
     stages:list
-    shape:str="half" # of the student: half, third, tiny, bilstm
+    shape:str="half" # of the student: half, third, tiny, bilstm; whole: the teacher's, of which the head alone learns
     start:str="tuned" # its weights: of the 'tuned' or 'pretrained' teacher, or 'random'
     rates:tuple=(1e-4, 3e-4) # learning rates, one of which is chosen on validation rows
     like:str="" # the method whose choice it takes over; '': it chooses itself
     tier:int=1 # 0: floors and teacher, 1: main rows, 2: ablations
     scores:bool=True # does it make sense for regression?
 
-def answers(T=2.): return lambda task: LogitMSE() if task.kind == "regression" else SoftTargets(T=T)
+def answers(T=2.): return lambda task: ANSWERS[task.kind](T=T)
 def mse(task): return LogitMSE()
 def inside(task): return AttentionMSE() + HiddenMSE()
 def pkd(task): return .5*answers(5.)(task) + .5*HardTargets() + 100*ClsMSE(reference=True)
@@ -52,6 +53,7 @@ class EmbeddingMSE(HiddenMSE):
 TINY, LSTM = dict(shape="tiny", rates=(2e-4, 6e-4)), dict(shape="bilstm", rates=(2e-3, 5e-3))
 LABELS_ALONE = "labels, pretrained layers" # the control of equal time
 FLOORS = "most frequent", "TF-IDF, logistic regression", "linear probe"
+SCORES, OTHER = "STS-B", ("GoEmotions", "CoNLL", "Restaurant8k") # tasks of scores; of several labels, tags, and spans
 WAYS = {
     "labels, pretrained layers": Way(LABELS, start="pretrained"),
     "labels, teacher's layers": Way(LABELS),
@@ -93,11 +95,17 @@ FEW = { # where few labels are seen, the question is what the texts without one 
     "logits, KL, labelled texts alone": Way([Stage(answers(), texts="labelled")], scores=False),
     "BiLSTM, logits MSE": WAYS["BiLSTM, logits MSE"],
     "BiLSTM, logits MSE, labelled texts alone": Way([Stage(mse, texts="labelled")], **LSTM)}
+KINDS = { # of several labels, tags or spans; their floor is a head on the frozen teacher
+    name: WAYS[name] for name in ("labels, pretrained layers", "labels, teacher's layers", "logits, KL", "triple form", "TinyBERT, two stages", "TinyBERT-4, labels",
+    "third of the depth, logits", "third of the depth, labels")} | {"frozen teacher": Way(LABELS, "whole", "pretrained", (1e-3, 1e-2))}
 
-def ways_of(task:str, regression=False) -> dict:
+def ways_of(task:str) -> dict:
     "The methods for a task, in the order of their worth."
-    ways = FEW if "@" in task else WAYS
-    return {name: w for name, w in ways.items() if w.scores or not regression}
+    name, _, few = task.partition("@")
+    ways = FEW if few else KINDS if name in OTHER else WAYS
+    return {method: w for method, w in ways.items() if w.scores or name != SCORES}
+
+def floors_of(task:str) -> tuple: return () if task in OTHER else FLOORS
 
 # Students
 
@@ -106,8 +114,14 @@ def student(way, at, who):
     teacher = at.teacher("pretrained" if who == "random" else who)
     if way.shape == "bilstm": return lstm_student(teacher, at.tokenizer, pairs=at.task.is_pair, embedding_size=24)
     if way.shape == "tiny": return tiny_student(teacher, start="random" if who == "random" else "svd", **at.tiny)
+    if way.shape == "whole": return frozen_body(teacher)
     small = init_student(teacher, choose_layers(teacher, at.depth[way.shape], "first"))
     return type(small)(small.config).to(teacher.device) if who == "random" else small
+
+def frozen_body(model):
+    "The model, of which the head alone learns."
+    model.base_model.requires_grad_(False)
+    return model
 
 def train(name, way, at, rate, steps):
     "The student of a method after its training."
