@@ -156,6 +156,22 @@ def test_runs_come_by_worth_and_equal_for_all_tasks(compare, tmp_path):
     assert "logits, KL, labelled texts alone" in of("bshift@500") and "PKD" not in of("bshift@500")
     assert not any("new texts" in m for m in of("SST-2")), "there are none"
 
+def test_other_kinds_of_answers_have_a_floor_of_their_own(compare, tmp_path):
+    todo = planned(compare, asked(compare, tmp_path, "--tasks", "CoNLL", "--seeds", "0"))
+    assert {"frozen teacher", "logits, KL", "TinyBERT, two stages"} < {i["method"] for i in todo} and "linear probe" not in {i["method"] for i in todo}
+
+@pytest.mark.slow
+def test_tags_are_judged_by_entities(compare, tmp_path):
+    "CoNLL's own format, in a few sentences: the row of a floor has metrics, trust over words, and the teacher's answers as they are kept."
+    (tmp_path/"conll2003").mkdir()
+    lines = "".join(f"{name} B-PER 0\nlives O 0\nin O 0\n{place} B-LOC 0\n\n" for name in ("Ann", "Bob", "Cleo", "Dan", "Eve") for place in ("Paris", "Rome", "Oslo", "Lima"))
+    for file in "train", "valid", "test": (tmp_path/"conll2003"/f"{file}.txt").write_text(lines.replace("lives", {"train": "lives", "valid": "works", "test": "sleeps"}[file]))
+    args = ["--budget", "toy", "--tasks", "CoNLL", "--seeds", "0", "--only", "frozen teacher", "--data", str(tmp_path), "--results", str(tmp_path), "--work", str(tmp_path/"work")]
+    assert compare.main(["run", *args]) == 0
+    teacher, floor = compare.read_rows(tmp_path/"compare.jsonl")
+    assert floor["metric"] == "entity_f1" and floor["trust"]["agreement"] >= 0 and floor["right"] is None and floor["tests"] == teacher["tests"] == 20
+    assert teacher["trust"]["agreement"] == 1 and floor["shape"] == "whole" and floor["parameters"] == teacher["parameters"]
+
 def test_finished_runs_are_left_out_and_their_teachers_come_back(compare, tmp_path):
     o = asked(compare, tmp_path, "--tasks", "SST-2", "--seeds", "0", "--only", "PKD", "logits, KL")
     settings = json.loads(json.dumps(compare.settings_of(o)))
