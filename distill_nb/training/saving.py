@@ -73,6 +73,8 @@ def save_student(
     All files or none. Under torchrun the main process saves, the others wait."""
     def write(folder):
         with quiet(): student.save_pretrained(folder)
+        words = getattr(tokenizer, "backend_tokenizer", None) # a slow one has none
+        if words: words.no_truncation(), words.no_padding() # what the last call set
         tokenizer.save_pretrained(folder)
         honest_config(folder)
         if card: (folder/"README.md").write_text(card, encoding="utf-8")

@@ -183,6 +183,24 @@ def test_a_run_whose_student_stands_is_finished_and_not_refused(shell, csv, tune
     csv.write_text(csv.read_text() + "another film,good,1,x\n")
     refused(shell(*words), "is not empty")
 
+def test_files_behind_links_and_commas_belong_to_the_command(shell, csv, tuned, tmp_path, monkeypatch):
+    "Other rows behind a link, in a folder of links or in the second of two files: another student, and no word of an old one."
+    one, two = [csv.rename(tmp_path/"real.csv"), tmp_path/"two.csv"]
+    two.write_bytes(one.read_bytes())
+    csv.symlink_to(one)
+    (tmp_path/"hub").mkdir()
+    for file in tuned.iterdir(): (tmp_path/"hub"/file.name).symlink_to(file) # as the Hub's cache has them
+    monkeypatch.setenv("HOME", str(tmp_path))
+    words = ["train", "--task", csv, *COLUMNS, *QUICK, "--teacher", tmp_path/"hub", "--answers", "~/real.csv,~/two.csv", "--answers-column", "mood",
+             "--row-id", "other", "--out", tmp_path/"student"]
+    assert shell(*words)[0] == 0 and "holds what this command makes already" in shell(*words)[1]
+    for file in one, two, tuned/"model.safetensors":
+        before = file.read_bytes()
+        file.write_bytes(before + b"\n")
+        refused(shell(*words), "is not empty")
+        file.write_bytes(before)
+    assert shell(*words)[0] == 0
+
 def test_evaluate_refuses_an_untrained_head_and_an_unknown_split(shell, csv, headless, tuned):
     refused(shell("evaluate", "--task", csv, *COLUMNS, "--model", headless), "its head is untrained")
     refused(shell("evaluate", "--task", csv, *COLUMNS, "--model", tuned, "--split", "dev"), "split 'dev'")
