@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
-from builders import bert
+from builders import bert, small_lm
 from distill_nb.shell.cli import parser
 from distill_nb.kit.errors import InputError
 
@@ -182,6 +182,23 @@ def test_a_run_whose_student_stands_is_finished_and_not_refused(shell, csv, tune
     refused(shell(*words), "is not empty")
     csv.write_text(csv.read_text() + "another film,good,1,x\n")
     refused(shell(*words), "is not empty")
+
+@pytest.mark.slow
+@pytest.mark.parametrize("most", [.5, 1.1]) # of the teacher's file: this stops the weights of a checkpoint, or the state of its optimizer
+def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(shell, tok, tmp_path, most):
+    resource = pytest.importorskip("resource")
+    small_lm(2).save_pretrained(tmp_path/"lm"), tok.save_pretrained(tmp_path/"lm")
+    (tmp_path/"corpus.txt").write_text("\n".join(" ".join([*TEXTS[i % 24].split() * 4, "film " * (i % 7)]) for i in range(60)))
+    def run(out): return shell("train", "--recipe", "distilbert", "--corpus", tmp_path/"corpus.txt", "--teacher", tmp_path/"lm", "--layers", 1, "--epochs", 1,
+                               "--held-out", .2, "--max-length", 32, "--no-baseline", "--out", out)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(most * (tmp_path/"lm"/"model.safetensors").stat().st_size), hard))
+    try: full = run(tmp_path/"s")
+    finally: resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    refused(full, "expected a disk with place. Make some; kept: checkpoints in ")
+    assert (len([*(tmp_path/"s-steps").rglob("model.safetensors")]) > 0) == (most > 1)
+    assert run(tmp_path/"s")[0] == run(tmp_path/"whole")[0] == 0
+    assert (tmp_path/"s"/"model.safetensors").read_bytes() == (tmp_path/"whole"/"model.safetensors").read_bytes()
 
 def test_files_behind_links_and_commas_belong_to_the_command(shell, csv, tuned, tmp_path, monkeypatch):
     "Other rows behind a link, in a folder of links or in the second of two files: another student, and no word of an old one."
