@@ -195,10 +195,18 @@ def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(shell, tok, tm
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(most * (tmp_path/"lm"/"model.safetensors").stat().st_size), hard))
     try: full = run(tmp_path/"s")
     finally: resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    refused(full, "expected a disk with place. Make some; kept: checkpoints in ")
+    refused(full, "expected a disk with place, and the right to use it; kept: checkpoints in ")
     assert (len([*(tmp_path/"s-steps").rglob("model.safetensors")]) > 0) == (most > 1)
     assert run(tmp_path/"s")[0] == run(tmp_path/"whole")[0] == 0
     assert (tmp_path/"s"/"model.safetensors").read_bytes() == (tmp_path/"whole"/"model.safetensors").read_bytes()
+
+def test_a_cache_without_rights_is_one_sentence(shell, csv, tuned, tmp_path, monkeypatch):
+    "Whatever library meets it first, and whatever it makes of it."
+    def denied(*args, **kwargs):
+        try: raise PermissionError(13, "Permission denied", "/cache")
+        except PermissionError as e: raise RuntimeError("the cache") from e
+    monkeypatch.setattr("distill_nb.data.load.load_task", denied)
+    refused(shell("train", "--task", csv, *COLUMNS, "--teacher", tuned, "--out", tmp_path/"s"), "Permission denied: '/cache'): expected a disk with place")
 
 def test_files_behind_links_and_commas_belong_to_the_command(shell, csv, tuned, tmp_path, monkeypatch):
     "Other rows behind a link, in a folder of links or in the second of two files: another student, and no word of an old one."
