@@ -11,7 +11,7 @@ from huggingface_hub import HfApi, ModelCard
 from .export import Gate
 from .onnx import OPSET
 from ..kit.errors import InputError, expect
-from ..kit.files import MARK, our_files, real_path
+from ..kit.files import check_bytes, listed_files, real_path
 from ..training.saving import fenced, hub_name, span
 
 # %% ../../nbs/deploy/06_card.ipynb #cd1a681f
@@ -70,15 +70,17 @@ def check_repo(repo:str):
 def push(folder, repo:str, private=True, api=None) -> str:
     """Send a folder that distill_nb wrote to a repository of the Hub; its address.
 
-    `api`: a `HfApi`, None for one with your own token."""
-    check_repo(repo)
-    names = sorted(our_files(Path(folder)) - {MARK})
+    Texts that you edited since are sent, damaged weights are refused. `api`: a
+    `HfApi`, None for one with your own token."""
+    check_repo(repo), check_bytes(folder)
+    names = sorted(n for n in listed_files(Path(folder))
+                   if not (Path(folder)/n).is_symlink())
     expect(names, f"{folder} holds no files of ours", "a folder that distill_nb wrote")
     api = api or HfApi()
     try:
         api.create_repo(repo, private=private, exist_ok=True)
         sent = api.upload_folder(repo_id=repo, folder_path=str(folder),
-                                 allow_patterns=names,
+                                 allow_patterns=[*names, *(f"{n}/*" for n in names)],
                                  commit_message="A student of distill_nb")
     except Exception as e: # of the network, or of the rights of a token
         why = " ".join(str(e).split())[:200]

@@ -187,7 +187,7 @@ def ready_tokenizer(tokenizer, folder, most=None):
     words.enable_padding(
         direction=tokenizer.padding_side, pad_id=tokenizer.pad_token_id,
         pad_type_id=tokenizer.pad_token_type_id, pad_token=tokenizer.pad_token)
-    if most: words.enable_truncation(most)
+    words.enable_truncation(most) if most else words.no_truncation()
     words.save(str(file))
 
 def write_graph(model, tokenizer, folder, int8=False, embeddings=False, opset=OPSET):

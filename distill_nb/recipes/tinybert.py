@@ -33,13 +33,14 @@ from .lookahead import checked
 from ..training.machine import disk_room, planned_steps, weight_bytes
 from ..training.run import fit, with_labels
 from ..training.saving import save_student
-from ..training.resume import check_note, run_note, write_note
+from ..training.resume import (
+    check_note, model_note, run_note, write_note)
 from ..teachers.load import (
     auto_class, knows_task, load_pretrained, saved_kind)
 from ..training.settings import training_args
 from ..inside.blocks import n_blocks
 from ..inside.inputs import kind_of
-from ..kit.models import note, weights_key
+from ..kit.models import note
 
 # %% ../../nbs/recipes/03_tinybert.ipynb #e2cfc6dd
 @dataclass
@@ -126,7 +127,7 @@ def run_stages(student, teacher, rows, tokenizer, stages:list, out, **common):
     a dry run none is."""
     if dry(): return look_at_stages(student, teacher, rows, tokenizer, stages, out,
                                     **common), []
-    note, trained = weights_key(student), []
+    note, trained = model_note(student), []
     for stage in stages:
         folder, settings = Path(out)/stage.name, {**common, **stage.settings}
         big = stage.teacher or teacher

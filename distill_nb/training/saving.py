@@ -29,6 +29,12 @@ def check_finite(model):
            "The training diverged: try a lower learning rate")
 
 # %% ../../nbs/training/07_saving.ipynb #45085642
+def _save_words(tokenizer, folder):
+    "Save a tokenizer without the lengths that its last call set."
+    words = getattr(tokenizer, "backend_tokenizer", None) # a slow one has none
+    if words: words.no_truncation(), words.no_padding()
+    tokenizer.save_pretrained(folder)
+
 def honest_config(folder):
     "Remove `auto_map`, and a wrong `problem_type`, from the folder's configurations."
     for name in "config.json", "tokenizer_config.json":
@@ -73,7 +79,7 @@ def save_student(
     All files or none. Under torchrun the main process saves, the others wait."""
     def write(folder):
         with quiet(): student.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        _save_words(tokenizer, folder)
         honest_config(folder)
         if card: (folder/"README.md").write_text(card, encoding="utf-8")
         if also: also(folder)

@@ -20,7 +20,7 @@ from .hiding import HideWords, word_batches
 from ..data.tasks import Task
 from ..data.docstrings import docstrings
 from ..data.tokens import text_rows
-from ..kit.errors import expect
+from ..kit.errors import InputError, expect
 from ..kit.models import (
     evaluating, check_tokenizer_fits, note, noted, weights_key)
 from ..kit.files import once, trusted_folder
@@ -162,6 +162,7 @@ def ready_masked_lm(source, task:Task=None, steps:int=400, seed:int=0, folder=No
     """A masked language model that knows words and its tokenizer; fitted if need be.
 
     On `texts`, or else on those of the task and on docstrings."""
+    torch.manual_seed(seed) # a fresh head is drawn
     model, tokenizer = load_masked_lm(source), load_tokenizer(source)
     check_tokenizer_fits(tokenizer, model)
     if knows_words(model): return model, tokenizer
@@ -178,5 +179,8 @@ def ready_masked_lm(source, task:Task=None, steps:int=400, seed:int=0, folder=No
         warnings.warn("the masked-LM head was fresh and was fitted on "
                       f"{len(texts):,} texts: perplexity {fitted.before:,.0f}, "
                       f"then {fitted.after:,.0f}")
-        save_student(model, tokenizer, home)
+        try: save_student(model, tokenizer, home)
+        except InputError as e: # another run was faster: it only saves time
+            warnings.warn(f"the head is not kept: {e}")
+            return model, tokenizer
     return load_masked_lm(home), tokenizer

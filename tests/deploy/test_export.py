@@ -3,6 +3,7 @@ import json, re
 import pytest, torch
 import transformers as T
 from huggingface_hub import ModelCard
+from huggingface_hub.utils import filter_repo_objects
 from builders import WORDS, bert, toy
 from families import build
 from distill_nb.data.tokens import text_rows
@@ -10,6 +11,7 @@ from distill_nb.deploy import card as cards
 from distill_nb.deploy.card import export_card, push
 from distill_nb.deploy.export import Gate, export_folder, load_saved, row_answers
 from distill_nb.kit.errors import InputError
+from distill_nb.recipes.embedding import sentence_files
 from distill_nb.recipes.layers import distil_layers
 from distill_nb.students.bilstm import BiLstmConfig, BiLstmForSequenceClassification
 from distill_nb.training.saving import loading, metadata, model_card, save_student
@@ -163,6 +165,19 @@ def test_push_sends_only_what_we_wrote(served):
     assert push(student, "user/name", api=hub) == "sent"
     (student/"notes.txt").unlink()
     assert hub.told[0] == ("user/name", True) and "model.safetensors" in hub.told[1] and "notes.txt" not in hub.told[1]
+
+def test_push_sends_how_an_embedder_pools_and_what_was_edited(tok, tmp_path):
+    "The Hub's own filter decides: a folder's name alone lets none of its files through, and whoever loads the model then pools otherwise."
+    def also(new): sentence_files(new, 16, pool="cls")
+    out, hub = save_student(bert(1).base_model, tok, tmp_path/"m", "card", also=also), Hub()
+    (out/"README.md").write_text("a card that I wrote")
+    (out/"notes.txt").write_text("mine")
+    push(out, "user/name", api=hub)
+    files = [p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()]
+    sent = {*filter_repo_objects(files, allow_patterns=[*hub.told[1][1:]])}
+    assert {*files} - sent == {"notes.txt", ".distill_nb.json"} and {"1_Pooling/config.json", "README.md"} <= sent
+    (out/"model.safetensors").write_bytes(b"half")
+    with pytest.raises(InputError, match="model.safetensors changed or lost"): push(out, "user/name", api=hub)
 
 # The command
 

@@ -51,6 +51,18 @@ def test_other_settings_are_refused(headless, tmp_path):
     with pytest.raises(InputError, match="made by other models, texts or settings"):
         distil_tinybert(toy(), headless, tmp_path, student=SMALL, **QUICK | dict(max_steps=3))
 
+def test_another_dropout_of_equal_weights_is_another_run(tuned, tok, tmp_path):
+    "Of the student, and of the teacher that it is compared with."
+    task = toy()
+    rows = tokenize(task, tok, 16)
+    def go(student=0., teacher=0.):
+        models = [load_teacher(tuned, task) for _ in range(2)]
+        for m, p in zip(models, (student, teacher)): m.config.hidden_dropout_prob = p
+        return run_stages(*models, rows, tok, [Stage("one", tinybert_stages(task)[1].objective, QUICK)], tmp_path, seed=0)[1]
+    assert (go(), go()) == (["one"], [])
+    for other in dict(student=.3), dict(teacher=.3):
+        with pytest.raises(InputError, match="made by other models"): go(**other)
+
 @pytest.mark.slow
 def test_what_changes_no_number_finds_the_stage_again(headless, tmp_path):
     for more in (dict(logging_steps=7), dict(per_device_eval_batch_size=3), dict(save_strategy="steps", save_steps=1), {}):

@@ -185,6 +185,15 @@ def test_a_note_holds_what_changes_numbers_and_nothing_else(tok, tmp_path):
     with pytest.raises(InputError, match="max_steps=2, and .*checkpoint-4: expected 4 or more"): train()
     with pytest.raises(InputError, match="save_only_model"): train(save_only_model=True)
 
+@pytest.mark.parametrize("other", [lambda ids: [*ids[:1500], [2, 5, 3], *ids[1501:]], lambda ids: [*ids, [2, 5, 3]], lambda ids: ids[::-1]])
+def test_rows_far_behind_the_first_belong_to_a_run(tok, tmp_path, other):
+    "Nobody sees that texts were added at the end of a corpus, unless all rows are in the note."
+    ids = [[2, *map(int, f"{i:o}"), 3] for i in range(2000)]
+    def train(ids): return fit_words(masked_lm(1), dict(train=Dataset.from_dict(dict(input_ids=ids, length=[*map(len, ids)]))), HideWords(tok), Mine(1.),
+                                     folder=tmp_path/"run", **PAPER | FAST | dict(max_steps=1, save_steps=1))
+    train(ids), train(ids)
+    with pytest.raises(InputError, match="made by other models"): train(other(ids))
+
 HALF = {"no state": lambda p: (p/"trainer_state.json").unlink(), "an empty state": lambda p: (p/"trainer_state.json").write_bytes(b""),
         "half a state": lambda p: (p/"trainer_state.json").write_bytes((p/"trainer_state.json").read_bytes()[:99]),
         "an optimizer cut off": lambda p: (p/"optimizer.pt").write_bytes((p/"optimizer.pt").read_bytes()[:500]),

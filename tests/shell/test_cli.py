@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
-from builders import bert
+from builders import bert, small_lm
 from distill_nb.shell.cli import parser
 from distill_nb.kit.errors import InputError
 
@@ -182,6 +182,49 @@ def test_a_run_whose_student_stands_is_finished_and_not_refused(shell, csv, tune
     refused(shell(*words), "is not empty")
     csv.write_text(csv.read_text() + "another film,good,1,x\n")
     refused(shell(*words), "is not empty")
+
+@pytest.mark.slow
+@pytest.mark.parametrize("most", [.5, 1.1]) # of the teacher's file: this stops the weights of a checkpoint, or the state of its optimizer
+def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(shell, tok, tmp_path, most):
+    resource = pytest.importorskip("resource")
+    small_lm(2).save_pretrained(tmp_path/"lm"), tok.save_pretrained(tmp_path/"lm")
+    (tmp_path/"corpus.txt").write_text("\n".join(" ".join([*TEXTS[i % 24].split() * 4, "film " * (i % 7)]) for i in range(60)))
+    def run(out): return shell("train", "--recipe", "distilbert", "--corpus", tmp_path/"corpus.txt", "--teacher", tmp_path/"lm", "--layers", 1, "--epochs", 1,
+                               "--held-out", .2, "--max-length", 32, "--no-baseline", "--out", out)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(most * (tmp_path/"lm"/"model.safetensors").stat().st_size), hard))
+    try: full = run(tmp_path/"s")
+    finally: resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    refused(full, "expected a disk with place, and the right to use it; kept: checkpoints in ")
+    assert (len([*(tmp_path/"s-steps").rglob("model.safetensors")]) > 0) == (most > 1)
+    assert run(tmp_path/"s")[0] == run(tmp_path/"whole")[0] == 0
+    assert (tmp_path/"s"/"model.safetensors").read_bytes() == (tmp_path/"whole"/"model.safetensors").read_bytes()
+
+def test_a_cache_without_rights_is_one_sentence(shell, csv, tuned, tmp_path, monkeypatch):
+    "Whatever library meets it first, and whatever it makes of it."
+    def denied(*args, **kwargs):
+        try: raise PermissionError(13, "Permission denied", "/cache")
+        except PermissionError as e: raise RuntimeError("the cache") from e
+    monkeypatch.setattr("distill_nb.data.load.load_task", denied)
+    refused(shell("train", "--task", csv, *COLUMNS, "--teacher", tuned, "--out", tmp_path/"s"), "Permission denied: '/cache'): expected a disk with place")
+
+def test_files_behind_links_and_commas_belong_to_the_command(shell, csv, tuned, tmp_path, monkeypatch):
+    "Other rows behind a link, in a folder of links or in the second of two files: another student, and no word of an old one."
+    one, two = [csv.rename(tmp_path/"real.csv"), tmp_path/"two.csv"]
+    two.write_bytes(one.read_bytes())
+    csv.symlink_to(one)
+    (tmp_path/"hub").mkdir()
+    for file in tuned.iterdir(): (tmp_path/"hub"/file.name).symlink_to(file) # as the Hub's cache has them
+    monkeypatch.setenv("HOME", str(tmp_path))
+    words = ["train", "--task", csv, *COLUMNS, *QUICK, "--teacher", tmp_path/"hub", "--answers", "~/real.csv,~/two.csv", "--answers-column", "mood",
+             "--row-id", "other", "--out", tmp_path/"student"]
+    assert shell(*words)[0] == 0 and "holds what this command makes already" in shell(*words)[1]
+    for file in one, two, tuned/"model.safetensors":
+        before = file.read_bytes()
+        file.write_bytes(before + b"\n")
+        refused(shell(*words), "is not empty")
+        file.write_bytes(before)
+    assert shell(*words)[0] == 0
 
 def test_evaluate_refuses_an_untrained_head_and_an_unknown_split(shell, csv, headless, tuned):
     refused(shell("evaluate", "--task", csv, *COLUMNS, "--model", headless), "its head is untrained")

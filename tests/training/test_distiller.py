@@ -4,12 +4,14 @@ from pathlib import Path
 from types import SimpleNamespace
 import pytest, torch
 from safetensors.torch import load_file
+from tokenizers import Tokenizer
 from torch import nn
 import transformers
 from transformers import (AutoModelForQuestionAnswering, AutoModelForSequenceClassification, BertConfig, DataCollatorWithPadding,
                           DebertaV2Config, DistilBertConfig, TrainingArguments)
 
-from builders import bert, narrow, OBJECTIVES, PLAIN, rows, sharp, train, weights, WORDS
+from builders import bert, make_tokenizer, narrow, OBJECTIVES, PLAIN, rows, sharp, train, weights, WORDS
+from distill_nb.deploy.export import ready_tokenizer
 from distill_nb.teachers.cache import cache_teacher
 from distill_nb.inside.capture import trace
 from distill_nb.kit.errors import InputError
@@ -190,6 +192,17 @@ assert AutoTokenizer.from_pretrained({str(out)!r})("good bad").input_ids == [2, 
 print(json.dumps(model(torch.tensor([[2, 5, 6, 3]])).logits.tolist()))"""
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     torch.testing.assert_close(torch.tensor(eval(run.stdout.splitlines()[-1])), torch.tensor(want), rtol=0, atol=1e-6)
+
+def test_a_saved_tokenizer_keeps_nothing_of_its_last_call(tmp_path):
+    "Else the file told whether the texts were tokenised in this run or found in a cache, and other libraries cut all texts to that length."
+    words, kept = make_tokenizer(), []
+    for name in "ab":
+        save_student(bert(1), words, tmp_path/name)
+        kept.append((tmp_path/name/"tokenizer.json").read_text())
+        words(["good film", "bad"], truncation=True, max_length=3, padding="max_length")
+    assert kept[0] == kept[1] and words("good film").input_ids == [2, 5, 9, 3]
+    ready_tokenizer(words, tmp_path/"a")
+    assert Tokenizer.from_file(str(tmp_path/"a"/"tokenizer.json")).truncation is None
 
 def deberta():
     return AutoModelForSequenceClassification.from_config(DebertaV2Config(

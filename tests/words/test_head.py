@@ -164,6 +164,20 @@ def test_a_head_without_a_bias_is_fitted_too(tok):
     note(model, knows_words=False)
     assert fit_head(model, tok, texts(60), **FAST).steps == 1
 
+def test_two_runs_that_fit_the_same_head_at_once_both_go_on(tok, tmp_path, monkeypatch):
+    "Minutes of fitting are not lost because another run has kept the same head in the meantime: the same, whatever was drawn before."
+    lm().bert.save_pretrained(tmp_path/"headless"), tok.save_pretrained(tmp_path/"headless")
+    def ready(): return ready_masked_lm(tmp_path/"headless", steps=1, folder=tmp_path/"kept", texts=texts(40))[0]
+    def fit(*args, **kwargs):
+        monkeypatch.undo()
+        torch.rand(3), others.append(ready())
+        return fit_head(*args, **kwargs)
+    others = []
+    monkeypatch.setattr("distill_nb.words.head.fit_head", fit)
+    with pytest.warns(UserWarning, match="head is not kept: .* is not empty"): mine = ready()
+    kept = others[0].state_dict()
+    assert knows_words(mine) and all(torch.equal(kept[k], w) for k, w in mine.state_dict().items())
+
 def test_a_fitted_head_is_kept_once(tok, tmp_path):
     lm().bert.save_pretrained(tmp_path/"headless"), tok.save_pretrained(tmp_path/"headless")
     for again in (False, True):
