@@ -186,14 +186,14 @@ def few_shapes(self:Distiller):
     if any(t.unit.startswith("places") for t in self.asked.terms): return
     asked = None if self.cached else self.teacher
     models = [m for m in (self.student, asked) if m is not None]
-    reads = [*filter(reads_padding, models)]
+    pad = getattr(self.processing_class, "pad_token_id", None)
+    reads = [m for m in models if reads_padding(m, pad=pad)] # `Bucketed` adds it behind
     if reads: return warnings.warn(f"{type(reads[0]).__name__} reads padding, so its "
         "answers depend on the length of a batch: batches keep their lengths, and "
         "steps, which are recorded by shape, take longer")
-    pad = getattr(self.processing_class, "pad_token_id", None) or 0
     packs = self.data_collator if isinstance(self.data_collator, Packed) else None
     collate = quick(packs.base if packs else self.data_collator) # it must not be slow
     most = min(filter(None, map(longest, models)), default=None) # places that all have
-    wide = Bucketed(collate, pad, most)
+    wide = Bucketed(collate, pad or 0, most)
     if packs: packs.base = few_widths(wide)
     else: self.data_collator = wide
