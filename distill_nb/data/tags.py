@@ -11,7 +11,7 @@ import re
 from numbers import Integral
 import pandas as pd
 from .load import PICK
-from .multilabel import LISTS
+from .labels import LISTS
 from .tables import READERS, some_names
 from ..kit.errors import expect
 
@@ -86,9 +86,10 @@ def tags_of(text:str, spans, where="") -> tuple:
     for start, stop, name in marks:
         expect(0 <= start < stop <= len(text), f"{where}: mark {start} to {stop}",
                f"a part of the text's {len(text)} characters")
-        cut = [w for w, a, b in words if a < start < b or a < stop < b]
-        expect(not cut, f"{where}: the mark {text[start:stop]!r} cuts the word "
-               f"{(cut or [''])[0]!r}", "whole words", "Move its start or end")
+        for word, a, b in words: expect(
+            not (a < start < b or a < stop < b), f"{where}: the mark "
+            f"{text[start:stop]!r} cuts the word {word!r}", "whole words",
+            "Move its start or end")
     last = None
     for _, a, _ in words:
         at = next(((s, n) for s, e, n in marks if s <= a < e), None)
