@@ -139,9 +139,8 @@ def _changes(model, side, pad) -> bool:
         with evaluating(model), torch.autocast(model.device.type, enabled=False):
             alone, beside = [next(ask([t]))[0] for t in texts], [*ask(texts)]
     except Exception: return False # it needs other inputs: nothing is known
-    own = [z if z.shape == a.shape else z[real] # z[real]: an answer for each token
-           for a, (z, real) in zip(alone, beside)]
-    return not all(map(partial(_near, near=.01), own, alone))
+    return not all(_near(z if z.shape == a.shape else z[real], a, .01) # by token
+                   for a, (z, real) in zip(alone, beside))
 
 # %% ../../nbs/inside/05_padding_free.ipynb #de628cc4
 class Packed:
