@@ -108,8 +108,8 @@ def _repr_html_(self:Task):
 def check_classes(said, names, n, name):
     "Refuse as many names of classes as `n` rows, and one that is `said` but unknown."
     expect(len(names) <= max(50, n // 2), f"{name}: {len(names)} different labels in "
-           f"{n} rows", "a column of classes", "Name another label column, its separator"
-           " (a|b) if texts have several labels, or kind='regression' for scores")
+           f"{n} rows", "a column of classes", "Name another label column, or "
+           "say kind='regression' for scores, a|b for several labels")
     for strange in sorted({*said} - {*names})[:1]:
         refuse(f"{name}: label {strange!r}", f"one of [{some_names(names)}]")
 

@@ -48,8 +48,9 @@ def score_metrics(pred, y) -> dict:
                 mse=np.mean((pred - y)**2))
 
 # %% ../../nbs/measure/00_scores.ipynb #75fc6367
-OVERFLOW = ("The model's weights have overflowed: lower the learning rate, or load them "
-            "in float32")
+OVERFLOW = ("The model's weights have overflowed: lower the learning rate, or load "
+            "them in float32")
+
 def check_finite(z):
     "Refuse answers of which one is no number."
     expect(np.isfinite(z).all(), "answers of NaN or infinity", "numbers", OVERFLOW)

@@ -122,7 +122,7 @@ def finish(model, rows, tokenizer):
 
 def fit_and_report(name, model, report, rows, tokenizer, freeze=False, scores=None,
                    **how):
-    "`fit` a model and add its row: `scores(model)`, or `score`, with steps and seconds."
+    "`fit` a model and add its row: `scores(model)` or `score`, steps and seconds."
     if freeze: freeze_embeddings(model)
     start = time.time()
     run = fit(model, rows, tokenizer, name=name, **how)

@@ -57,7 +57,9 @@ class Question:
         def by_text(x): return x[mask.bool()].split(mask.sum(-1).tolist())
         if spans: found[LOGITS] = by_text(z.mT)
         elif not self.top_k: found[LOGITS] = z
-        else: found |= zip((TOP_IDS, TOP, REST), map(by_text, top_logits(z, self.top_k)))
+        else:
+            top = map(by_text, top_logits(z, self.top_k))
+            found |= zip((TOP_IDS, TOP, REST), top)
         for name, rows in found.items(): check_range(name, rows)
         return {k: [x.float().cpu().numpy() for x in rows] for k, rows in found.items()}
 

@@ -146,9 +146,9 @@ def no_checkpoint(self:Distiller, asked):
     where, other, lost = self.args.output_dir, None, ()
     if asked is not True: where, other, lost = (
         asked, last_whole(Path(asked).parent), changed_files(asked, NEEDED))
+    said = f"Its {', '.join(lost)} changed or went since it was written" if lost else ""
     refuse(f"{where}: no whole checkpoint",
-           f"one, such as {other}" if other else "one that a Distiller saved",
-           f"Its {', '.join(lost)} changed or went since it was written" if lost else "")
+           f"one, such as {other}" if other else "one that a Distiller saved", said)
 
 @patch
 def train(self:Distiller, resume_from_checkpoint=None, **kwargs):
