@@ -29,7 +29,7 @@ def test_every_refusal_of_the_code_is_in_the_list():
     "Counted another way: by the words of the source."
     for chapter in CHAPTERS:
         text = "".join(f.read_text(encoding="utf-8") for f in (ROOT/"distill_nb"/chapter).glob("*.py") if (chapter, f.stem) != ("kit", "errors"))
-        calls = [n for n in ast.walk(ast.parse(re.sub(r"(?m)^from __future__.*$", "", text))) if isinstance(n, ast.Call) and getattr(n.func, "id", "") in ("expect", "InputError", "CacheError")]
+        calls = [n for n in ast.walk(ast.parse(re.sub(r"(?m)^from __future__.*$", "", text))) if isinstance(n, ast.Call) and getattr(n.func, "id", "") in ("expect", "refuse", "InputError", "CacheError")]
         assert len(calls) == len(refusals(chapter)), chapter
 
 @pytest.mark.parametrize("ask", [lambda: pick_layers(6, 9), lambda: pick_layers(6, 2, "best"), lambda: pick_layers(6, 2, [5, 1]), lambda: LayerMap(0, 1), lambda: SoftTargets(T=-1)])

@@ -53,7 +53,7 @@ def check_labels(config, task:Task):
     part = task.about.unit == "words" # a text may lack a tag that the head knows
     expect(n == task.n_outputs or part, f"the head has {n} outputs", want,
            "Fine-tune it on this task first")
-    fine = kind in (None, own) and (kind == own or own != several) or not own
+    fine = not own or kind == own or kind is None and own != several
     expect(fine, f"the head has problem_type={kind!r}",
            f"{own!r} for {want}", "Fine-tune it on this task first")
     if not task.labels: return

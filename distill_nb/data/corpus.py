@@ -13,14 +13,15 @@ from itertools import accumulate, chain, islice
 from pathlib import Path
 import torch
 from datasets import (Dataset, DatasetDict, Features, IterableDataset, Value,
-                      load_dataset, load_from_disk)
+                      load_from_disk)
 from datasets.exceptions import DatasetGenerationError
 from pyarrow.parquet import ParquetFile
-from .load import SPLITS
+from .load import SPLITS, hub_data
 from .docstrings import docstrings, text_hash
-from ..kit.errors import InputError, expect
+from ..kit.errors import InputError, expect, refuse
 from ..kit.files import named_path
-from .tables import json_value, read_table
+from .tables import json_value, read_table, unreadable
+from .tokens import check_fast
 
 # %% ../../nbs/data/08_corpus.ipynb #ad7325e9
 def _open(file):
@@ -28,7 +29,7 @@ def _open(file):
     try:
         with file.open("rb") as f: start = f.read(4096)
     except OSError as e:
-        expect(False, f"{file}: cannot be read ({e.strerror})", "a file to read")
+        refuse(f"{file}: cannot be read ({e.strerror})", "a file to read")
     wide = start.startswith((b"\xff\xfe", b"\xfe\xff"))
     expect(not wide, f"{file}: UTF-16", "plain text in UTF-8", "Convert it, e.g. with "
            "iconv")
@@ -52,7 +53,7 @@ def numbered_lines(file):
         for n, raw in enumerate(f, 1):
             try: text = raw.decode("utf-8-sig").strip()
             except UnicodeDecodeError as e:
-                expect(False, f"{file}, line {n}: {e.reason}",
+                refuse(f"{file}, line {n}: {e.reason}",
                        "plain text in UTF-8", "Convert it, e.g. with iconv")
             if text: yield n, text
 
@@ -74,7 +75,7 @@ def _records(file):
     elif kind == ".jsonl":
         for n, line in numbered_lines(file):
             try: yield json_value(line)
-            except ValueError as e: expect(False, f"{file}, line {n}: {e}", "JSON")
+            except ValueError as e: refuse(f"{file}, line {n}: {e}", "JSON")
     else: yield from read_table(file).to_dict("records")
 
 def _text(row, column, where):
@@ -99,10 +100,7 @@ def read_tables(files:list, column:str):
             expect(there or not n, f"{file}: columns {sorted(row) if n else []}",
                    f"texts in {column!r}", NAME)
         except InputError: raise
-        except Exception as e: # every format has its own kinds
-            why = (str(e).strip() or type(e).__name__).splitlines()[0][:200]
-            expect(False, f"{file}: cannot be read ({why})", "a table",
-                   "Check the file's format")
+        except Exception as e: unreadable(file, e) # every format has its own kinds
 
 # %% ../../nbs/data/08_corpus.ipynb #06e8e557
 def _is_table(path): return path.suffix.lower() in TABLES
@@ -146,7 +144,7 @@ def _from_disk(path, split):
     "What `save_to_disk` wrote: a data set, or the split of one."
     try: rows = load_from_disk(str(path))
     except Exception as e: # of pyarrow's, of datasets'
-        expect(False, f"{path}: cannot be loaded ({type(e).__name__})",
+        refuse(f"{path}: cannot be loaded ({type(e).__name__})",
                "what save_to_disk wrote, with a row at least", "Write it again")
     if not isinstance(rows, DatasetDict): return rows
     expect(split in rows, f"split {split!r} of {path}", f"one of {sorted(rows)}")
@@ -158,12 +156,8 @@ def _from_hub(source, split, streaming):
     local = local or Path(source).suffix.lower() in (*TABLES, ".txt", ".gz")
     expect(not local, f"{source}: no such file or folder", "a text file, a folder, or "
            "a data set on the Hub", "Check the path")
-    name, _, config = source.partition(":")
-    try: return load_dataset(name, config or None, split=split, streaming=streaming)
-    except Exception as e: # the Hub's client raises a dozen kinds
-        expect(False, f"{source!r} ({type(e).__name__})", "a text file, a folder, or a "
-               f"data set on the Hub with a split {split!r}",
-               "Check the spelling, and the network if it is not in the cache yet")
+    wanted = f"a text file, a folder, or a data set on the Hub with a split {split!r}"
+    return hub_data(source, wanted, split=split, streaming=streaming)
 
 def _saved(path):
     "Did `save_to_disk` write this folder?"
@@ -292,7 +286,7 @@ def check_tokenizer(tokenizer):
         expect(getattr(tokenizer, f"{what}_token") is not None,
                f"{name} without a {what} token", "a masked language model's tokenizer",
                "Take the tokenizer of a BERT-like model")
-    expect(tokenizer.is_fast, name, "a fast tokenizer, which cuts long texts")
+    check_fast(tokenizer)
 
 # %% ../../nbs/data/08_corpus.ipynb #8dc4b533
 def count_tokens(rows, n_words:int, at_most:int=100_000)->torch.Tensor:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SPLITS', 'PART', 'VERSION', 'PICK', 'CHOICES', 'GLUE', 'HUB_COLUMNS', 'split_files', 'check_choices', 'pick',
-           'read_files', 'Glue', 'glue_key', 'read_glue', 'read_tables', 'read_hub', 'load_task']
+           'read_files', 'Glue', 'glue_key', 'read_glue', 'read_tables', 'hub_data', 'read_hub', 'load_task']
 
 # %% ../../nbs/data/05_load.ipynb #88f97344
 import csv, os, re, warnings
@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 import datasets
-import numpy as np
 import pandas as pd
 from .embedded import EMBEDDED, embedded_task
+from .labels import LISTS
 from .tables import (
     READERS, as_frame, pick_columns, read_table)
 from .tasks import READ, Task, make_task
 from ..kit.kinds import check_known
-from ..kit.errors import expect
+from ..kit.errors import expect, refuse
 from ..kit.files import named_path
 
 # %% ../../nbs/data/05_load.ipynb #e183f224
@@ -57,7 +57,7 @@ CHOICES = re.compile(r"choices|options|endings|(choice|option|ending)_?[0-9a-e]"
 def check_choices(df, where=""):
     "Refuse a table of questions with several answers to choose from."
     found = [c for c in df.columns if CHOICES.fullmatch(str(c))]
-    several = [c for c in found if any(isinstance(v, (list, dict, np.ndarray))
+    several = [c for c in found if any(isinstance(v, (*LISTS, dict))
                                        for v in df[c])] or found[1:]
     expect(not several, f"{where}: multiple choice, by the column {several[:1]}",
            "a task of another kind", "Write a row for each choice, labelled yes or no,"
@@ -145,25 +145,24 @@ def read_tables(tables:dict, where, text=None, pair=None, label=None, kind=None)
     column = (getattr(first, "features", None) or {}).get(origin)
     names = getattr(getattr(column, "feature", column), "names", None)
     def named(i): # -1 is the Hub's way to hide a test label
-        if isinstance(i, (list, np.ndarray)): return [named(j) for j in i]
+        if isinstance(i, LISTS): return [named(j) for j in i]
         return names[int(i)] if pd.notna(i) and i >= 0 else ""
     if names: frames = {s: f.assign(label=f["label"].map(named))
                         for s, f in frames.items()}
     return frames, names
 
-def _load_dataset(name):
+def hub_data(name, wanted, **how):
     "`datasets.load_dataset` of 'owner/name' or 'owner/name:configuration'."
     path, _, config = name.partition(":")
-    try: return datasets.load_dataset(path, config or None)
+    try: return datasets.load_dataset(path, config or None, **how)
     except Exception as e: # the Hub's client raises a dozen kinds, offline alone three
-        here = ", ".join(EMBEDDED)
-        expect(False, f"{name!r} ({type(e).__name__})",
-               f"one of {here}, a file, a folder, or a data set on the Hub",
+        refuse(f"{name!r} ({type(e).__name__})", wanted,
                "Check the spelling, and the network if it is not in the cache yet")
 
 def read_hub(name, *columns, kind=None):
-    "`read_tables` of a Hub data set; see `_load_dataset`."
-    return read_tables(_load_dataset(name), name, *columns, kind=kind)
+    "`read_tables` of a Hub data set; see `hub_data`."
+    wanted = f"one of {', '.join(EMBEDDED)}, a file, a folder, or a data set on the Hub"
+    return read_tables(hub_data(name, wanted), name, *columns, kind=kind)
 
 # %% ../../nbs/data/05_load.ipynb #8aee7e7b
 HUB_COLUMNS = dict(mnli=("premise", "hypothesis"), qnli=("question", "sentence"),

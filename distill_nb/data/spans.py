@@ -9,7 +9,7 @@ __all__ = ['STARTS', 'NAMES', 'answer_list', 'places_in', 'span_of', 'from_squad
 from numbers import Integral
 import pandas as pd
 from .load import PICK
-from .multilabel import LISTS
+from .labels import LISTS, is_missing
 from .tables import json_value, pick_columns
 from .tasks import READ
 from ..kit.errors import expect
@@ -19,7 +19,7 @@ STARTS = "start", "answer_start"
 
 def answer_list(value, where=""):
     "(text, start) of each accepted answer; None where a row says nothing of them."
-    if value is None or value is pd.NA or isinstance(value, float): return None # NaN
+    if is_missing(value): return None
     if isinstance(value, str):
         try: value = json_value(value) # from a table of text
         except ValueError: pass # refused below

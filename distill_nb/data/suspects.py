@@ -37,9 +37,7 @@ def unlike_labels(task:Task) -> list:
     y = pd.Series(task["train"]["label"][:])
     df = _texts(task, "train").assign(y=y.map(str))
     df = df[(y.map(str) != str(UNLABELLED)) & y.notna()]
-    seen = df.drop_duplicates()
-    n = int(df[task.sides].merge(seen[seen.duplicated(task.sides)][task.sides]
-                                 .drop_duplicates()).shape[0])
+    n = int((df.groupby(task.sides).y.transform("nunique") > 1).sum())
     if n <= UNLIKE * len(df): return []
     return [Finding(f"{n:,} of {len(df):,} labelled rows of train have the text of "
                     "another row and another label", "no model can get both right",
@@ -59,11 +57,11 @@ def leaked(task:Task) -> list:
     return found
 
 # %% ../../nbs/data/16_suspects.ipynb #3deb5b83
-def class_rows(task:Task, split="train") -> dict:
-    "Class -> how many rows of a split have it."
+def class_rows(task:Task) -> dict:
+    "Class -> how many rows of train have it."
     names = task.labels or ()
     counts = np.zeros(len(names), int)
-    for y in task[split]["label"][:] if names else ():
+    for y in task["train"]["label"][:] if names else ():
         if y is None: continue
         if task.kind == "multilabel": ids = np.flatnonzero(np.array(y) > 0)
         else: ids = np.unique([i for i in np.atleast_1d(y) if i >= 0]).astype(int)

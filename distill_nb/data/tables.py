@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MARKS', 'ESCAPED_HALF', 'READERS', 'WRITE', 'decode', 'long_fields', 'parse', 'fields', 'separator',
-           'read_text_table', 'from_json', 'json_value', 'read_json', 'as_frame', 'read_table', 'some_names',
-           'named_columns', 'pick_columns', 'check_table', 'write_table']
+           'read_text_table', 'from_json', 'json_value', 'read_json', 'as_frame', 'unreadable', 'read_table',
+           'some_names', 'named_columns', 'pick_columns', 'check_table', 'write_table']
 
 # %% ../../nbs/data/00_tables.ipynb #25dee46c
 import csv, io, json, re
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 import pandas as pd
-from ..kit.errors import InputError, expect
+from ..kit.errors import InputError, expect, refuse
 from ..kit.files import (
     mark_file, named_path, once, output_file, saved_file)
 
@@ -28,7 +28,7 @@ def decode(raw:bytes, where="") -> str:
     try: text = raw.decode(code)
     except UnicodeDecodeError as e:
         line = 1 + raw[:e.start].count(b"\n")
-        expect(False, f"{where}, line {line}: cannot be read as {code} ({e.reason})",
+        refuse(f"{where}, line {line}: cannot be read as {code} ({e.reason})",
                "UTF-8, or UTF-16 with its mark", "Save it as UTF-8")
     zero = text.find("\0")
     expect(zero < 0, f"{where}, line {1 + text.count(chr(10), 0, zero)}: a zero byte",
@@ -52,7 +52,7 @@ def _records(text, sep, where, **quoting):
             if "".join(row).strip(): yield line, row
             line = rows.line_num + 1
     except csv.Error as e:
-        expect(False, f"{where}, line {line}: {e}", "one quote before a field and one "
+        refuse(f"{where}, line {line}: {e}", "one quote before a field and one "
                "behind it, and two for one inside", "Quote it as pandas does")
 
 def parse(text:str, sep=",", where="", **quoting) -> list:
@@ -61,8 +61,8 @@ def parse(text:str, sep=",", where="", **quoting) -> list:
     for line, row in _records(text, sep, where, **quoting):
         n = len(table[0]) if table else 1
         while len(row) > n and not row[-1].strip(): row.pop() # a separator at the end
-        if table and len(row) != n: expect(
-            False, f"{where}, line {line}: {len(row)} fields", f"{n}, as in the header",
+        if table and len(row) != n: refuse(
+            f"{where}, line {line}: {len(row)} fields", f"{n}, as in the header",
             f"Quote texts that hold {sep!r} or line breaks; row names need a name in "
             "the header too")
         table.append(row)
@@ -165,7 +165,7 @@ def _lines(text, where):
         if not line.strip(): continue
         try: out.append(json_value(line))
         except ValueError as e:
-            expect(False, f"{where}, line {i}: cannot be read ({e})", "JSON",
+            refuse(f"{where}, line {i}: cannot be read ({e})", "JSON",
                    "Check the file's format")
     return out
 
@@ -187,14 +187,19 @@ def as_frame(table, where="") -> pd.DataFrame:
     made = table.to_pandas() if hasattr(table, "to_pandas") else ()
     if isinstance(made, pd.DataFrame): return made # not of a stream
     rows = isinstance(table, Iterable) and not isinstance(table, (str, bytes))
-    expect(rows, f"{where}: {type(table).__name__} {table!r:.40}", "a data frame, a "
-           "data set, or a list of records with text and label")
+    expect(rows, f"{where}: {type(table).__name__} {table!r:.40}",
+           "a data frame, a data set, or a list of records")
     return from_json(table if isinstance(table, dict) else [*table], where)
 
 # %% ../../nbs/data/00_tables.ipynb #2d5c0e05
 READERS = {".csv": partial(read_text_table, usual=","),
            ".tsv": partial(read_text_table, usual="\t"),
            ".json": read_json, ".jsonl": read_json, ".parquet": None}
+
+def unreadable(path, e):
+    "Refuse a file for what its reader said."
+    why = (str(e).strip() or type(e).__name__).splitlines()[0][:200]
+    refuse(f"{path}: cannot be read ({why})", "a table", "Check the file's format")
 
 def _read(path):
     "The frame of a file that exists."
@@ -212,10 +217,7 @@ def read_table(path) -> pd.DataFrame:
     expect(path.stat().st_size, f"{path}: the file is empty", wanted)
     try: df = _read(path)
     except InputError: raise
-    except Exception as e: # each reader has its own kinds
-        why = (str(e).strip() or type(e).__name__).splitlines()[0][:200]
-        raise InputError(f"{path}: cannot be read ({why}): expected a table. "
-                         "Check the file's format.") from e
+    except Exception as e: unreadable(path, e) # each reader has its own kinds
     expect(len(df), f"{path}: the file has no rows", wanted)
     return df
 

@@ -11,9 +11,9 @@ import re
 from numbers import Integral
 import pandas as pd
 from .load import PICK
-from .multilabel import LISTS
+from .labels import LISTS
 from .tables import READERS, some_names
-from ..kit.errors import expect
+from ..kit.errors import expect, refuse
 
 # %% ../../nbs/data/11_tags.ipynb #4c485fb4
 BIO = re.compile(r"O|[BIESLU]-.+")
@@ -67,8 +67,7 @@ KEYS = ("start",), ("end", "stop"), ("label", "type", "tag", "entity") # of a ma
 
 def _mark(span, where):
     "(start, end, type) of a mark, written as an object or a list."
-    given = span
-    if isinstance(span, dict): given = [
+    given = span if not isinstance(span, dict) else [
         next((span[k] for k in names if k in span), None) for names in KEYS]
     found = [*given] if isinstance(given, LISTS) else []
     fine = len(found) == 3 and all(isinstance(i, Integral) for i in found[:2])
@@ -86,9 +85,10 @@ def tags_of(text:str, spans, where="") -> tuple:
     for start, stop, name in marks:
         expect(0 <= start < stop <= len(text), f"{where}: mark {start} to {stop}",
                f"a part of the text's {len(text)} characters")
-        cut = [w for w, a, b in words if a < start < b or a < stop < b]
-        expect(not cut, f"{where}: the mark {text[start:stop]!r} cuts the word "
-               f"{(cut or [''])[0]!r}", "whole words", "Move its start or end")
+        for word, a, b in words:
+            if a < start < b or a < stop < b: refuse(
+                f"{where}: the mark {text[start:stop]!r} cuts the word {word!r}",
+                "whole words", "Move its start or end")
     last = None
     for _, a, _ in words:
         at = next(((s, n) for s, e, n in marks if s <= a < e), None)

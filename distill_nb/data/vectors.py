@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 import torch
 import torch.nn.functional as F
-from ..kit.errors import expect
+from ..kit.errors import expect, refuse
 from ..kit.files import named_path
 
 # %% ../../nbs/data/09_vectors.ipynb #f515d719
@@ -86,7 +86,7 @@ def text_lines(path:Path):
                 if n == 1: line = line.removeprefix(b"\xef\xbb\xbf")
                 if line.strip(): yield n, line
     except (OSError, EOFError, zlib.error) as e:
-        expect(False, f"{path} cannot be read ({e})", "a GloVe or word2vec text file")
+        refuse(f"{path} cannot be read ({e})", "a GloVe or word2vec text file")
 
 # %% ../../nbs/data/09_vectors.ipynb #eb1082a4
 def _leave_out(name, odd:list, lines:int):

@@ -8,7 +8,7 @@ __all__ = ['LONGEST', 'short_questions', 'windows', 'tokens_of', 'answer_places'
 # %% ../../nbs/data/14_windows.ipynb #213c6d51
 import json, warnings
 from .tasks import UNLABELLED
-from .tokens import ENCODE
+from .tokens import ENCODE, check_fast
 from ..kit.errors import expect, one_line
 
 # %% ../../nbs/data/14_windows.ipynb #28e8bf0f
@@ -25,11 +25,11 @@ def short_questions(tokenizer, questions:list, most:int) -> list:
 def windows(tokenizer, questions:list, contexts:list, max_length:int):
     "Columns of tokens for windows that cover every context, with their offsets."
     own = tokenizer.num_special_tokens_to_add(pair=True)
-    name, most = type(tokenizer).__name__, max_length // 2 - own
-    expect(tokenizer.is_fast, f"{name} for spans", "a fast tokenizer",
-           "Save it again with transformers, which makes it one")
-    expect(tokenizer.padding_side == "right", f"{name} that pads on the left",
-           "padding behind the text", "Set tokenizer.padding_side = 'right'")
+    most = max_length // 2 - own
+    check_fast(tokenizer, " for spans")
+    expect(tokenizer.padding_side == "right", f"{type(tokenizer).__name__} that pads on"
+           " the left", "padding behind the text",
+           "Set tokenizer.padding_side = 'right'")
     expect(most > 0, f"max_length={max_length}", f"{2 * own + 2} tokens or more for a "
            "question and a part of its context")
     return tokenizer(
@@ -56,8 +56,10 @@ def answer_places(spans, parts:list) -> list:
     every = set().union(*held)
     whole = [bool(every) and h == every for h in held]
     spare = [0, 0] if any(whole) else [UNLABELLED] * 2
-    return [[p[0], p[-1]] if w else spare if p else [0, 0] if every else spare
-            for p, w in zip(inside, whole)]
+    def place(tokens, whole): # of the answer, in one window
+        if whole: return [tokens[0], tokens[-1]]
+        return spare if tokens or not every else [0, 0]
+    return [*map(place, inside, whole)]
 
 # %% ../../nbs/data/14_windows.ipynb #8c221dd4
 def spread_of(span, parts:list) -> tuple:

@@ -17,8 +17,8 @@ from .labels import spelled_like, tidy
 from .tables import some_names
 from .tags import BIO
 from .tasks import READ, UNLABELLED
-from .tokens import ENCODE
-from ..kit.errors import expect
+from .tokens import ENCODE, check_fast
+from ..kit.errors import expect, refuse
 
 # %% ../../nbs/data/12_words.ipynb #edee55e6
 SAME = str.maketrans("SUEL", "BBII") # single and unit words begin, last ones go on
@@ -60,7 +60,7 @@ def tag_numbers(said, names, name) -> list:
         strange = next((t for t in tags or () if t not in names), None)
         if strange is None: continue
         near = difflib.get_close_matches(strange, names, 1, 0)[0]
-        expect(False, f"{name}, row {row}: tag {strange!r}", f"one of "
+        refuse(f"{name}, row {row}: tag {strange!r}", f"one of "
                f"[{some_names(names)}]", f"The nearest is {near!r}: correct the tag")
     at = {n: i for i, n in enumerate(names)}
     return [row and [at[t] for t in row] for row in said]
@@ -117,8 +117,7 @@ def share_out(windows:list, n:int) -> list:
 # %% ../../nbs/data/12_words.ipynb #e667ee0c
 def _windows(tokenizer, texts, max_length):
     "Columns of tokens for texts, cut into overlapping windows where they are long."
-    expect(tokenizer.is_fast, f"{type(tokenizer).__name__} for tags",
-           "a fast tokenizer", "Save it again with transformers, which makes it one")
+    check_fast(tokenizer, " for tags")
     stride = (max_length - tokenizer.num_special_tokens_to_add()) // 3
     return tokenizer(texts, truncation=True, max_length=max_length, stride=stride,
                      return_overflowing_tokens=True, return_offsets_mapping=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from huggingface_hub import HfApi, ModelCard
 from .export import Gate
 from .onnx import OPSET
-from ..kit.errors import InputError, expect
+from ..kit.errors import expect, refuse
 from ..kit.files import check_bytes, listed_files, real_path
 from ..training.saving import fenced, hub_name, span
 
@@ -65,7 +65,7 @@ def shrunk_card(folder, lines, same=True) -> str:
 # %% ../../nbs/deploy/06_card.ipynb #c3c0d5ac
 def check_repo(repo:str):
     "Refuse what cannot be a name on the Hub."
-    expect(hub_name(repo), f"push={repo!r}", "a name such as user/model")
+    expect(hub_name(repo), f"--push {repo}", "a name such as user/model")
 
 def push(folder, repo:str, private=True, api=None) -> str:
     """Send a folder that distill_nb wrote to a repository of the Hub; its address.
@@ -84,6 +84,6 @@ def push(folder, repo:str, private=True, api=None) -> str:
                                  commit_message="A student of distill_nb")
     except Exception as e: # of the network, or of the rights of a token
         why = " ".join(str(e).split())[:200]
-        raise InputError(f"{folder} could not be sent to {repo} ({why}): expected a "
-                         "token that may write there. It stays where it is.") from e
+        refuse(f"{folder} could not be sent to {repo} ({why})",
+               "a token that may write there", "It stays where it is")
     return str(sent)

@@ -18,7 +18,7 @@ from torch import nn
 from transformers import AutoConfig
 from transformers.utils import ModelOutput
 from ..inside.inputs import model_inputs, unwrap
-from ..kit.errors import InputError, expect
+from ..kit.errors import expect, refuse
 from ..kit.files import check_bytes, saved_file
 from ..kit.model_folders import check_source
 
@@ -160,8 +160,7 @@ class OnnxModel(nn.Module):
         file, here = Path(folder)/"model.onnx", ["CPUExecutionProvider"]
         try: self.session = InferenceSession(str(file), how, providers=here)
         except Exception as e:
-            raise InputError(f"{file} cannot be run ({e}): expected a graph that "
-                             "to_onnx wrote.") from e
+            refuse(f"{file} cannot be run ({e})", "a graph that to_onnx wrote")
         self.stands_for = (self.config.architectures or [""])[0] # see `kind_of`
         self.device = torch.device("cpu")
 

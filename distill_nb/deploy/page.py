@@ -201,7 +201,7 @@ def student_facts(folder, name="") -> dict:
     config = AutoConfig.from_pretrained(folder)
     kind = config_kind(config)
     check_kind(kind, name or folder)
-    spec = json.loads((folder/"tokenizer.json").read_text(encoding="utf-8"))
+    spec = json.loads((folder/"tokenizer.json").read_bytes())
     check_parts(spec)
     most = (spec.get("truncation") or {}).get("max_length", 512)
     labels = [config.id2label[i] for i in range(config.num_labels)]

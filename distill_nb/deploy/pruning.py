@@ -21,7 +21,7 @@ from ..inside.inputs import model_inputs
 from ..kit.errors import expect
 from ..kit.figures import figure, palette
 from ..kit.models import evaluating
-from ..students.copied import check_encoder
+from ..students.copied import check_encoder, filled
 from ..students.narrow import inner_field, widths
 
 # %% ../../nbs/deploy/02_pruning.ipynb #61847cf6
@@ -193,9 +193,7 @@ def without(model, config, index, full:int):
             t, made[name].shape, index[block], full)
         expect(weights[name].shape == made[name].shape, f"{name} of "
                f"{type(model).__name__}", "as many rows as units or heads have")
-    new.load_state_dict(weights)
-    new.tie_weights()
-    return new.to(model.device).train(model.training)
+    return filled(new, weights, model)
 
 # %% ../../nbs/deploy/02_pruning.ipynb #9c8e10c1
 def fewer_units(config, n:int):

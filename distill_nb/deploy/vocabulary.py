@@ -21,6 +21,7 @@ from ..inside.inputs import model_inputs
 from ..kit.errors import expect
 from ..kit.models import check_tokenizer_fits, evaluating, longest
 from ..measure.report import size_mb
+from ..students.copied import filled
 
 # %% ../../nbs/deploy/01_vocabulary.ipynb #070c422a
 def token_rows(tokenizer, texts) -> list:
@@ -182,11 +183,9 @@ def cut_model(model, ids:list):
     "A model of the same class with rows for these tokens alone; the given one stays."
     new = type(model)(cut_config(model.config, ids)).to(model.dtype)
     rows, made = torch.tensor(ids, device=model.device), new.state_dict()
-    new.load_state_dict({
+    return filled(new, {
         name: t if t.shape == made[name].shape else t.index_select(0, rows)
-        for name, t in model.state_dict().items()})
-    new.tie_weights()
-    return new.to(model.device).train(model.training)
+        for name, t in model.state_dict().items()}, model)
 
 # %% ../../nbs/deploy/01_vocabulary.ipynb #5e3d1a1a
 def same_rows(rows, new_rows, ids) -> list:

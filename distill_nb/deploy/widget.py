@@ -15,7 +15,7 @@ from ..data.tags import words_of
 from .page import recorded, sides
 from ..inside.inputs import kind_of
 from ..kit.errors import expect
-from ..kit.figures import bar, palette
+from ..kit.figures import bar, palette, redrawn
 
 # %% ../../nbs/deploy/08_widget.ipynb #wg000007
 def shares_of(z, kind, T=1.) -> list:
@@ -120,18 +120,16 @@ Said.__repr__ = lambda self: "\n".join(
 # %% ../../nbs/deploy/08_widget.ipynb #wg000018
 def try_it(model, tokenizer, teacher=None, text="", T=1., teacher_tokenizer=None):
     "A text field and a slider above `ask`; needs ipywidgets."
-    from ipywidgets import HTML, FloatLogSlider, Textarea, VBox
+    from ipywidgets import HTML, FloatLogSlider, Textarea
     first, *more = sides(text)
     names = ["text", "pair"] if more or kind_of(model) == "embedding" else ["text"]
     fields = [Textarea(t, description=name) for name, t in
               zip(names, [first, *more, ""])]
     slider, shown = FloatLogSlider(T, base=2, min=-2, max=4, step=.1,
                                    description="T"), HTML()
-    def redraw(_):
+    def redraw():
         given = [f.value for f in fields]
         ready = all(t.strip() for t in given)
         shown.value = said_html(ask(model, tokenizer, given, teacher, slider.value,
                                     teacher_tokenizer)) if ready else "Type a text."
-    for widget in (*fields, slider): widget.observe(redraw, "value")
-    redraw(None)
-    return VBox([*fields, slider, shown])
+    return redrawn(redraw, shown, *fields, slider)

@@ -14,7 +14,7 @@ from .capture import trace
 from ..kit.errors import expect
 from ..kit.models import evaluating, depth
 from ..losses.layermap import LayerMap
-from ..kit.figures import figure, palette
+from ..kit.figures import figure, palette, redrawn
 
 # %% ../../nbs/inside/04_attention_maps.ipynb #1e890362
 def _colours(colour):
@@ -33,15 +33,17 @@ class AttentionPair:
     def __repr__(self):
         return f"{len(self.tokens)} tokens, student's <- teacher's {self.map.blocks}"
 
+def _scores(model, batch, blocks):
+    "Attention scores by block, of a model in eval mode; None of other blocks."
+    here = {k: v.to(model.device) for k, v in batch.items() if torch.is_tensor(v)}
+    with evaluating(model): return trace(model, here, {"scores": blocks}).scores
 def attention_pair(student, teacher, tokenizer, text, layers="uniform"):
     "Run both models on a text in eval mode; keep the attention of the mapped blocks."
     expect(isinstance(text, str) and text.strip(), f"text={text!r:.40}", "words in it")
     batch = tokenizer(text, return_tensors="pt", truncation=True)
     pairs = LayerMap(depth(teacher), depth(student), layers)
     def attention(model, blocks):
-        with evaluating(model):
-            here = {k: v.to(model.device) for k, v in batch.items()}
-            scores = trace(model, here, {"scores": blocks}).scores
+        scores = _scores(model, batch, blocks)
         return {i: scores[i][0].softmax(-1).float().cpu() for i in blocks}
     blocks = tuple(pairs.blocks), tuple(pairs.blocks.values())
     tokens = tokenizer.convert_ids_to_tokens(batch["input_ids"][0])
@@ -70,18 +72,16 @@ def plot(self:AttentionPair, block:int=0, head:int=0):
 # %% ../../nbs/inside/04_attention_maps.ipynb #8d9564d4
 def attention_widget(pair:AttentionPair, block:int=0, head:int=0):
     "Sliders for block and head above `AttentionPair.plot`; needs ipywidgets."
-    from ipywidgets import Image, IntSlider, VBox
+    from ipywidgets import Image, IntSlider
     heads = min(len(m) for maps in (pair.student, pair.teacher) for m in maps.values())
     sliders = (IntSlider(block, min=0, max=max(pair.map.blocks), description="block"),
                IntSlider(head, min=0, max=heads - 1, description="head"))
     picture = Image(format="png", layout=dict(max_width="100%"))
-    def redraw(_):
+    def redraw():
         mapped = min(pair.map.blocks, key=lambda i: abs(i - sliders[0].value))
         picture.value, size = pair.plot(mapped, sliders[1].value)._repr_png_()
         picture.width = str(size["width"])
-    for slider in sliders: slider.observe(redraw, "value")
-    redraw(None)
-    return VBox([*sliders, picture])
+    return redrawn(redraw, picture, *sliders)
 
 # %% ../../nbs/inside/04_attention_maps.ipynb #9fac8f08
 def head_losses(student, teacher, batch, layers="uniform", loss=attention_mse):
@@ -89,10 +89,8 @@ def head_losses(student, teacher, batch, layers="uniform", loss=attention_mse):
 
     Both models run in eval mode, each on its device; the result is on the CPU."""
     pairs = LayerMap(depth(teacher), depth(student), layers).blocks
-    def scores(model, blocks):
-        here = {k: v.to(model.device) for k, v in batch.items() if torch.is_tensor(v)}
-        with evaluating(model): found = trace(model, here, {"scores": blocks}).scores
-        return [x if x is None else x.to(student.device) for x in found]
+    def scores(model, blocks): return [x if x is None else x.to(student.device)
+                                       for x in _scores(model, batch, blocks)]
     s, t = scores(student, tuple(pairs)), scores(teacher, tuple(pairs.values()))
     mask = batch["attention_mask"].to(student.device)
     def row(a_s, a_t):

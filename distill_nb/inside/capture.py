@@ -227,13 +227,20 @@ def check_parts(model, wanted:dict):
         expect(not bad, f"layer {bad} of {part}", f"0 to {top} in {name}")
 
 # %% ../../nbs/inside/03_capture.ipynb #aba19ab2
-_traced, _switch = {}, Lock() # id of a config -> traces in progress, own settings
+@dataclass
+class _Traces:
+    "The traces of a model that are in progress."
+    own:list # (configuration, its attention outside of traces), the model's own first
+    n:int=0
+
+_traced, _switch = {}, Lock() # id of a configuration -> its `_Traces`
 _parts = WeakKeyDictionary() # model -> configurations of models inside it
 
 def own_attention(model):
     "The attention that a model has outside of traces; None if it has no choice."
-    if id(model.config) in _traced: return _traced[id(model.config)][1][0][1]
-    return getattr(model.config, "_attn_implementation", None)
+    traces = _traced.get(id(model.config))
+    return traces.own[0][1] if traces else getattr(
+        model.config, "_attn_implementation", None)
 
 def _configs(model):
     "Configurations that a model's attention reads, its own first; looked for once."
@@ -248,13 +255,14 @@ def _count_trace(model, more):
     "One trace of the model begins (1) or ends (-1); the first and last one switch."
     key = id(model.config)
     with _switch:
-        n, own = _traced.get(key) or (0, [(c, c._attn_implementation)
-                                          for c in _configs(model)])
-        _traced[key] = n + more, own
-        if n and n + more: return
-        if not n + more: del _traced[key]
-        for config, name in own: # a dict, so that parts of a config keep theirs
-            config._attn_implementation = {"": NAME if n + more else name}
+        if key not in _traced: _traced[key] = _Traces(
+            [(c, c._attn_implementation) for c in _configs(model)])
+        traces = _traced[key]
+        before, traces.n = traces.n, traces.n + more
+        if before and traces.n: return # another one is in progress
+        if not traces.n: del _traced[key]
+        for config, name in traces.own: # a dict, so that parts of a config keep theirs
+            config._attn_implementation = {"": NAME if traces.n else name}
 
 # %% ../../nbs/inside/03_capture.ipynb #8e9309b9
 @contextmanager

@@ -9,8 +9,9 @@ __all__ = ['TOKENS', 'few_rows', 'packed', 'can_pack', 'check_packing', 'reads_p
 from contextlib import ExitStack, contextmanager
 from functools import partial
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from ..kit.errors import expect
-from ..kit.gpu import bucket, pad_tokens, places
+from ..kit.gpu import bucket, places
 from ..kit.models import evaluating, few_tokens, longest, tried_once
 from ..kit.packing import Packing, row_places
 from .blocks import encoder_blocks, n_blocks
@@ -80,9 +81,9 @@ def _two_texts(model) -> dict:
     mask[1, (n + 1) // 2:] = 0
     return dict(input_ids=ids, attention_mask=mask)
 
-def _near(found, plain) -> bool:
+def _near(found, plain, near=1e-4) -> bool:
     "Equal up to rounding, beside the largest number."
-    near = .05 if plain.dtype in (torch.float16, torch.bfloat16) else 1e-4
+    if plain.dtype in (torch.float16, torch.bfloat16): near = .05
     return bool((found - plain).abs().max() <= near * plain.abs().max())
 
 # %% ../../nbs/inside/05_padding_free.ipynb #b17a0005
@@ -114,25 +115,32 @@ def check_packing(model):
            "Leave the padding in: sort texts by length, as the default does")
 
 # %% ../../nbs/inside/05_padding_free.ipynb #b17a0003
-@torch.no_grad()
-def reads_padding(model) -> bool:
-    "Do answers depend on the padding behind a text? Tried once and remembered."
-    return tried_once(encoder_of(model), "reads_padding", _changes)
+def reads_padding(model, side="right", pad=None) -> bool:
+    """Do answers to a text depend on the padding at this `side` of it?
 
-def _changes(model, more=16) -> bool:
-    "Does the model answer two texts otherwise where they have more padding?"
+    `pad`: the token that fills up, by default the model's. Short texts are tried, once
+    for a model, and remembered; False of a model that cannot be tried."""
+    return tried_once(encoder_of(model), f"reads {pad} on the {side}",
+                      partial(_changes, side=side, pad=pad))
+
+def _changes(model, side, pad) -> bool:
+    "Are answers to short texts others beside a long one, which pads them?"
+    fill = partial(pad_sequence, batch_first=True, padding_side=side)
+    def ask(texts):
+        real = fill([*map(torch.ones_like, texts)])
+        batch = dict(input_ids=fill(texts, padding_value=pad), attention_mask=real)
+        answers = model(**model_inputs(model, batch))[0]
+        return zip(answers, real == 1)
     try:
-        batch = _two_texts(model)
-        ids, mask = batch["input_ids"], batch["attention_mask"]
-        n, pad = ids.shape[1], getattr(model.config, "pad_token_id", None) or 0
-        more = min(more, (longest(model) or n + more) - n)
-        wide = dict(input_ids=pad_tokens(ids, more, pad),
-                    attention_mask=pad_tokens(mask, more, 0))
+        if pad is None: pad = getattr(model.config, "pad_token_id", None) or 0
+        most = min(24, longest(model) or 24)
+        few = *range(most // 4, most // 4 + 4), most # even and odd: Funnel joins two
+        texts = [few_tokens(model, n, texts=1)["input_ids"][0] for n in few]
         with evaluating(model), torch.autocast(model.device.type, enabled=False):
-            a, b = [model(**model_inputs(model, x))[0] for x in (batch, wide)]
+            alone, beside = [next(ask([t]))[0] for t in texts], [*ask(texts)]
     except Exception: return False # it needs other inputs: nothing is known
-    if a.shape != b.shape: a, b = [x[:, :n][mask == 1] for x in (a, b)] # by token
-    return not _near(b, a)
+    return not all(_near(z if z.shape == a.shape else z[real], a, .01) # by token
+                   for a, (z, real) in zip(alone, beside))
 
 # %% ../../nbs/inside/05_padding_free.ipynb #de628cc4
 class Packed:

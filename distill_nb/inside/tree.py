@@ -13,7 +13,7 @@ from numbers import Integral
 from fastcore.basics import patch
 from torch import nn
 from ..kit.errors import expect
-from ..kit.figures import bar
+from ..kit.figures import bar, redrawn
 
 # %% ../../nbs/inside/00_tree.ipynb #a011ea96
 @dataclass(repr=False)
@@ -131,12 +131,9 @@ def tree_widget(
     depth:int=2, # where the slider starts
 ):
     "A depth slider above the foldable tree; needs ipywidgets."
-    from ipywidgets import HTML, IntSlider, VBox
+    from ipywidgets import HTML, IntSlider
     tree, picture = module_tree(model), HTML()
     deepest = max(level for level, _ in _rows(tree))
     slider = IntSlider(min(depth, deepest), min=0, max=deepest, description="depth")
-    def redraw(_):
-        picture.value = _html(_prune(tree, slider.value), slider.value)
-    slider.observe(redraw, "value")
-    redraw(None)
-    return VBox([slider, picture])
+    def redraw(): picture.value = _html(_prune(tree, slider.value), slider.value)
+    return redrawn(redraw, picture, slider)

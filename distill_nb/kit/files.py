@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from fnmatch import fnmatch
 from pathlib import Path
-from .errors import InputError, expect, one_line
+from .errors import InputError, expect, one_line, refuse
 try: import fcntl
 except ImportError: fcntl = None # Windows: nothing is held there
 
@@ -26,8 +26,8 @@ def writing(out):
     except InputError: raise
     except (OSError, ValueError) as e: # ValueError: a zero byte in a name
         why = getattr(e, "strerror", None) or e
-        raise InputError(f"{str(out)[:200]} cannot be written ({why}): expected a "
-                         "place to write to. Name another one.") from e
+        refuse(f"{str(out)[:200]} cannot be written ({why})", "a place to write to",
+               "Name another one")
 
 def named_path(name) -> Path:
     "The path of an input, there or not; refused where the system cannot look."
@@ -35,8 +35,8 @@ def named_path(name) -> Path:
     except (FileNotFoundError, NotADirectoryError): pass
     except (OSError, ValueError) as e: # ValueError: a zero byte, half a character
         why = getattr(e, "strerror", None) or "no name"
-        raise InputError(f"{one_line(name)[:200]!r} cannot be looked up ({why}): "
-                         "expected a file, a folder or a name. Check the path.") from e
+        refuse(f"{one_line(name)[:200]!r} cannot be looked up ({why})",
+               "a file, a folder or a name", "Check the path")
     return Path(name)
 
 def short_name(source) -> str:
@@ -122,7 +122,7 @@ def file_digest(file):
 
 def listed_files(folder, mark=MARK) -> dict:
     "Name -> digest of the files that a folder's mark lists."
-    try: files = dict(json.loads((folder/mark).read_text(encoding="utf-8"))["files"])
+    try: files = dict(json.loads((folder/mark).read_bytes())["files"])
     except (OSError, ValueError, KeyError, TypeError): return {}
     return {name: d for name, d in files.items() if name == Path(name).name}
 
@@ -154,9 +154,9 @@ def mark_folder(folder):
 BYTES = "*.safetensors", "*.bin", "*.pt", "*.pth", "*.onnx", "*.arrow", "*.parquet"
 SETTINGS = "*config.json", "tokenizer*.json", "vocab*", "*.model", "merges.txt"
 
-def changed_files(folder, names=("*",), mark=MARK) -> list:
+def changed_files(folder, names=("*",)) -> list:
     "Listed files of such names that are gone or not the bytes that were written."
-    folder, listed = Path(folder), listed_files(Path(folder), mark)
+    folder, listed = Path(folder), listed_files(Path(folder))
     some = [n for n in sorted(listed) if any(fnmatch(n, like) for like in names)]
     return [n for n in some if file_digest(folder/n) != listed[n]]
 
@@ -326,8 +326,7 @@ def page_file(
     from urllib.request import urlopen
     try:
         with urlopen(site + name, timeout=30) as answer: content = answer.read()
-    except OSError as e:
-        raise InputError(f"{name} cannot be fetched ({e}): expected a checkout of the "
-                         "repository or a connection to it.") from e
+    except OSError as e: refuse(f"{name} cannot be fetched ({e})",
+                                "a checkout of the repository or a connection to it")
     with saved_file(name) as new: new.write_bytes(content)
     return Path(name)

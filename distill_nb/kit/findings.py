@@ -146,8 +146,8 @@ def dry_run(name="", quick=False, rows=256):
     finally: _now.reset(token)
 
 # %% ../../nbs/kit/10_findings.ipynb #1deeaba2
-def as_if_trained(z, spread=2.):
+def as_if_trained(z):
     "Logits (bs, ...) moved so far apart as those of a trained head are."
     if len(z) < 2: return z
     z = z.float()
-    return spread * (z - z.mean(0)) / z.std(0).clamp(min=1e-6)
+    return 2 * (z - z.mean(0)) / z.std(0).clamp(min=1e-6)

@@ -61,9 +61,9 @@ def pad_tokens(x, more:int, value):
     return torch.cat([x, x.new_full((len(x), more, *x.shape[2:]), value)], 1)
 
 # %% ../../nbs/kit/06_gpu.ipynb #e062288a
-def half_copy(model, dtype=torch.bfloat16):
-    "A frozen copy in eval mode, its weights in half precision; same device."
-    return copy.deepcopy(model).to(dtype).eval().requires_grad_(False)
+def half_copy(model):
+    "A frozen copy in eval mode, its weights in bf16; same device."
+    return copy.deepcopy(model).to(torch.bfloat16).eval().requires_grad_(False)
 
 # %% ../../nbs/kit/06_gpu.ipynb #73b2f6f5
 def shapes_of(batch) -> tuple|None:

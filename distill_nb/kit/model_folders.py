@@ -55,7 +55,7 @@ def check_pointers(folder):
 def check_shards(folder):
     "Refuse a list of weight files that leads out of the folder."
     for file in folder.glob("*.index.json"):
-        try: names = {*json.loads(file.read_text("utf-8"))["weight_map"].values()}
+        try: names = {*json.loads(file.read_bytes())["weight_map"].values()}
         except (ValueError, KeyError, TypeError, AttributeError): continue # told later
         for name in names: expect(isinstance(name, str) and Path(name).name == name,
                                   f"{file.name} names {name!r:.60}", "a file beside it")

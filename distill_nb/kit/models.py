@@ -17,7 +17,7 @@ import torch
 from datasets.fingerprint import Hasher
 from tokenizers import Tokenizer
 from torch import nn
-from .errors import expect
+from .errors import expect, refuse
 
 # %% ../../nbs/kit/04_models.ipynb #4d0c1a01
 @contextmanager
@@ -67,8 +67,8 @@ def depth(model:nn.Module)->int|None:
 def n_tokens(model)->int:
     "How many tokens the model knows: the rows of its table."
     try: return model.get_input_embeddings().weight.shape[0]
-    except (AttributeError, NotImplementedError): expect(
-        False, type(model).__name__, "a model with one table of tokens",
+    except (AttributeError, NotImplementedError): refuse(
+        type(model).__name__, "a model with one table of tokens",
         "Take BERT, RoBERTa or another encoder")
 
 def few_tokens(model, n:int=5, texts:int=3)->dict:

@@ -54,13 +54,13 @@ def count(batch, unit:str):
     return there(len(ids)) if mask is None else mask.sum()
 
 # %% ../../nbs/losses/01_objective.ipynb #b3a0c4d1
-def check_number(x, said:str, least=-math.inf, whole=False, do=""):
+def check_number(x, said:str, least=-math.inf, whole=False):
     "Return `x`; refuse all but finite (or `whole`) numbers of `least` or more."
     kind = Integral if whole else Real
     fine = isinstance(x, kind) and not isinstance(x, bool) and math.isfinite(x)
     bound = f" of {least} or more" if least > -math.inf else ""
     expect(fine and x >= least, f"{said:.80}",
-           f"a {'whole' if whole else 'finite'} number{bound}", do)
+           f"a {'whole' if whole else 'finite'} number{bound}")
     return x
 
 def check_flag(x, said:str):

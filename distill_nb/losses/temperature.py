@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from fastcore.basics import patch
 from ..kit.errors import expect
-from ..kit.figures import bar, figure, palette
+from ..kit.figures import bar, figure, palette, redrawn
 
 # %% ../../nbs/losses/00_temperature.ipynb #7f1b49a6
 def soften(
@@ -123,10 +123,8 @@ def temperature_explorer(
     T:float=2., # where the slider starts, 1/4 to 16
 ):
     "A slider for `T` above the bars of the softened prediction; needs ipywidgets."
-    from ipywidgets import HTML, FloatLogSlider, VBox
+    from ipywidgets import HTML, FloatLogSlider
     z, picture = _prediction(z, labels), HTML()
     slider = FloatLogSlider(T, base=2, min=-2, max=4, step=.1, description="T")
-    def redraw(_): picture.value = _bars(z, labels, slider.value)
-    slider.observe(redraw, "value")
-    redraw(None)
-    return VBox([slider, picture])
+    def redraw(): picture.value = _bars(z, labels, slider.value)
+    return redrawn(redraw, picture, slider)

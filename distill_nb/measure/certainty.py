@@ -84,11 +84,6 @@ def even_odds(p, thresholds):
     yes, no = p[:, 1] * (1 - t), p[:, 0] * t
     return np.stack([no, yes], -1) / (no + yes)[:, None]
 
-def kl_rows(p_t, p_s):
-    "KL(teacher || student) of each unit, in nats."
-    logs = [np.log(np.clip(p, 1e-300, 1)) for p in (p_t, p_s)]
-    return (p_t * (logs[0] - logs[1])).sum(-1)
-
 # %% ../../nbs/measure/02_certainty.ipynb #6cdf134d
 BINS = 15 # Guo et al. 2017
 
@@ -125,7 +120,7 @@ def at_temperature(p, T):
     "Probabilities whose logits are divided by T."
     return softmax(np.log(np.clip(p, 1e-300, 1)) / T, axis=-1)
 
-def calibration(p, y, texts=None, bins=BINS) -> dict:
+def calibration(p, y, texts=None) -> dict:
     "ECE and Brier score as they are and, cross-fitted over texts, with a temperature."
     if texts is None: texts = np.arange(len(y))
     known, owner = np.unique(texts, return_inverse=True)
@@ -135,8 +130,8 @@ def calibration(p, y, texts=None, bins=BINS) -> dict:
     after = np.empty_like(p)
     for here in half, ~half: after[here] = at_temperature(
         p[here], fit_temperature(p[~here], y[~here]))
-    return dict(bins=bins, ece=ece(p, y, bins), brier=brier(p, y),
-                temperature=fit_temperature(p, y), ece_after=ece(after, y, bins),
+    return dict(bins=BINS, ece=ece(p, y), brier=brier(p, y),
+                temperature=fit_temperature(p, y), ece_after=ece(after, y),
                 brier_after=brier(after, y))
 
 # %% ../../nbs/measure/02_certainty.ipynb #6d3d0276
@@ -224,8 +219,8 @@ def _pairs(a, b):
 def mcnemar(a, b) -> float:
     "Exact two-sided p of the rows that only one of two models gets right."
     a, b = _pairs(a, b)
-    odd = {*np.unique([a, b])} - {0., 1.}
-    expect(not odd, f"a result of {min(odd, default=0)}", "1 for right, 0 for wrong")
+    for x in np.unique([a, b]): expect(x in (0, 1), f"a result of {x}",
+                                       "1 for right, 0 for wrong")
     only = int((a > b).sum()), int((b > a).sum())
     return float(binomtest(only[0], sum(only)).pvalue) if sum(only) else 1.
 

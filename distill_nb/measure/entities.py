@@ -10,7 +10,7 @@ import numpy as np
 from ..data.tags import BIO
 from ..data.tasks import UNLABELLED
 from ..kit.errors import expect
-from .scores import SCORERS
+from .scores import SCORERS, check_finite
 
 # %% ../../nbs/measure/06_entities.ipynb #253af899
 def goes_on(last:str, tag:str) -> bool:
@@ -57,8 +57,7 @@ def score_tags(answers, rows, config) -> dict:
     for z, y, n in zip(answers, labels, numbers):
         y = np.asarray(y)
         known, z = y != UNLABELLED, np.asarray(z)[:len(y)]
-        expect(np.isfinite(z[known]).all(), "answers of NaN or infinity", "numbers",
-               "The model's weights have overflowed: lower the learning rate")
+        check_finite(z[known])
         pred, gold = texts.setdefault(n, ([], []))
         pred += [names[i] for i in z[known].argmax(-1)]
         gold += [names[i] for i in y[known]]

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from fastcore.basics import patch
 from ..inside.inputs import model_inputs
-from ..kit.errors import expect, plain, one_line
+from ..kit.errors import expect, one_line, plain, refuse
 from ..kit.figures import figure, palette
 from ..kit.files import named_path, save_text, saved_file
 from ..kit.models import evaluating, few_tokens, longest
@@ -253,8 +253,8 @@ def save(self:Report, file):
 
 def load_report(file) -> Report:
     "The report that `Report.save` wrote; `InputError` for any other file."
-    try: data = json.loads(named_path(file).read_text(encoding="utf-8"))
-    except OSError as e: expect(False, f"{file} ({e.strerror})", "a saved report")
+    try: data = json.loads(named_path(file).read_bytes())
+    except OSError as e: refuse(f"{file} ({e.strerror})", "a saved report")
     except ValueError: data = None
     names = {"task", "metric", "rows", "note", "timed", "machine"}
     expect(isinstance(data, dict) and {*data} == names, f"{file}", "a saved report")

@@ -11,6 +11,7 @@ import pandas as pd
 from fastcore.basics import patch
 from ..kit.errors import expect
 from ..students.narrow import widths
+from ..kit.figures import redrawn
 
 # %% ../../nbs/measure/03_scale.ipynb #42eaff74
 def block_flops(d:int, inner:int, seq:int) -> int:
@@ -102,7 +103,7 @@ def plans(teacher, student, tokens:float, gpus=tuple(GPUS), utilisations=(.1, .3
 
 def plan_widget(teacher, student, tokens:float=4e9):
     "Sliders for the tokens, cards, utilisation and price above a `Plan`; ipywidgets."
-    from ipywidgets import HTML, Dropdown, FloatLogSlider, FloatSlider, IntSlider, VBox
+    from ipywidgets import HTML, Dropdown, FloatLogSlider, FloatSlider, IntSlider
     parts = dict(
         tokens=FloatLogSlider(tokens, min=6, max=12, step=.1),
         epochs=IntSlider(3, min=1, max=10),
@@ -111,11 +112,8 @@ def plan_widget(teacher, student, tokens:float=4e9):
         utilisation=FloatSlider(.3, min=.05, max=1, step=.05),
         price=FloatSlider(2, min=0, max=10, step=.1))
     shown = HTML()
-    def redraw(_):
+    def redraw():
         plan = Plan(teacher, student, **{k: part.value for k, part in parts.items()})
         shown.value = f"<b>{plan}</b>"
-    for name, part in parts.items():
-        part.description = name
-        part.observe(redraw, "value")
-    redraw(None)
-    return VBox([*parts.values(), shown])
+    for name, part in parts.items(): part.description = name
+    return redrawn(redraw, shown, *parts.values())

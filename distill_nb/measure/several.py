@@ -8,7 +8,6 @@ __all__ = ['known_rows', 'label_metrics', 'best_thresholds', 'choose_thresholds'
 # %% ../../nbs/measure/07_several.ipynb #022638ab
 import numpy as np
 from scipy.special import expit
-from sklearn.metrics import f1_score
 from ..inside.inputs import encoder_of
 from ..kit.errors import expect
 from ..kit.kinds import label_thresholds
@@ -30,11 +29,9 @@ def label_metrics(
     known = known_rows(y)
     expect(known.any(), f"{len(y)} rows without a label", "labels to compare with")
     pred, y = expit(z[known]) > np.asarray(thresholds), y[known] > .5
-    def f1(average): return float(f1_score(y, pred, average=average, zero_division=0))
-    if y.shape[1] == 1: # sklearn takes one column for two classes
-        one = float(f1_score(y[:, 0], pred[:, 0], zero_division=0))
-        return dict(f1_micro=one, f1_macro=one, exact=float((pred == y).mean()))
-    return dict(f1_micro=f1("micro"), f1_macro=f1("macro"),
+    hits, given = (pred & y).sum(0), pred.sum(0) + y.sum(0)
+    return dict(f1_micro=float(2 * hits.sum() / max(given.sum(), 1)),
+                f1_macro=float(np.mean(2 * hits / np.maximum(given, 1))),
                 exact=float((pred == y).all(-1).mean()))
 
 # %% ../../nbs/measure/07_several.ipynb #49668b2f

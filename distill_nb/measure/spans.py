@@ -18,8 +18,9 @@ from ..inside.capture import trace
 from ..kit.errors import expect
 from ..kit.models import check_tokenizer_fits, evaluating
 from .certainty import lower_bound, promise
-from .scores import SCORERS, pick_split, predict
-from .trust import OWN, TRUSTED, Trust, check_rows, listed
+from .scores import SCORERS, check_finite, pick_split, predict
+from .trust import (
+    OWN, TRUSTED, Trust, check_rows, listed, risk_curve)
 
 # %% ../../nbs/measure/09_spans.ipynb #c45a10b8
 def normalized(text:str) -> str:
@@ -69,8 +70,7 @@ def window_answer(z, allowed, offsets, context:str, most=LONGEST) -> Answer:
     "The best span of one window; z: logits (2, tokens), which may have padding behind."
     allowed = np.asarray(allowed, bool)
     z = np.asarray(z, dtype=np.float64)[:, :len(allowed)]
-    expect(np.isfinite(z[:, allowed]).all(), "answers of NaN or infinity", "numbers",
-           "The model's weights have overflowed: lower the learning rate")
+    check_finite(z[:, allowed])
     z = np.where(allowed, z, -np.inf)
     score, i, j = best_pair(z[0, 1:], z[1, 1:], most)
     text = context[offsets[i + 1][0]:offsets[j + 1][1]] if score > -np.inf else ""
@@ -119,12 +119,13 @@ def answer(model, tokenizer, question:str, context:str, empty=False,
     for name, x in ("question", question), ("context", context):
         expect(isinstance(x, str) and x.strip(), f"{name} {x!r:.40}", "a text")
     out = windows(tokenizer, [question], [context], max_length)
-    at = range(len(out["input_ids"]))
-    masks = [[p == 0 or s == 1 for p, s in enumerate(out.sequence_ids(k))] for k in at]
+    n = len(out["input_ids"])
+    masks = [[p == 0 or s == 1 for p, s in enumerate(out.sequence_ids(k))]
+             for k in range(n)]
     keep = {k: v for k, v in out.items() if k in tokenizer.model_input_names}
     batch = tokenizer.pad(keep, return_tensors="pt").to(model.device)
     with evaluating(model): z = trace(model, batch).logits.float().cpu().numpy()
-    rows = dict(row=[0 for _ in at], context=[context for _ in at], place_mask=masks,
+    rows = dict(row=[0] * n, context=[context] * n, place_mask=masks,
                 offsets=out["offset_mapping"])
     return best_spans(z, rows, empty)[0]
 
@@ -146,14 +147,11 @@ def agreement(mine:list, its:list, gold:list, questions=None, agree=.95) -> Trus
                  f1=float(np.mean(alike)))
     for who, rated in ("", _rated(mine, gold)), ("teacher_", _rated(its, gold)):
         found |= {f"{who}exact": rated["exact"]} if rated else {}
-    by = np.argsort(-sure, kind="stable")
-    risk = np.cumsum(~same[by]) / np.arange(1, n + 1)
     look = [dict(why="contradicts the teacher", question=questions and questions[i],
                  student=mine[i].text, teacher=its[i].text, confidence=float(sure[i]))
-            for i in by if not same[i]]
+            for i in np.argsort(-sure, kind="stable") if not same[i]]
     return Trust("spans", n, found, asdict(promise(sure, same, agree)), look=look[:10],
-                 curves=dict(coverage=(np.arange(1, n + 1) / n).tolist(),
-                             risk=risk.tolist(), reliability=[]))
+                 curves=risk_curve(same, sure) | dict(reliability=[]))
 
 # %% ../../nbs/measure/09_spans.ipynb #f15667f8
 def same_answers(z_s, z_t, rows, agree=.95, questions=None) -> Trust:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from ..data.tasks import Task
 from ..data.suspects import other_order
-from ..kit.errors import expect
+from ..kit.errors import expect, refuse
 from ..kit.files import short_name
 from ..kit.findings import Finding, dry
 from ..losses import (
@@ -39,9 +39,9 @@ def per_text(objective, unit="examples"):
     more = [t for t in objective.terms if t.needs_teacher and
             (t.needs != {"logits"} or t.unit != unit)]
     per = unit.replace("examples", "texts").rstrip("s")
-    expect(not more, f"{Objective(more) if more else ''}", f"terms on logits per {per}"
-           ": a file has no tokens and no layers to compare, and another tokenizer has "
-           "other ones", "Take SoftTargets() or LogitMSE(), or a teacher alone")
+    if more: refuse(f"{Objective(more)}", f"terms on logits per {per}: a file has no "
+                    "tokens and no layers to compare, and another tokenizer has other "
+                    "ones", "Take SoftTargets() or LogitMSE(), or a teacher alone")
     return objective
 
 # %% ../../nbs/recipes/07_answers.ipynb #a0600009
@@ -116,9 +116,10 @@ def _sources(answers, teacher, task, reading, weights) -> tuple:
     per = task.about.unit
     expect(per == "examples", f"answers to {task.kind}", "one answer per text, and "
            f"here are answers to {per}", "Give a teacher alone, or for tags one file")
-    odd = [a for a in _listed(answers) if not isinstance(a, Answers | str | Path)]
-    expect(not odd, f"answers of type {type(odd[0] if odd else 0).__name__}", "a file, "
-           "or Answers", "Of logits (rows, classes) make Answers(labels, {'train': z})")
+    for a in _listed(answers): expect(
+        isinstance(a, Answers | str | Path), f"answers of type {type(a).__name__}",
+        "a file, or Answers",
+        "Of logits (rows, classes) make Answers(labels, {'train': z})")
     files = [a if isinstance(a, Answers) else read_answers(a, task, **reading)
              for a in _listed(answers)]
     teachers = _listed(teacher)
@@ -156,7 +157,6 @@ def distil_answers(
     reading=None, # settings of `read_answers`
     shape=None, # settings of the student
     teacher_settings=None, # TrainingArguments of the teachers' fine-tuning
-    check=True, # look for likely mistakes before anything is trained?
     **settings, # `seed`, `freeze` and TrainingArguments
 ) -> Distilled:
     "Distil the answers of files and models into one small model, report on test."

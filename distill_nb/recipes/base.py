@@ -120,14 +120,16 @@ def finish(model, rows, tokenizer):
     own = knows_task(model) and getattr(model.config, "thresholds", None)
     return choose_thresholds(model, some, tokenizer) if some and not own else model
 
-def fit_and_report(name, model, report, rows, tokenizer, freeze=False, **how):
-    "`fit` a model and add its row to the report, with the steps and seconds it took."
+def fit_and_report(name, model, report, rows, tokenizer, freeze=False, scores=None,
+                   **how):
+    "`fit` a model and add its row: `scores(model)` or `score`, steps and seconds."
     if freeze: freeze_embeddings(model)
     start = time.time()
     run = fit(model, rows, tokenizer, name=name, **how)
     finish(model, rows, tokenizer)
-    report.add(name, score(model, rows, tokenizer), model, time.time() - start,
-               run.state.global_step)
+    seconds = time.time() - start
+    found = scores(model) if scores else score(model, rows, tokenizer)
+    report.add(name, found, model, seconds, run.state.global_step)
     return run
 
 # %% ../../nbs/recipes/00_base.ipynb #7221237c
@@ -187,14 +189,14 @@ def equal_steps(rows:list) -> str:
     names = {row["model"] for row in rows}
     return said + (f"; {KEPT!r} learns from labels alone" if KEPT in names else "")
 
-def trust_line(student, teacher, rows, split="test") -> str:
+def trust_line(student, teacher, rows) -> str:
     "For a report's note: how often both answered alike when scored, or why none knows."
-    models = student, teacher
-    z = [None if m is None else last_answers(m, rows[split]) for m in models]
+    models, rows = (student, teacher), rows["test"]
+    z = [None if m is None else last_answers(m, rows) for m in models]
     if any(x is None for x in z) or kind_of(student) not in TRUSTED: return ""
     spans = kind_of(student) == "spans"
-    try: found = same_answers(*z, rows[split]) if spans else \
-        trust_logits(*z, rows[split]["labels"], kind_of(student))
+    try: found = same_answers(*z, rows) if spans else \
+        trust_logits(*z, rows["labels"], kind_of(student))
     except InputError as e: return f"; not compared with the teacher: {e}"
     rate, least = [found.numbers[k] for k in ("agreement", "bound")]
     return f"; the student agrees with its teacher on {rate:.1%} of {found.rows:,} " \

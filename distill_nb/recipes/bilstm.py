@@ -66,7 +66,6 @@ def distil_bilstm(
     max_length=128, # tokens
     student=None, # embedding_size, hidden_size and other fields of BiLstmConfig
     teacher_settings=None, # TrainingArguments of the teacher's fine-tuning
-    check=True, # look for likely mistakes before anything is trained?
     **settings, # `seed`, `callbacks`, `out` and TrainingArguments, see `STUDENT`
 ) -> Distilled:
     "Fine-tune the teacher if need be, distil a BiLSTM from it, report on test."

@@ -34,7 +34,8 @@ def hide_labels(task:Task, labelled:int, total:int, held_out=None) -> Task:
     none = dict(classification=UNLABELLED, regression=math.nan).get(task.kind)
     def seen(row, i): return {"label": row["label"] if i < labelled else none}
     def first(rows): return rows.select(range(min(len(rows), held_out)))
-    splits = {s: first(x) for s, x in task.splits.items()} if held_out else task.splits
+    splits = task.splits if held_out is None else {
+        s: first(x) for s, x in task.splits.items()}
     train = task["train"].select(range(total)).map(seen, with_indices=True)
     return replace(task, splits=DatasetDict({**splits, "train": train}))
 

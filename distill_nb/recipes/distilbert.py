@@ -231,7 +231,6 @@ def distil_words(
     text=None, # settings of `word_data`: max_length, packed, choose
     student=None, # settings of `word_student`: choice, kind
     triple=None, # settings of `triple_loss`: T, only_masked
-    check=True, # look for likely mistakes before anything is trained?
     **settings, # `seed` and TrainingArguments, over `PAPER`
 )->Distilled:
     "Distil a masked language model on unlabelled text; report on held-out text."

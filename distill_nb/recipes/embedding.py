@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['POOLING', 'STEPS', 'LENGTH', 'SETTINGS', 'pooling_of', 'sentence_files', 'is_embedder', 'length_of',
            'carry_sentence_files', 'vector_student', 'vectors_objective', 'scorer', 'check_pairs', 'DistilledVectors',
-           'split_texts', 'vector_setup', 'distil_embedding']
+           'split_texts', 'card_task', 'vector_setup', 'distil_embedding']
 
 # %% ../../nbs/recipes/12_embedding.ipynb #69820ceb
-import json, time
+import json
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -19,9 +19,10 @@ from datasets import Dataset, DatasetDict
 from transformers import AutoConfig, AutoModel
 from transformers.utils import cached_file
 from ..data.docstrings import text_hash
+from ..data.tables import as_frame
 from ..data.tasks import Task
 from ..data.tokens import text_rows
-from ..kit.errors import expect
+from ..kit.errors import expect, refuse
 from ..kit.findings import dry
 from ..kit.kinds import config_kind
 from ..kit.models import check_tokenizer_fits, longest
@@ -35,8 +36,7 @@ from ..students.layers import choose_layers
 from ..students.static import static_student, token_vectors
 from ..teachers.load import (
     DEFAULT_TEACHER, default_teacher, load_pretrained, load_tokenizer)
-from ..training.run import fit
-from .base import Distilled
+from .base import DISTILLED, Distilled, fit_and_report
 
 # %% ../../nbs/recipes/12_embedding.ipynb #7dadd48e
 POOLING = dict(mean="mean_tokens", cls="cls_token", max="max_tokens") # in its file
@@ -48,8 +48,8 @@ def _json_of(source, name):
     "A JSON file of a folder or a Hub model; None where it has none."
     file = cached_file(str(source), name, _raise_exceptions_for_missing_entries=False,
                        _raise_exceptions_for_connection_errors=False)
-    try: return file and json.loads(Path(file).read_text(encoding="utf-8"))
-    except ValueError as e: expect(False, f"{source}: {name} ({e})", "JSON")
+    try: return file and json.loads(Path(file).read_bytes())
+    except ValueError as e: refuse(f"{source}: {name} ({e})", "JSON")
 
 def pooling_of(source) -> tuple:
     "How a folder or Hub model pools, one of `POOLS`, and whether it normalises."
@@ -141,9 +141,7 @@ def scorer(teacher, tokenizer, texts, pairs, pool, max_length):
 def check_pairs(pairs):
     "The pairs, scores as numbers; refuses those without two texts and a score each."
     if pairs is None: return None
-    if hasattr(pairs, "to_pandas"): pairs = pairs.to_pandas() # a `Dataset`
-    elif isinstance(pairs, list | dict): pairs = pd.DataFrame(pairs)
-    expect(isinstance(pairs, pd.DataFrame), f"pairs {pairs!r:.40}", "a frame")
+    pairs = as_frame(pairs, "pairs")
     names, lacks = [*pairs], {"text", "pair", "label"} - {*pairs}
     expect(not lacks and len(pairs) > 2, f"{len(pairs)} pairs with columns {names}",
            "three pairs or more with text, pair and label")
@@ -183,11 +181,13 @@ def split_texts(texts, held_out:int) -> tuple:
            "three held out or more, and at least as many to learn from")
     return found[held_out:], found[:held_out]
 
-def _as_task(name, parts):
-    "A `Task` of texts without labels, for a card."
-    splits = {s: Dataset.from_dict(dict(text=t, label=[np.nan] * len(t)))
-              for s, t in parts.items()}
-    return Task(name, DatasetDict(splits), None, "likeness", "embedding")
+def card_task(name, parts, metric="likeness") -> Task:
+    "A `Task` for a card, of frames with text and label, or of lists of texts."
+    frames = {s: t if isinstance(t, pd.DataFrame) else
+              pd.DataFrame(dict(text=t, label=np.nan)) for s, t in parts.items()}
+    splits = {s: Dataset.from_pandas(df, preserve_index=False)
+              for s, df in frames.items()}
+    return Task(name, DatasetDict(splits), None, metric, "embedding")
 
 # %% ../../nbs/recipes/12_embedding.ipynb #7e0beeef
 def vector_setup(source, max_length) -> dict:
@@ -213,7 +213,6 @@ def distil_embedding(
     max_length=128, # tokens
     width=None, # of a static student; None: the teacher's
     name="texts", # for report and card
-    check=True, # look for likely mistakes before anything is trained?
     **settings, # `seed` and TrainingArguments
 ) -> DistilledVectors:
     "Distil a sentence embedder; the report has its likeness to the teacher."
@@ -228,11 +227,10 @@ def distil_embedding(
     score = scorer(big, tok, held, pairs, pool, max_length)
     report.add("teacher", score(big), big)
     report.add("student, not trained", score(student))
-    start, rows = time.time(), {"train": text_rows(learn, tok, max_length)}
-    run = fit(student, rows, tok, objective, big, "student, distilled", **settings)
-    report.add("student, distilled", score(student), student, time.time() - start,
-               run.state.global_step)
+    run = fit_and_report(
+        DISTILLED, student, report, {"train": text_rows(learn, tok, max_length)}, tok,
+        scores=score, objective=objective, teacher=big, **settings)
     report.note = f"seed {settings.get('seed', 0)}, {len(held)} texts held out"
-    return DistilledVectors(_as_task(name, dict(train=learn, test=held)), student,
+    return DistilledVectors(card_task(name, dict(train=learn, test=held)), student,
                             report=report, history=run.history(), objective=objective,
                             **at)

@@ -49,7 +49,6 @@ def distil_tags(
     max_length=128, # tokens of a window
     columns=None, # of the file, where their names differ: text and label
     shape=None, # settings of the student
-    check=True, # look for likely mistakes before anything is trained?
     **settings, # `seed` and TrainingArguments
 ) -> Distilled:
     "Distil a file of tags into a small tagger, report on test."

@@ -84,7 +84,6 @@ def distil_layers(
     freeze=False, # leave the input embeddings as they are?
     teacher_settings=None, # TrainingArguments of the teacher's fine-tuning
     through=(), # numbers of layers of teacher assistants, as [4]
-    check=True, # look for likely mistakes before anything is trained?
     **settings, # `seed` and TrainingArguments of every training
 ) -> Distilled:
     "Fine-tune the teacher if need be, distil a student of its layers, report on test."

@@ -126,13 +126,15 @@ def kept(value):
 
 def checked(recipe):
     "A recipe that takes a quick look first, unless `check=False`; see also `typed`."
-    run = typed(recipe)
+    run, own = typed(recipe), inspect.signature(recipe)
     @wraps(recipe)
-    def ahead(*args, **kwargs):
+    def ahead(*args, check=True, **kwargs):
         args, kwargs = [*map(kept, args)], {k: kept(v) for k, v in kwargs.items()}
         check_task(recipe, *args, **kwargs)
-        given = bound(recipe, *args, **kwargs)
-        if dry(): return rehearse(recipe, given)
-        if given.arguments["check"]: tell(quick_check(recipe, *args, **kwargs))
+        if dry(): return rehearse(recipe, bound(recipe, *args, **kwargs))
+        if check: tell(quick_check(recipe, *args, **kwargs))
         return run(*args, **kwargs)
+    said = inspect.Parameter("check", inspect.Parameter.KEYWORD_ONLY, default=True)
+    ahead.__signature__ = own.replace(parameters=sorted(
+        [*own.parameters.values(), said], key=lambda p: p.kind))
     return ahead

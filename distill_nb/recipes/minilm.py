@@ -59,7 +59,6 @@ def distil_minilm(
     max_length=None, # tokens; None: 64, of pairs 128
     teacher_settings=None, # TrainingArguments of the teacher's fine-tuning
     baseline=True, # also train the same student on labels alone?
-    check=True, # look for likely mistakes before anything is trained?
     **settings, # `seed` and TrainingArguments of all stages
 )->Distilled:
     "Fine-tune the teacher if need be; the student learns its relations, then answers."
@@ -68,4 +67,4 @@ def distil_minilm(
         task, teacher, out, stages=minilm_stages(task, terms), texts=texts,
         general=terms, max_length=max_length, teacher_settings=teacher_settings,
         student=partial(minilm_student, layers=layers, width=width),
-        baseline=baseline, check=check, **settings)
+        baseline=baseline, **settings)

@@ -70,7 +70,6 @@ def distil_mobilebert(
     max_length=128, # tokens
     teacher_settings=None, # TrainingArguments of the teacher's fine-tuning
     baseline=True, # also train the same student on labels alone?
-    check=True, # look for likely mistakes before anything is trained?
     **settings, # `seed` and TrainingArguments of all stages
 )->Distilled:
     "Fine-tune the teacher if need be; a thin student learns its blocks, then answers."
@@ -79,8 +78,7 @@ def distil_mobilebert(
     done = distil_tinybert(
         task, teacher, out, stages=stages, max_length=max_length,
         teacher_settings=teacher_settings, baseline=baseline,
-        student=partial(mobilebert_student, bottleneck=bottleneck), check=check,
-        **settings)
+        student=partial(mobilebert_student, bottleneck=bottleneck), **settings)
     for row in done.report.rows: # it has the teacher's embeddings, none of its blocks
         if row["model"] == KEPT: row["model"] = LABELS
     return done

@@ -48,7 +48,6 @@ def distil_theseus(
     freeze=False, # never train the input embeddings?
     teacher_settings=None, # TrainingArguments of the teacher's fine-tuning
     post_settings=None, # TrainingArguments of post-training
-    check=True, # look for likely mistakes before anything is trained?
     **settings, # `seed` and TrainingArguments of every training
 )->Distilled:
     "Fine-tune the teacher if need be, replace its blocks, post-train what is left."

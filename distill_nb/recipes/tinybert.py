@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['EPOCHS', 'NOTE', 'OWN', 'Stage', 'longest_text', 'tinybert_stages', 'load_stage', 'save_stage', 'stage_note',
-           'learning', 'look_at_stages', 'run_stages', 'general_stage', 'stage_steps', 'n_steps', 'labels_stage',
-           'tiny_student', 'distil_tinybert']
+           'learning', 'run_stages', 'general_stage', 'stage_steps', 'n_steps', 'labels_stage', 'tiny_student',
+           'distil_tinybert']
 
 # %% ../../nbs/recipes/03_tinybert.ipynb #aabf1592
 import copy, math
@@ -109,36 +109,30 @@ def learning(model, names=()):
     finally: [p.requires_grad_(was) for p, was in before.items()]
 
 # %% ../../nbs/recipes/03_tinybert.ipynb #660af6ab
-def look_at_stages(student, teacher, rows, tokenizer, stages, out, **common):
-    "In a dry run: every stage is looked at, and whether all have a place on the disk."
-    size = sum(weight_bytes(m, False) for m in (student, teacher) if m is not None)
-    dry().found.add(*disk_room(out, len(stages) * size, "the stages"))
-    for stage in stages:
-        texts = {**rows, "train": stage.train or rows["train"]}
-        with learning(student, stage.learns): fit(
-            student, texts, tokenizer, stage.objective, stage.teacher or teacher,
-            stage.name, **{**common, **stage.settings})
-    return student
-
 def run_stages(student, teacher, rows, tokenizer, stages:list, out, **common):
     """Train `student` stage by stage; the folders of finished ones are loaded.
 
     Returns the student of the last stage and the names of those that were trained. In
-    a dry run none is."""
-    if dry(): return look_at_stages(student, teacher, rows, tokenizer, stages, out,
-                                    **common), []
-    note, trained = model_note(student), []
+    a dry run none is; all are looked at, and whether the disk has place for them."""
+    if dry():
+        size = sum(weight_bytes(m, False) for m in (student, teacher) if m is not None)
+        dry().found.add(*disk_room(out, len(stages) * size, "the stages"))
+    note, trained = not dry() and model_note(student), []
     for stage in stages:
         folder, settings = Path(out)/stage.name, {**common, **stage.settings}
         big = stage.teacher or teacher
         texts = {**rows, "train": stage.train or rows["train"]}
+        def learn():
+            with learning(student, stage.learns): fit(
+                student, texts, tokenizer, stage.objective, big, stage.name, **settings)
+        if dry(): learn(); continue
         said = [note, texts["train"].to_dict(), *stage.learns]
         note = stage_note(big, said, stage.objective, **settings)
         if done := load_stage(folder, note):
             student = done.to(student.device)
             continue
-        with output_folder(folder, overwrite=True), learning(student, stage.learns):
-            fit(student, texts, tokenizer, stage.objective, big, stage.name, **settings)
+        with output_folder(folder, overwrite=True):
+            learn()
             save_stage(student, tokenizer, folder, note)
         trained.append(stage.name)
     return student, trained
@@ -227,7 +221,6 @@ def distil_tinybert(
     teacher_settings=None, # TrainingArguments of the teacher's fine-tuning
     student=None, # settings of `tiny_student`, or a function of the teacher
     baseline=True, # also train the same student on labels alone?
-    check=True, # look for likely mistakes before anything is trained?
     **settings, # `seed` and TrainingArguments of all stages
 )->Distilled:
     "Fine-tune the teacher if need be, then distil a narrow student stage by stage."

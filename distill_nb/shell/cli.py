@@ -11,7 +11,7 @@ import argparse, os, shlex, sys, time
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from .. import __version__
-from ..kit.errors import expect
+from ..kit.errors import expect, refuse
 from ..kit.files import world
 from .check import run_check
 from .ending import CODES, ended, interrupts
@@ -126,7 +126,7 @@ def show_json(found):
 def check_here():
     "Refuse a current folder that is gone: libraries that are loaded later stumble."
     try: os.getcwd()
-    except OSError as e: expect(False, f"the current folder ({e.strerror})",
+    except OSError as e: refuse(f"the current folder ({e.strerror})",
                                 "one that is there", "Say cd to another one")
 
 def main(argv=None) -> int:

@@ -99,7 +99,7 @@ def has_ended(o, note) -> bool:
     "Does --out hold, whole, what this very command makes?"
     if o.overwrite: return False
     finish_exchange(o.out)
-    try: made = json.loads((Path(o.out)/COMMAND).read_text(encoding="utf-8"))
+    try: made = json.loads((Path(o.out)/COMMAND).read_bytes())
     except (OSError, ValueError): return False
     whole = (Path(o.out)/MARK).is_file() and not changed_files(o.out)
     return whole and isinstance(made, dict) and made.get("made_by") == note

@@ -182,7 +182,8 @@ def tell(o, name, metric, n, scores, model, found=None) -> dict:
 # %% ../../nbs/shell/05_evaluate.ipynb #1de74798
 def run_evaluate(o):
     "`distill_nb evaluate`."
-    from distill_nb.measure.scores import evaluate, pick_split
+    from distill_nb.measure.scores import (
+        labelled_rows, last_answers, pick_split, rate, score)
     from distill_nb.recipes.embedding import is_embedder
     from distill_nb.inside.inputs import kind_of
     from distill_nb.measure.trust import keep_temperature
@@ -197,7 +198,9 @@ def run_evaluate(o):
     task = task_of(o, model)
     n = pick_split(task, o.split).table().labelled.sum()
     found = trust_of(o, model, tokenizer, task) if o.against else None
-    scores = evaluate(model, task, tokenizer, o.split, o.max_length)
+    rows = labelled_rows(model, task, tokenizer, o.split, o.max_length)
+    z = last_answers(model, rows) # the report's
+    scores = score(model, rows, tokenizer) if z is None else rate(z, rows, model)
     told = tell(o, task.name, task.metric, n, scores, model, found)
     if o.calibrate: say("calibration_temperature in config.json: "
         f"{keep_temperature(o.model, found)}; the report is of confidences without it")

@@ -13,7 +13,7 @@ from ..kit.files import real_path
 from ..kit.folders import output_folder
 from .ending import command_note, has_ended, sign
 from .evaluate import EVALUATE, pairs_of, task_of
-from .options import SHARE, TASK, Numbers
+from .options import SHARE, TASK, TRAIN, Numbers
 from .recipes import beside, say
 from .train import pushed, quiet_libraries
 
@@ -31,7 +31,7 @@ EXPORT = TASK | dict(
     drop=(.01, "what int8 may lose of the score, or of the agreement", SHARE),
     labels=(None, "names of the classes with commas, where the model has none"),
     timed=(True, "time the model and the graph"),
-    overwrite=(False, "replace the model in --out"))
+    overwrite=TRAIN["overwrite"])
 
 # %% ../../nbs/shell/06_export.ipynb #96065b5b
 def compared_rows(o, model, tokenizer):
@@ -60,7 +60,7 @@ def run_export(o):
     made_by = command_note(o)
     if has_ended(o, made_by): # a kill came after the last step
         say(f"{out} holds what this command makes already")
-        found = json.loads((Path(out)/"export.json").read_text(encoding="utf-8"))
+        found = json.loads((Path(out)/"export.json").read_bytes())
         return dict(out=str(out), **found, **pushed(o))
     with output_folder(out, o.overwrite): # tried before anything is loaded
         from dataclasses import asdict

@@ -9,7 +9,7 @@ __all__ = ['RECIPES', 'read_task', 'say', 'shown_task', 'beside', 'common', 'par
 
 # %% ../../nbs/shell/02_recipes.ipynb #b1cfd860
 import os, sys
-from ..kit.errors import expect, plain
+from ..kit.errors import expect, plain, refuse
 from ..kit.files import real_path
 from ..kit.folders import working_folder
 from .options import (
@@ -100,7 +100,7 @@ def by_answers(o):
     task, weights = shown_task(o), parts(o.weights)
     if task.kind == "tags" and o.answers: return by_tags(o, task)
     try: weights = [float(w) for w in weights] or None
-    except ValueError: expect(False, f"--weights {o.weights}", "numbers, as 2,1")
+    except ValueError: refuse(f"--weights {o.weights}", "numbers, as 2,1")
     how = dict(student=o.recipe, weights=weights, space=o.space, baseline=o.baseline,
                max_length=o.max_length or longest_text(task), check=o.check,
                reading=reading_of(o) | dict(partial=o.partial))
@@ -179,7 +179,7 @@ def by_relations(o):
         shown_task(o), o.teacher, beside(o.out, "stages"), o.layers, o.width or None,
         o.version, o.heads or None, o.layer,
         read_corpus(o.corpus)["text"] if o.corpus else None, o.max_length or None,
-        common(o), o.baseline, o.check, seed=o.seed,
+        common(o), o.baseline, check=o.check, seed=o.seed,
         per_device_train_batch_size=o.batch_size)
 
 def by_blocks(o):
@@ -187,7 +187,7 @@ def by_blocks(o):
     from distill_nb.recipes.mobilebert import distil_mobilebert
     return distil_mobilebert(
         shown_task(o), o.teacher, beside(o.out, "stages"), o.bottleneck or None,
-        o.block_epochs, o.max_length, common(o), o.baseline, o.check, seed=o.seed,
+        o.block_epochs, o.max_length, common(o), o.baseline, check=o.check, seed=o.seed,
         per_device_train_batch_size=o.batch_size)
 
 # %% ../../nbs/shell/02_recipes.ipynb #5be1100e
@@ -200,7 +200,7 @@ def by_bilstm(o):
     return distil_bilstm(
         task, o.teacher, terms, o.start, o.baseline, o.max_length,
         dict(embedding_size=o.width, hidden_size=o.units),
-        dict(num_train_epochs=o.teacher_epochs), o.check, **common(o))
+        dict(num_train_epochs=o.teacher_epochs), check=o.check, **common(o))
 
 def by_replacing(o):
     "BERT-of-Theseus: blocks replaced one coin at a time, then trained on."
@@ -250,7 +250,7 @@ def by_margins(o):
     return distil_margins(
         o.triples, o.teacher, o.base, o.layers, o.choice, parts(o.scores),
         {c: getattr(o, c) for c in TEXTS}, o.held_out, o.max_length, o.width or None,
-        corpus_name(o.triples), o.check, **common(o))
+        corpus_name(o.triples), check=o.check, **common(o))
 
 # %% ../../nbs/shell/02_recipes.ipynb #c11a0004
 RECIPES = dict(

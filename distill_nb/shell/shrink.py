@@ -9,13 +9,14 @@ __all__ = ['SHRINK', 'check_shrink', 'pruned', 'shrunk', 'run_shrink']
 from ..kit.errors import expect
 from ..kit.files import real_path
 from ..kit.folders import output_folder
+from .export import EXPORT
 from .options import COUNT, RATE
 from .recipes import beside, parts, say
 from .train import pushed, quiet_libraries
 
 # %% ../../nbs/shell/09_shrink.ipynb #3d74748e
 SHRINK = dict(
-    model=(None, "folder or Hub name of a trained model, of any kind"),
+    model=EXPORT["model"],
     texts=(None, "texts of the kind that it will read, without labels: a text file with"
            " one a line, a table, a folder or a Hub data set"),
     column=("text", "of a table, the one with the texts"),
@@ -27,9 +28,9 @@ SHRINK = dict(
     heads=(1., "share of the attention heads that stays, in families where heads can"
            " go", RATE),
     max_length=(128, "longest text in tokens, where units are measured", COUNT),
-    labels=(None, "names of the classes with commas, where the model has none"),
+    labels=EXPORT["labels"],
     out=(None, "folder to write (default: the model's name and -small)"),
-    overwrite=(False, "replace the model in --out"))
+    overwrite=EXPORT["overwrite"])
 
 def check_shrink(o):
     "Refuse options that do not go together; names --out."

@@ -6,13 +6,13 @@
 __all__ = ['PUSH', 'DEMO', 'AUGMENT', 'quiet_libraries', 'check_push', 'pushed', 'run_train', 'run_demo', 'run_augment']
 
 # %% ../../nbs/shell/04_train.ipynb #13d21649
-import re, sys, warnings
+import sys, warnings
 from pathlib import Path
-from ..kit.errors import expect, plain
+from ..kit.errors import plain
 from ..kit.files import once, world
 from ..kit.folders import output_folder
 from .ending import command_note, has_ended, sign
-from .options import SEED
+from .options import TRAIN
 from .recipes import RECIPES, make_augmenter, read_task, say
 
 # %% ../../nbs/shell/04_train.ipynb #bd524e2c
@@ -33,8 +33,8 @@ PUSH = dict(push=(None, "Hub repository to send --out to, private where it is ne
 def check_push(o):
     "Refuse a wrong name behind --push before anything costs time."
     if not getattr(o, "push", None): return
-    fine = re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", o.push)
-    expect(fine, f"--push {o.push}", "a name such as user/model")
+    from distill_nb.deploy.card import check_repo
+    check_repo(o.push)
 
 def pushed(o) -> dict:
     "Send --out to the Hub where --push asks for it."
@@ -73,7 +73,7 @@ def run_train(o):
 # %% ../../nbs/shell/04_train.ipynb #5323dd0a
 DEMO = dict(
     out=("demo", "folder for student, report and plots"),
-    seed=(0, "of everything drawn", SEED),
+    seed=TRAIN["seed"],
     overwrite=(False, "replace the student in --out"))
 
 def run_demo(o):
@@ -92,7 +92,7 @@ def run_demo(o):
 # %% ../../nbs/shell/04_train.ipynb #d960afe0
 AUGMENT = dict(
     out=(None, "a tsv, csv, jsonl or parquet file for the training texts and new ones"),
-    seed=(0, "of everything drawn", SEED),
+    seed=TRAIN["seed"],
     overwrite=(False, "replace the file"))
 
 def run_augment(o):

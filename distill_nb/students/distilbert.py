@@ -10,7 +10,7 @@ import re
 import transformers
 from transformers import DistilBertConfig
 from ..kit.errors import expect
-from .copied import check_encoder, trained_dtype
+from .copied import check_encoder, filled, trained_dtype
 from .layers import check_layers
 from ..inside.blocks import n_blocks
 
@@ -98,6 +98,4 @@ def to_distilbert(
     where = student.base_model_prefix + "." if cls.__name__ != "DistilBertModel" else ""
     where += "embeddings.position_embeddings.weight"
     if fold_token_types: copied[where] = copied[where] + types[0].detach()
-    student.load_state_dict(copied)
-    student.tie_weights()
-    return student.train(teacher.training)
+    return filled(student, copied, teacher)

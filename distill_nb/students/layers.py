@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from fastcore.basics import patch
 from ..inside.capture import trace
-from ..kit.errors import expect
+from ..kit.errors import expect, refuse
 from ..kit.models import evaluating
 from ..kit.figures import figure, palette
 from ..inside.blocks import n_blocks
@@ -35,7 +35,7 @@ def check_layers(n_teacher:int, layers) -> list:
     known = isinstance(n_teacher, Integral) and 0 < n_teacher <= 1000
     expect(known, f"a teacher of {n_teacher!r:.40} blocks", "1 to 1,000")
     try: layers = list(layers)
-    except TypeError: expect(False, f"layers={layers!r}", "a list of indices, [0, 2]",
+    except TypeError: refuse(f"layers={layers!r}", "a list of indices, [0, 2]",
                              "For a number of layers take pick_layers")
     expect(layers, "no layers", "at least one")
     for i in layers:

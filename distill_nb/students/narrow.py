@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from ..kit.errors import expect
 from .copied import (
-    check_encoder, source_name, student_config, trained_dtype)
+    check_encoder, filled, source_name, student_config, trained_dtype)
 from .layers import check_layers
 from ..inside.blocks import block_lists, block_of, n_blocks
 from ..kit.models import note
@@ -205,10 +205,8 @@ def narrow_student(
     odd = [n for n, w in student.state_dict().items() if w.shape != weights[n].shape]
     expect(not odd, f"{odd[:1]} with another number of heads", "the teacher's number",
            "This family has a table with one entry per head")
-    student.load_state_dict(weights)
     note(student, narrowed=notes) # for transfer_report
-    student.tie_weights()
-    return student.to(teacher.device).train(teacher.training)
+    return filled(student, weights, teacher)
 
 # %% ../../nbs/students/04_narrow.ipynb #e8fa5c27
 def _maps(teacher, parts, s, start):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fastcore.basics import patch
 from torch import nn
 from .layers import check_layers
-from ..kit.figures import palette
+from ..kit.figures import palette, redrawn
 from .transfer import block_sources
 from ..inside.blocks import (
     block_lists, describe, encoder_blocks, n_blocks, stored_block)
@@ -118,16 +118,14 @@ def layers_widget(
     layers=None, # chosen at the start; None: every second block
 ):
     "A list of blocks to choose from, above its picture; needs ipywidgets."
-    from ipywidgets import HTML, Layout, SelectMultiple, VBox
+    from ipywidgets import HTML, Layout, SelectMultiple
     n = n_blocks(teacher)
     chosen = tuple(range(0, n, 2) if layers is None else layers)
     choice = SelectMultiple(options=[(f"block {i}", i) for i in range(n)], value=chosen,
                             rows=min(n, 12), description="keep")
     picture = HTML(layout=Layout(max_width="100%"))
-    def redraw(_):
+    def redraw():
         b = beside(teacher, choice.value) if choice.value else "Choose a block or more."
         svg = b._repr_html_() if choice.value else ""
         picture.value = f"<p>{b}</p>{svg}"
-    choice.observe(redraw, "value")
-    redraw(None)
-    return VBox([choice, picture])
+    return redrawn(redraw, picture, choice)

@@ -19,7 +19,7 @@ from transformers import TrainerCallback
 from ..kit.errors import expect
 from ..kit.models import evaluating, few_tokens
 from ..losses.layermap import LayerMap
-from .copied import check_encoder, init_student
+from .copied import check_encoder, filled, init_student
 from .layers import pick_layers
 from ..kit.figures import figure, palette
 from ..inside.blocks import block_lists, encoder_blocks, n_blocks
@@ -279,6 +279,4 @@ def successor(model):
     expect(find_slots(model), type(model).__name__, "a model made by theseus")
     plain = type(model)(copy.deepcopy(model.config)).to(model.dtype)
     weights = model.state_dict()
-    plain.load_state_dict({name: weights[name] for name in plain.state_dict()})
-    plain.tie_weights()
-    return plain.to(model.device).train(model.training)
+    return filled(plain, {name: weights[name] for name in plain.state_dict()}, model)

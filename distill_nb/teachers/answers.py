@@ -20,7 +20,7 @@ from ..data.load import split_files
 from ..data.tables import (
     check_table, named_columns, read_table, some_names, write_table)
 from ..data.tasks import UNLABELLED, Task
-from ..kit.errors import InputError, counted, expect
+from ..kit.errors import InputError, counted, expect, refuse
 from ..kit.files import named_path
 from ..kit.findings import dry
 from ..measure.scores import metrics
@@ -134,8 +134,8 @@ def _class_numbers(df, found, labels, where):
     for name, c in found.items():
         text = as_text(df[c], where)
         x[:, labels.index(name)] = number = pd.to_numeric(text, errors="coerce")
-        for i in np.flatnonzero(~np.isfinite(number) & (text != ""))[:1]: expect(
-            False, f"{where}, row {i + 1}: {text.iloc[i]} for {name!r}", "a number")
+        for i in np.flatnonzero(~np.isfinite(number) & (text != ""))[:1]: refuse(
+            f"{where}, row {i + 1}: {text.iloc[i]} for {name!r}", "a number")
     return x
 
 # %% ../../nbs/teachers/04_answers.ipynb #a0400010

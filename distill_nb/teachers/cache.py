@@ -54,11 +54,12 @@ class Question:
                "top_k for a vocabulary per token, and for nothing else")
         if self.states:
             found[STATES] = torch.stack([h[:, 0] for h in out.hidden_states], 1)
-        if spans: found[LOGITS] = z.mT[mask.bool()].split(mask.sum(-1).tolist())
+        def by_text(x): return x[mask.bool()].split(mask.sum(-1).tolist())
+        if spans: found[LOGITS] = by_text(z.mT)
         elif not self.top_k: found[LOGITS] = z
         else:
-            parts = zip((TOP_IDS, TOP, REST), top_logits(z, self.top_k))
-            found |= {k: x[mask.bool()].split(mask.sum(-1).tolist()) for k, x in parts}
+            top = map(by_text, top_logits(z, self.top_k))
+            found |= zip((TOP_IDS, TOP, REST), top)
         for name, rows in found.items(): check_range(name, rows)
         return {k: [x.float().cpu().numpy() for x in rows] for k, rows in found.items()}
 
@@ -139,7 +140,7 @@ def _version(home):
         fine = not strange or note.exists() # another process was faster
         expect(fine, f"{home} holds {strange} and no cache", "an empty folder")
         with atomic_file(note) as tmp: tmp.write_text(json.dumps(dict(version=VERSION)))
-    try: return json.loads(note.read_text(encoding="utf-8"))["version"]
+    try: return json.loads(note.read_bytes())["version"]
     except (ValueError, KeyError, TypeError): return "unknown"
 
 def open_cache(folder=None) -> Path:

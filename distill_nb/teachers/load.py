@@ -21,7 +21,7 @@ import transformers
 from transformers import (AutoConfig, AutoTokenizer, PreTrainedModel)
 from ..data.tasks import Task
 from ..data.tokens import unknown_share
-from ..kit.errors import InputError, expect, counted
+from ..kit.errors import InputError, counted, expect, refuse
 from ..kit.files import file_digest
 from ..kit.kinds import KINDS, config_kind
 from ..inside.blocks import block_lists, block_of
@@ -134,8 +134,8 @@ def _load_model(cls, source, **how):
     except RuntimeError:
         how |= dict(ignore_mismatched_sizes=True, device_map="meta") # takes no memory
         info = cls.from_pretrained(source, **how)[1]
-        for name, stored, made in sorted(info["mismatched_keys"]): expect(
-            False, f"{name} is {tuple(stored)} in the file", f"{tuple(made)}, by its "
+        for name, stored, made in sorted(info["mismatched_keys"]): refuse(
+            f"{name} is {tuple(stored)} in the file", f"{tuple(made)}, by its "
             "config.json", "Take the config.json that belongs to the weights")
         raise
     for name in info["missing_keys"]: # not all families give a new bias its zeros

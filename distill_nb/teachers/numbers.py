@@ -9,11 +9,10 @@ __all__ = ['NUMBERS', 'NAMED', 'FENCE', 'MEANS', 'FLOOR', 'SPACES', 'folded', 'm
 # %% ../../nbs/teachers/03_numbers.ipynb #a0300021
 import ast, difflib, math, re, unicodedata, warnings
 import numpy as np
-import pandas as pd
 from scipy.special import logsumexp
-from ..data.labels import MISSING, spelled_like, tidy
+from ..data.labels import MISSING, is_missing, spelled_like, tidy
 from ..data.tables import json_value, some_names
-from ..kit.errors import InputError, expect, one_line
+from ..kit.errors import InputError, expect, one_line, refuse
 from ..losses.objective import check_number
 
 # %% ../../nbs/teachers/03_numbers.ipynb #a0300005
@@ -41,8 +40,8 @@ def match_names(said, labels, where="") -> dict:
     said = [*dict.fromkeys(said)]
     like = spelled_like(said, labels)
     found = {name: _meant(name, labels, like) for name in said}
-    for name in [n for n in said if not found[n]][:1]: expect(
-        False, f"{where}: the class {one_line(name)[:60]!r}",
+    for name in [n for n in said if not found[n]][:1]: refuse(
+        f"{where}: the class {one_line(name)[:60]!r}",
         f"one of {some_names(labels)}", f"The nearest is {_nearest(name, labels)!r}")
     other = [f"{a!r} as {b!r}" for a, b in found.items() if a != b]
     if other: warnings.warn(f"{where}: class names are read so: {', '.join(other[:5])}")
@@ -59,7 +58,7 @@ def parsed(cell):
     "A cell's value: text that holds a list or a dictionary is read; None is missing."
     if isinstance(cell, np.ndarray): cell = cell.tolist()
     if isinstance(cell, (list, tuple, dict)): return cell or None
-    if cell is None or cell is pd.NA or cell != cell: return None
+    if is_missing(cell): return None
     text = FENCE.sub(r"\1", str(cell).strip()).strip()
     if text[:1] + text[-1:] not in ("[]", "{}", "()", '""'): return text or None
     for read in json_value, ast.literal_eval: # JSON, or what Python printed
@@ -175,7 +174,7 @@ def _check_row(bad, x, what, wanted, where):
     "Refuse the first row in which something is bad."
     for i in np.flatnonzero(bad)[:1]:
         said = np.round(x[i][~np.isnan(x[i])][:9], 4).tolist()
-        expect(False, f"{where}, row {i + 1}: {what} {said}", wanted,
+        refuse(f"{where}, row {i + 1}: {what} {said}", wanted,
                "If these are logits, say means='scores' (--answers-are scores)")
 
 def _check_numbers(x, means, where):

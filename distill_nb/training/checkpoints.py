@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import Trainer
 from transformers.trainer_callback import TrainerState
 from transformers.trainer_utils import TrainOutput
-from ..kit.errors import expect
+from ..kit.errors import expect, refuse
 from ..kit.files import BYTES, changed_files, mark_folder
 from .distiller import Distiller
 from .order import OrderedTrainer, holds_nan
@@ -134,16 +134,21 @@ def gather(self:Distiller):
 @patch
 def checkpoint_of(self:Distiller, asked) -> str:
     "The whole checkpoint that is asked for, True for the last one; or a refusal."
-    home, whole = Path(self.args.output_dir), asked is not True and is_whole(asked)
-    lost = [] if asked is True or whole else changed_files(asked, NEEDED)
-    last = asked if whole else last_whole(home if asked is True else Path(asked).parent)
+    if asked is True: found = last_whole(self.args.output_dir)
+    else: found = asked if is_whole(asked) else None
+    if found is None: self.no_checkpoint(asked)
+    step, most = read_state(found).global_step, self.args.max_steps
+    expect(not 0 < most < step, f"max_steps={most}, and {found}", f"{step} or more")
+    return str(found)
+@patch
+def no_checkpoint(self:Distiller, asked):
+    "Refuse to go on at `asked`, True for the last one, which is not there or damaged."
+    where, other, lost = self.args.output_dir, None, ()
+    if asked is not True: where, other, lost = (
+        asked, last_whole(Path(asked).parent), changed_files(asked, NEEDED))
     said = f"Its {', '.join(lost)} changed or went since it was written" if lost else ""
-    expect(whole or asked is True and last, f"{home if asked is True else asked}: no "
-           "whole checkpoint", f"one, such as {last}" if last else
-           "one that a Distiller saved", said)
-    step, most = read_state(last).global_step, self.args.max_steps
-    expect(not 0 < most < step, f"max_steps={most}, and {last}", f"{step} or more")
-    return str(last)
+    refuse(f"{where}: no whole checkpoint",
+           f"one, such as {other}" if other else "one that a Distiller saved", said)
 
 @patch
 def train(self:Distiller, resume_from_checkpoint=None, **kwargs):

@@ -50,12 +50,12 @@ def needed_memory(run:Distiller) -> int:
     return weight_bytes(run.model) + asked + kept
 
 # %% ../../nbs/training/08_machine.ipynb #8d6ebaf5
-def some_lengths(run, most=MOST):
+def some_lengths(run):
     "The tokens of the rows of train, as far as they are known without reading all."
     rows = run.train_dataset
     if not hasattr(rows, "__len__"): return None
-    if len(rows) <= most: return lengths_of(rows)
-    return lengths_of(rows.select(range(most))) if hasattr(rows, "select") else None
+    if len(rows) <= MOST: return lengths_of(rows)
+    return lengths_of(rows.select(range(MOST))) if hasattr(rows, "select") else None
 
 def free_memory(device) -> float:
     "Bytes that are free where a run computes; infinite where nobody says."

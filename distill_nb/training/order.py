@@ -17,7 +17,7 @@ from torch.utils.data import Dataset, IterableDataset, Sampler, SequentialSample
 from transformers import Trainer, TrainerCallback, set_seed
 from transformers.trainer_pt_utils import get_length_grouped_indices
 from transformers.trainer_utils import has_length
-from ..kit.errors import expect
+from ..kit.errors import expect, refuse
 from ..losses.objective import check_number
 
 # %% ../../nbs/training/00_order.ipynb #4a10c00c
@@ -135,7 +135,7 @@ class TokenBudget(Sampler):
                        self.batch * most + 1, most)
         enough = next((t for t in larger if self.share_out(lengths, t)), None)
         do = f"Give {enough}" if enough else "Leave the budget out"
-        expect(False, f"a budget of {tokens} tokens for texts of up to {most}",
+        refuse(f"a budget of {tokens} tokens for texts of up to {most}",
                "room for the longest text in every batch, and a text for each",
                f"{do}, or cut the texts with max_length")
 

@@ -53,7 +53,7 @@ def check_note(file, note:str) -> bool:
     "Is this note there? Refuses another one, and a file that cannot be read."
     file, found = Path(file), None
     if not file.is_file(): return False
-    try: found = json.loads(file.read_text(encoding="utf-8"))["made_by"]
+    try: found = json.loads(file.read_bytes())["made_by"]
     except (ValueError, KeyError, TypeError): pass
     expect(isinstance(found, str), f"{file} cannot be read", "the note of a run",
            f"Remove {file.parent} to make it again, or name another folder")

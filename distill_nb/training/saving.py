@@ -40,7 +40,7 @@ def honest_config(folder):
     for name in "config.json", "tokenizer_config.json":
         file = Path(folder)/name
         if not file.is_file(): continue
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = json.loads(file.read_bytes())
         config.pop("auto_map", None)
         n = len(config.get("id2label", "01")) # two, the default, are not written
         one, kind = n == 1, config.get("problem_type")

@@ -16,6 +16,7 @@ import torch
 from datasets import Dataset, DatasetDict
 from datasets.fingerprint import Hasher
 from fastcore.basics import patch
+from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 from ..data.tables import write_table
 from ..data.tasks import UNLABELLED, Task
@@ -212,14 +213,11 @@ def answers(self:Augmenter, gaps:list)->list:
 @patch
 def _logits(self:Augmenter, gaps):
     "Logits (n, V) at the masks of some gaps, one each."
-    longest = max(len(g.ids) for g in gaps)
-    rows = lambda part, fill: torch.tensor(
-        [[*x, *[fill] * (longest - len(x))] for x in part])
+    def rows(part, fill=0): return pad_sequence([*map(torch.tensor, part)], True, fill)
     ids = rows([g.ids for g in gaps], self.tokenizer.pad_token_id)
-    seen = rows([[1] * len(g.ids) for g in gaps], 0)
-    batch = dict(input_ids=ids, attention_mask=seen)
+    batch = dict(input_ids=ids, attention_mask=rows([1] * len(g.ids) for g in gaps))
     if "token_type_ids" in self.tokenizer.model_input_names:
-        batch["token_type_ids"] = rows([g.types for g in gaps], 0)
+        batch["token_type_ids"] = rows(g.types for g in gaps)
     mask = torch.zeros_like(ids).bool()
     mask[range(len(gaps)), [g.at for g in gaps]] = True
     device = self.model.device

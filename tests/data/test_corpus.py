@@ -111,7 +111,7 @@ def test_a_hub_name_is_asked_for_as_it_was_said(monkeypatch):
         asked.append((args, kwargs))
         rows = Dataset.from_dict(dict(body=TEXTS))
         return rows.to_iterable_dataset() if kwargs["streaming"] else rows
-    monkeypatch.setattr(module, "load_dataset", load)
+    monkeypatch.setattr("datasets.load_dataset", load)
     assert texts_of(read_corpus("owner/name:en", column="body", split="test", streaming=True)) == TEXTS
     assert texts_of(read_corpus("owner/name", column="body")) == TEXTS
     assert asked == [(("owner/name", "en"), dict(split="test", streaming=True)), (("owner/name", None), dict(split="train", streaming=False))]

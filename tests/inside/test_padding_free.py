@@ -103,6 +103,25 @@ def test_models_that_read_padding_are_found(family, head):
     a, b = [real(trace(model, x).logits[:, :9]) for x in (batch, wide)]
     assert (float((a - b).abs().max() / a.abs().max()) > 1e-4) == reads_padding(model)
 
+SIDES = { # the sides and tokens of padding, "right" or "left" with the model's own (1) or another one (0), that a family reads
+    "fnet": "right1 right0 left1 left0", "xlnet": "right1 right0", "funnel": "right1 right0 left1 left0", "gpt2": "right0 left1 left0",
+    "mobilebert": "right0 left1 left0", "llama": "right0", "bert": "left1 left0", "bart": "left1 left0"}
+
+@pytest.mark.parametrize("family", SIDES)
+def test_padding_is_asked_about_by_side_and_token_once(family, monkeypatch):
+    model = (families.build_odd if family in families.ODD else families.build)(family)
+    asked = [(side, pad) for side in ("right", "left") for pad in (1, 0)]
+    def found(): return " ".join(f"{side}{pad}" for side, pad in asked if reads_padding(model, side, pad))
+    assert found() == SIDES[family]
+    assert reads_padding(model) == ("right1" in SIDES[family]), "the model's own token, behind a text"
+    def fails(*args, **kwargs): raise AssertionError("asked again")
+    monkeypatch.setattr(model, "forward", fails)
+    assert found() == SIDES[family]
+
+def test_funnel_of_three_stages_is_tried_too():
+    "As the published ones: texts of fewer than five tokens fail in it."
+    assert reads_padding(families.build_odd("funnel", block_sizes=[1, 1, 1]))
+
 def test_an_error_inside_leaves_a_plain_model():
     model, batch = families.build("bert"), batch_of()
     trace(model, batch, ["hidden_states"]) # transformers has hooks of its own, from the first time on

@@ -18,6 +18,7 @@ def test_hidden_labels_are_a_prefix_and_leave_the_rest_alone():
     some = hide_labels(task, 5, 12)
     assert some["train"]["label"][:5] == task["train"]["label"][:5] and set(some["train"]["label"][5:]) == {-100}
     assert some["train"]["text"][:] == task["train"]["text"][:12] and some["test"] is task["test"]
+    assert [len(x) for s, x in hide_labels(task, 5, 12, held_out=0).splits.items() if s != "train"] == [0, 0]
 
 @pytest.mark.parametrize("label, kind", [([float(i) for i in range(40)], "regression"), ([["a"] if i % 2 else ["a", "b"] for i in range(40)], "multilabel")])
 def test_hidden_labels_of_every_kind_are_unknown(label, kind):

@@ -88,7 +88,7 @@ PAIRS = pd.DataFrame(dict(text=TEXTS[:6], pair=TEXTS[1:7], label=range(6)))
 @pytest.mark.parametrize("form", [lambda p: p, Dataset.from_pandas, lambda p: p.to_dict("records"), lambda p: p.to_dict("list")])
 def test_whatever_holds_pairs(form): assert check_pairs(form(PAIRS)).label.tolist() == [*range(6)]
 
-@pytest.mark.parametrize("pairs, said", [(PAIRS.assign(text=[None] * 6), "a text of pairs .None."), (PAIRS.assign(pair=[" "] * 6), "a text of pairs .' '."), ("pairs.csv", "pairs 'pairs.csv'")])
+@pytest.mark.parametrize("pairs, said", [(PAIRS.assign(text=[None] * 6), "a text of pairs .None."), (PAIRS.assign(pair=[" "] * 6), "a text of pairs .' '."), ("pairs.csv", "pairs: str 'pairs.csv': expected a data frame")])
 def test_pairs_without_texts_are_refused(pairs, said):
     with pytest.raises(InputError, match=said): check_pairs(pairs)
 

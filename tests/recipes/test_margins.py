@@ -108,9 +108,12 @@ def test_wherever_the_triples_lie(tmp_path, kind):
     found = read_triples(dict(rows=rows, frame=GIVEN, list=GIVEN.to_dict("records"), dict=GIVEN.to_dict("list")).get(kind, file), scores="margin")
     assert found.margin.tolist() == GIVEN.margin.tolist() and all(found[c].tolist() == GIVEN[c].tolist() for c in TABLE)
 
-@pytest.mark.parametrize("source", [DatasetDict(train=Dataset.from_pandas(GIVEN)), 7, iter(())], ids=["splits", "number", "iterator"])
-def test_what_holds_no_rows_is_refused(source):
-    with pytest.raises(InputError, match=f"triples of type {type(source).__name__}: expected a frame or a Dataset. Of several splits"): read_triples(source)
+@pytest.mark.parametrize("source, wanted", [
+    (DatasetDict(train=Dataset.from_pandas(GIVEN)), "triples of type DatasetDict: expected a frame or a Dataset. Of several splits"),
+    (7, "triples: int 7: expected a data frame, a data set, or a list of records"), (iter(()), "triples: no columns: expected query and positive")],
+    ids=["splits", "number", "iterator"])
+def test_what_holds_no_rows_is_refused(source, wanted):
+    with pytest.raises(InputError, match=wanted): read_triples(source)
 
 def test_no_query_is_on_both_sides():
     many = pd.concat([TABLE, TABLE.assign(negative=TABLE.negative[::-1].tolist())])

@@ -426,7 +426,7 @@ def test_a_language_model_from_a_file_of_text(shell, tuned, tok, tmp_path):
     refused(shell(*words[:4], tmp_path/"none.txt", *words[5:-1], tmp_path/"x"), "none.txt")
     refused(shell(*words[:-1], tmp_path/"y", "--hide", "all"), "--hide all")
 
-def test_evaluate_says_how_far_a_student_may_answer_for_its_teacher(shell, csv, tuned, tmp_path):
+def test_evaluate_says_how_far_a_student_may_answer_for_its_teacher(shell, csv, tuned, tmp_path, monkeypatch):
     "Against a model, against a file of its answers, with the temperature kept; and wrongly."
     import shutil
     student = tmp_path/"student"
@@ -436,7 +436,11 @@ def test_evaluate_says_how_far_a_student_may_answer_for_its_teacher(shell, csv, 
     for folder in tuned, student: sure.save_pretrained(folder)
     pd.read_csv(csv).assign(mood=["bad", "bad", "good", "bad"] * 6).to_csv(csv, index=False)
     words = ["evaluate", "--task", csv, *COLUMNS, "--model", student, "--split", "all"]
+    from distill_nb.measure import scores
+    asked, predict = [], scores.predict
+    monkeypatch.setattr(scores, "predict", lambda model, *how: asked.append(model) or predict(model, *how))
     code, out, _ = shell(*words, "--against", tuned)
+    assert len(asked) == len({*map(id, asked)}) == 2, "the student and the teacher, once each"
     assert code == 0 and "No share of the 24 rows is certain to agree on 95%; about 90 rows would suffice" in out
     code, out, err = shell(*words, "--against", tuned, "--agree", ".5", "--calibrate", "--json")
     assert "the report is of confidences without it" in err

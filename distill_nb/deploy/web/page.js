@@ -15,6 +15,10 @@ const column = (text, names = "") => {
   head.scope = "col";
   return head;
 };
+const rowsUnder = (table, ...heads) => { // the body of a table with these heads
+  table.createTHead().insertRow().append(...heads);
+  return table.createTBody();
+};
 const KIND = PAGE.kind, NUMBER = ["regression", "embedding"].includes(KIND), TWO = PAGE.pairs || KIND === "embedding", HOT = ["classification", "multilabel", "tags"].includes(KIND);
 const TEACHER = PAGE.teacher ? `The teacher (${PAGE.teacher})` : "The teacher";
 const MOST = 80; // words that are left out, one after the other
@@ -25,11 +29,11 @@ const given = (z, cuts) => z.map((x, i) => x > cuts[i]);
 let student = null, last = null, turn = 0; // `turn` numbers the texts: an older one stops when a newer one comes
 
 // One answer in words, such as 'good (98.0 %)'
-function inWords(z, cuts = PAGE.cuts) {
-  const p = KIND === "tags" ? z : shares(z);
+function inWords(z, cuts = PAGE.cuts, words = last?.list) {
+  const p = shares(z);
   if (KIND === "classification") return `${PAGE.labels[best(p)]} (${percent(Math.max(...p))})`;
   if (KIND === "multilabel") return PAGE.labels.filter((_, i) => given(z, cuts)[i]).join(", ") || "none";
-  if (KIND === "tags") return spans(p).filter(s => s.type).map(s => `${s.words.join(" ")}: ${s.type}`).join("; ") || "no entity";
+  if (KIND === "tags") return spans(z, words).filter(s => s.type).map(s => `${s.words.join(" ")}: ${s.type}`).join("; ") || "no entity";
   return shown(p[0]);
 }
 
@@ -42,7 +46,7 @@ function same(a, b) {
 }
 
 // Neighbouring words of one entity, as {type, words}; type '' for words outside of all
-function spans(rows, words = last?.list ?? []) {
+function spans(rows, words = last.list) {
   const found = [];
   rows.forEach((row, i) => {
     const tag = row ? PAGE.labels[best(row)] : "O", type = tag === "O" ? "" : tag.replace(/^[BIESLU]-/, "");
@@ -66,11 +70,10 @@ const told = () => example()?.teacher ?? null;
 
 function drawBars() {
   const names = KIND === "regression" ? ["score"] : KIND === "embedding" ? ["similarity"] : PAGE.labels, theirs = told();
-  const p = shares(last.z), q = theirs && shares(theirs), table = make("table"), head = table.createTHead().insertRow();
+  const p = shares(last.z), q = theirs && shares(theirs), table = make("table");
   const share = x => KIND === "embedding" ? (x + 1) / 2 : KIND === "regression" ? (x - PAGE.range[0]) / (PAGE.range[1] - PAGE.range[0] || 1) : x;
   const number = NUMBER ? shown : percent;
-  head.append(column(NUMBER ? "number" : "class"), column("student", "number"), ...(q ? [column("teacher", "number")] : []));
-  const body = table.createTBody();
+  const body = rowsUnder(table, column(NUMBER ? "number" : "class"), column("student", "number"), ...(q ? [column("teacher", "number")] : []));
   p.forEach((x, i) => {
     const row = body.insertRow(), name = make("th"), label = make("span", names[i], i === best(p) && p.length > 1 ? "best" : "");
     const value = make("td", number(x), "number");
@@ -92,9 +95,7 @@ function drawTags() {
     if (type) part.append(" ", make("small", type));
     line.append(part, " ");
   }
-  const table = make("table"), body = table.createTBody();
-  const head = table.createTHead().insertRow();
-  head.append(column("word"), column("tag"), column("student", "number"));
+  const table = make("table"), body = rowsUnder(table, column("word"), column("tag"), column("student", "number"));
   last.z.forEach((row, i) => {
     if (!row) return;
     const p = soften(row, heat()), tr = body.insertRow(), th = make("th", last.list[i]), value = make("td", percent(Math.max(...p)), "number");
@@ -173,10 +174,11 @@ async function update() {
 
 function drawExamples() {
   if (!PAGE.examples.length) return;
-  const teacher = PAGE.examples.some(e => e.teacher), table = at("rows"), head = table.createTHead().insertRow(), body = table.createTBody();
+  const teacher = PAGE.examples.some(e => e.teacher), table = at("rows");
   at("examples").hidden = false;
   at("examples-note").textContent = `Choose one to try it.${teacher ? ` ${TEACHER} answered them before this page was made.` : ""}`;
-  head.append(...["text", ...(teacher ? ["teacher"] : []), "student", ...(teacher ? [NUMBER ? "difference" : "same answer"] : [])].map(t => column(t)));
+  const heads = teacher ? ["text", "teacher", "student", NUMBER ? "difference" : "same answer"] : ["text", "student"];
+  const body = rowsUnder(table, ...heads.map(t => column(t)));
   for (const e of PAGE.examples) {
     const row = body.insertRow(), name = make("th"), button = make("button", e.texts.join(" / "));
     name.scope = "row";
@@ -185,18 +187,15 @@ function drawExamples() {
     button.addEventListener("click", () => { fill(e); if (student) update().catch(failed); at("text").focus() });
     name.append(button);
     row.append(name, ...(teacher ? [make("td", e.teacher ? wordsFor(e, e.teacher, PAGE.teacher_cuts) : "–")] : []), make("td", "..."), ...(teacher ? [make("td")] : []));
-    [...row.cells].forEach((cell, i) => { cell.dataset.head = head.cells[i].textContent }); // shown on narrow screens
+    [...row.cells].forEach((cell, i) => { cell.dataset.head = heads[i] }); // shown on narrow screens
     e.row = row;
   }
   // A style that lays the rows out anew would take these roles from them
-  const roles = {table: [table], rowgroup: [table.tHead, body], row: [...table.rows], columnheader: [...head.cells],
+  const roles = {table: [table], rowgroup: [table.tHead, body], row: [...table.rows], columnheader: [...table.tHead.rows[0].cells],
                  rowheader: [...body.querySelectorAll("th")], cell: [...body.querySelectorAll("td")]};
   for (const [role, elements] of Object.entries(roles)) for (const element of elements) element.setAttribute("role", role);
 }
-const wordsFor = (e, z, cuts) => {
-  if (KIND !== "tags") return inWords(z, cuts);
-  return spans(z, wordsOf(e.texts[0])).filter(s => s.type).map(s => `${s.words.join(" ")}: ${s.type}`).join("; ") || "no entity";
-};
+const wordsFor = (e, z, cuts) => inWords(z, cuts, wordsOf(e.texts[0]));
 
 async function answerExamples() {
   let right = 0, asked = 0;
@@ -213,7 +212,7 @@ async function answerExamples() {
     right += agree === true;
     await new Promise(r => setTimeout(r));
   }
-  if (asked && same(PAGE.examples.find(e => e.teacher).teacher, PAGE.examples.find(e => e.teacher).teacher) !== null)
+  if (asked && !NUMBER)
     at("examples-note").textContent = `Choose one to try it. ${TEACHER} answered them before this page was made; the student agrees on ${right} of ${asked}.`;
 }
 

@@ -4,6 +4,8 @@
 const makeTokenizer = (() => {
 
 const refuse = (part, what) => { throw new Error(`this tokenizer's ${part} ${what} is not known here`) };
+const made = (table, part, spec, usual) => spec ? (table[spec.type] ?? (() => refuse(part, spec.type)))(spec) : usual;
+const utf8 = new TextEncoder();
 const escaped = text => text.replace(/[.*+?^${}()|[\]\\\/]/g, "\\$&");
 const each = (text, change) => { let out = ""; for (const c of text) out += change(c); return out };
 const SPACE = "\\t\\n\\v\\f\\r\\u0085\\p{Zs}\\p{Zl}\\p{Zp}"; // what Rust calls white space
@@ -40,7 +42,7 @@ function pattern(p) {
 function precompiled(map) {
   const raw = atob(map), bytes = Uint8Array.from(raw, c => c.charCodeAt(0)), view = new DataView(bytes.buffer);
   const size = view.getUint32(0, true), unit = i => view.getUint32(4 + 4 * i, true), texts = bytes.subarray(4 + size);
-  const offset = u => (u >>> 10) << ((u & 512) >>> 6), utf8 = new TextEncoder(), words = new TextDecoder();
+  const offset = u => (u >>> 10) << ((u & 512) >>> 6), words = new TextDecoder();
   const find = key => {
     let at = 0, found = null;
     at ^= offset(unit(0));
@@ -81,7 +83,7 @@ const NORMALIZERS = {
   Precompiled: n => precompiled(n.precompiled_charsmap),
   Sequence: n => { const all = n.normalizers.map(normalizer); return t => all.reduce((x, f) => f(x), t) },
 };
-const normalizer = n => n ? (NORMALIZERS[n.type] ?? (() => refuse("normalizer", n.type)))(n) : t => t;
+const normalizer = n => made(NORMALIZERS, "normalizer", n, t => t);
 
 // Pre-tokenizers: pieces {text, first} -> pieces; `first`: at the beginning of the whole text
 
@@ -91,10 +93,7 @@ const BYTES = (() => { // GPT-2's printable character for each byte
   for (let b = 0; b < 256; b++) table.push(String.fromCharCode(shown.some(([x, y]) => x <= b && b <= y) ? b : next++));
   return table;
 })();
-const inBytes = (() => {
-  const utf8 = new TextEncoder();
-  return text => Array.from(utf8.encode(text), b => BYTES[b]).join("");
-})();
+const inBytes = text => Array.from(utf8.encode(text), b => BYTES[b]).join("");
 const GPT2 = new RegExp(`'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^${SPACE}\\p{L}\\p{N}]+|[${SPACE}]+(?![^${SPACE}])|[${SPACE}]+`, "gu");
 
 // Cut at the matches of a pattern; what becomes of the matches is their `behavior`.
@@ -156,7 +155,7 @@ const PRE_TOKENIZERS = {
     return piece => all.reduce((pieces, f) => pieces.flatMap(f), [piece]);
   },
 };
-const preTokenizer = p => p ? (PRE_TOKENIZERS[p.type] ?? (() => refuse("pre-tokenizer", p.type)))(p) : piece => [piece];
+const preTokenizer = p => made(PRE_TOKENIZERS, "pre-tokenizer", p, piece => [piece]);
 
 // Models: a piece's text -> ids
 
@@ -180,7 +179,6 @@ function wordPiece(m) {
 }
 
 function inFallback(ids) { // ids of <0x..> for a text's bytes, or null
-  const utf8 = new TextEncoder();
   return text => {
     const found = Array.from(utf8.encode(text), b => ids.get(`<0x${b.toString(16).toUpperCase().padStart(2, "0")}>`));
     return found.includes(undefined) ? null : found;
@@ -300,20 +298,18 @@ function addedTokens(tokens) { // text -> [[text, id or null], ...]
 
 const SINGLE = [{Sequence: {id: "A", type_id: 0}}], PAIR = [...SINGLE, {Sequence: {id: "B", type_id: 1}}];
 const special = (name, type_id = 0) => ({SpecialToken: {id: name, type_id}});
+function wrapped(cls, sep, second) { // cls text sep, and what follows of a pair
+  const single = [special(cls[0]), ...SINGLE, special(sep[0])];
+  return {single, pair: [...single, ...second], special_tokens: {[cls[0]]: {ids: [cls[1]]}, [sep[0]]: {ids: [sep[1]]}}};
+}
 const POST_PROCESSORS = {
   TemplateProcessing: p => p,
-  BertProcessing: ({cls, sep}) => ({
-    single: [special(cls[0]), ...SINGLE, special(sep[0])],
-    pair: [special(cls[0]), ...SINGLE, special(sep[0]), PAIR[1], special(sep[0], 1)],
-    special_tokens: {[cls[0]]: {ids: [cls[1]]}, [sep[0]]: {ids: [sep[1]]}}}),
-  RobertaProcessing: ({cls, sep}) => ({
-    single: [special(cls[0]), ...SINGLE, special(sep[0])],
-    pair: [special(cls[0]), ...SINGLE, special(sep[0]), special(sep[0]), {Sequence: {id: "B", type_id: 0}}, special(sep[0])],
-    special_tokens: {[cls[0]]: {ids: [cls[1]]}, [sep[0]]: {ids: [sep[1]]}}}),
+  BertProcessing: ({cls, sep}) => wrapped(cls, sep, [PAIR[1], special(sep[0], 1)]),
+  RobertaProcessing: ({cls, sep}) => wrapped(cls, sep, [special(sep[0]), {Sequence: {id: "B", type_id: 0}}, special(sep[0])]),
   ByteLevel: () => null,
   Sequence: p => p.processors.map(postProcessor).find(Boolean) ?? null,
 };
-const postProcessor = p => p ? (POST_PROCESSORS[p.type] ?? (() => refuse("post-processor", p.type)))(p) : null;
+const postProcessor = p => made(POST_PROCESSORS, "post-processor", p, null);
 
 // How many tokens of two texts fit into `room`, the longest first
 function fitting(a, b, room) {
@@ -327,7 +323,7 @@ function fitting(a, b, room) {
 
 return function makeTokenizer(spec, most = Infinity) {
   const normalize = normalizer(spec.normalizer), split = preTokenizer(spec.pre_tokenizer), template = postProcessor(spec.post_processor);
-  const type = spec.model.type ?? "none", model = (MODELS[type] ?? (() => refuse("model", type)))(spec.model);
+  const model = made(MODELS, "model", spec.model);
   const added = spec.added_tokens ?? [], raw = addedTokens(added.filter(t => !t.normalized));
   const later = addedTokens(added.filter(t => t.normalized).map(t => ({...t, content: normalize(t.content)})));
   const names = [];
