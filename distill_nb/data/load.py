@@ -10,13 +10,14 @@ __all__ = ['SPLITS', 'PART', 'VERSION', 'PICK', 'CHOICES', 'GLUE', 'HUB_COLUMNS'
 import csv, os, re, warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 import datasets
 import pandas as pd
 from .embedded import EMBEDDED, embedded_task
 from .labels import LISTS
 from .tables import (
-    READERS, as_frame, pick_columns, read_table)
+    READERS, as_frame, class_name, names_of, pick_columns, read_table)
 from .tasks import READ, Task, make_task
 from ..kit.kinds import check_known
 from ..kit.errors import expect, refuse
@@ -143,11 +144,9 @@ def read_tables(tables:dict, where, text=None, pair=None, label=None, kind=None)
            f"some of {', '.join(SPLITS)}")
     origin = next(iter(frames.values())).attrs.get("label", label or "label")
     column = (getattr(first, "features", None) or {}).get(origin)
-    names = getattr(getattr(column, "feature", column), "names", None)
-    def named(i): # -1 is the Hub's way to hide a test label
-        if isinstance(i, LISTS): return [named(j) for j in i]
-        return names[int(i)] if pd.notna(i) and i >= 0 else ""
-    if names: frames = {s: f.assign(label=f["label"].map(named))
+    names = names_of(column)
+    name = partial(class_name, names=names)
+    if names: frames = {s: f.assign(label=f["label"].map(name))
                         for s, f in frames.items()}
     return frames, names
 

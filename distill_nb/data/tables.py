@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MARKS', 'ESCAPED_HALF', 'READERS', 'WRITE', 'decode', 'long_fields', 'parse', 'fields', 'separator',
-           'read_text_table', 'from_json', 'json_value', 'read_json', 'as_frame', 'unreadable', 'read_table',
-           'some_names', 'named_columns', 'pick_columns', 'check_table', 'write_table']
+           'read_text_table', 'from_json', 'json_value', 'read_json', 'as_frame', 'class_name', 'names_of',
+           'unreadable', 'read_table', 'some_names', 'named_columns', 'pick_columns', 'check_table', 'write_table']
 
 # %% ../../nbs/data/00_tables.ipynb #25dee46c
 import csv, io, json, re
@@ -13,7 +13,10 @@ from collections.abc import Iterable
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+import numpy as np
 import pandas as pd
+from datasets import Features
+from pyarrow.parquet import read_schema
 from ..kit.errors import InputError, expect, refuse
 from ..kit.files import (
     mark_file, named_path, once, output_file, saved_file)
@@ -191,6 +194,17 @@ def as_frame(table, where="") -> pd.DataFrame:
            "a data frame, a data set, or a list of records")
     return from_json(table if isinstance(table, dict) else [*table], where)
 
+# %% ../../nbs/data/00_tables.ipynb #9f90fbde
+def class_name(i, names):
+    "The name of a class, or of each in a list; -1 hides a label, as on the Hub."
+    if isinstance(i, (list, np.ndarray)): return [class_name(j, names) for j in i]
+    return names[int(i)] if pd.notna(i) and i >= 0 else ""
+
+def names_of(column):
+    "The names of a column's classes, from what `datasets` says of it; else None."
+    return getattr(getattr(column, "feature", column), "names", None)
+
+
 # %% ../../nbs/data/00_tables.ipynb #2d5c0e05
 READERS = {".csv": partial(read_text_table, usual=","),
            ".tsv": partial(read_text_table, usual="\t"),
@@ -201,11 +215,21 @@ def unreadable(path, e):
     why = (str(e).strip() or type(e).__name__).splitlines()[0][:200]
     refuse(f"{path}: cannot be read ({why})", "a table", "Check the file's format")
 
+def _read_parquet(path):
+    "The frame of a parquet file, with the names of classes that `datasets` wrote."
+    df = pd.read_parquet(path, dtype_backend="numpy_nullable") # whole numbers stay so
+    schema = read_schema(path)
+    told = b"huggingface" in (schema.metadata or {})
+    for column, said in Features.from_arrow_schema(schema).items() if told else ():
+        if names := names_of(said):
+            df[column] = df[column].map(partial(class_name, names=names))
+    return df
+
 def _read(path):
     "The frame of a file that exists."
     reader = READERS[path.suffix.lower()]
-    if reader: return reader(decode(path.read_bytes(), path), where=path)
-    return pd.read_parquet(path, dtype_backend="numpy_nullable") # whole numbers stay so
+    if not reader: return _read_parquet(path)
+    return reader(decode(path.read_bytes(), path), where=path)
 
 def read_table(path) -> pd.DataFrame:
     "The frame of a csv, tsv, json, jsonl or parquet file; else an `InputError`."

@@ -609,6 +609,20 @@ def test_a_data_sets_classes_have_names_and_hidden_ones_none(several):
     assert task.labels == ["pos", "neg"] # in the data set's order
     if not several: assert task.table().labelled.sum() == 39
 
+@pytest.mark.parametrize("several", [False, True], ids=["one label", "several"])
+def test_a_parquet_file_of_datasets_keeps_the_names_of_its_classes(several, tmp_path):
+    "Their ids say nothing; a hidden label is none."
+    label = ClassLabel(names=["pos", "neg"])
+    y = [[i % 2] if i % 3 else [0, 1] for i in range(40)] if several else [-1, *[1, 0] * 19, 1]
+    features = Features(text=Value("string"), label=ListOf(label) if several else label)
+    Dataset.from_dict(dict(text=[f"film {i}" for i in range(40)], label=y), features=features).to_parquet(tmp_path/"a.parquet")
+    task = load_task(tmp_path/"a.parquet")
+    assert sorted(task.labels) == ["neg", "pos"]
+    if not several:
+        assert task.table().labelled.sum() == 39
+        ids = {t: task.labels[i] for s in task.splits for t, i in zip(task[s]["text"], task[s]["label"]) if i >= 0}
+        assert all(ids[f"film {i}"] == label.names[y[i]] for i in range(1, 40))
+
 @pytest.mark.parametrize("rows, wanted", [
     (None, "NoneType None: expected a data frame"), (7, "int 7: expected a data frame"), ([1, 2], "record 1 is 1"),
     ([("a", "b")], "record 1 is"), (dict(text=7), "one object with text"), ({"unsupervised": frame()}, "one object|no column 'text'"),
