@@ -273,3 +273,9 @@ def test_the_second_step_is_the_one_that_is_kept(tok, tmp_path):
     with safe_open(file, "pt") as kept:
         assert [kept.get_tensor(f"{i}.input_ids").tolist() for i in (0, 1)] == calls[1:]
         assert json.loads(kept.metadata()["distill_nb"])["step"] == 3
+
+@pytest.mark.parametrize("name, value", [("max_steps", 0), ("max_steps", -2), ("num_train_epochs", 0), ("learning_rate", 0.), ("per_device_train_batch_size", 0)])
+def test_a_training_of_nothing_is_refused(name, value, tmp_path):
+    "Trainer would take one step for 0 of them."
+    with pytest.raises(InputError, match=f"{name}={value}: expected a number above 0"): training_args(tmp_path, **{name: value})
+    assert training_args(tmp_path, max_steps=-1).max_steps == -1
