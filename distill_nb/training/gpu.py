@@ -93,7 +93,8 @@ SHAPES = 64 # so many may be compiled; torch goes back to launches after eight
 
 def _stack(model):
     "The blocks of a model or objective; none of None, or where there is no list."
-    if isinstance(model, Objective): return model, # all losses at once
+    if isinstance(model, Objective): # all losses at once; of words they are in chunks
+        return () if "words" in model.needs else (model,)
     try: return encoder_blocks(model) if model is not None else ()
     except InputError: return ()
 
@@ -102,7 +103,8 @@ def compile_blocks(*models):
     from torch._dynamo import config # takes seconds, so only here
     config.recompile_limit = max(SHAPES, config.recompile_limit)
     for model in models:
-        if model is not None and not _stack(model): warnings.warn(
+        alone = not isinstance(model, Objective | None) and not _stack(model)
+        if alone: warnings.warn(
             f"{type(model).__name__} is not compiled, so its operations are launched "
             "one by one, which is slower: it has no list of equal blocks")
         for block in _stack(model):

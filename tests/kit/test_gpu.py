@@ -420,6 +420,19 @@ def test_where_the_compiler_fails_blocks_are_plain_again(at, monkeypatch):
     torch.testing.assert_close([f.logits for f in found], [p.logits for p in plain[at == "model":]])
     assert not any("forward" in vars(b) for b in encoder_blocks(models[1]))
 
+def test_losses_over_a_vocabulary_are_not_compiled():
+    "They are computed in chunks, with gradients of their own."
+    from distill_nb.training.gpu import compile_blocks, plain_blocks
+    from distill_nb.losses.objective import as_objective
+    from distill_nb.words.chunks import HardWords
+    words, plain = as_objective(HardWords()), as_objective(SoftTargets())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        compile_blocks(words, plain, None)
+    assert ["forward" in vars(o) for o in (words, plain)] == [False, True]
+    plain_blocks(words, plain)
+    assert "forward" not in vars(plain)
+
 def test_a_model_without_blocks_is_not_compiled_and_the_other_one_is():
     from distill_nb.inside.blocks import encoder_blocks
     from distill_nb.training.gpu import compile_blocks, plain_blocks
