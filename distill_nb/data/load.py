@@ -118,7 +118,7 @@ def _read_glue_file(path, g):
     "One GLUE file with its columns under our names and its labels under the Hub's."
     expect(path.is_file(), f"{path}: no such file", "GLUE's train.tsv and dev.tsv")
     df = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False,
-                     encoding="utf-8-sig", quoting=csv.QUOTE_NONE, on_bad_lines="skip",
+                     encoding="utf-8-sig", quoting=csv.QUOTE_NONE, on_bad_lines="warn",
                      header=0 if g.header else None)
     df = pick_columns(df.set_axis(df.columns.map(str), axis=1), g.text, g.pair, g.label,
                       str(path))
