@@ -58,7 +58,7 @@ def training_args(out, **settings) -> TrainingArguments:
         expect(value > 0, f"{name}={value}", "a number above 0")
     steps = settings.get("max_steps", -1)
     expect(steps == -1 or steps > 0, f"max_steps={steps}",
-           "a number above 0, or -1 for whole epochs")
+           "a number above 0, or -1 for whole epochs") # Trainer takes one step for 0
     if not torch.accelerator.is_available(): settings.setdefault("use_cpu", True)
     if not settings.get("use_cpu"): # else a copy to a GPU waits until it is done
         settings.setdefault("accelerator_config", dict(non_blocking=True))
