@@ -221,8 +221,7 @@ class Setup:
 
     def fit_baseline(self, model, steps, name=LABELS, **how):
         "Train on labels alone for the `steps` of the student; the row stands above it."
-        how = how | dict(max_steps=steps or -1) # 0 where the check looks
-        run = self.fit(name, model, **how)
+        run = self.fit(name, model, **how | dict(max_steps=steps or -1)) # 0: a check
         self.report.rows.insert(-1, self.report.rows.pop())
         return run
 
