@@ -8,7 +8,7 @@ A row tells the moments, the exit codes, whether the result has the bits of the 
 """
 import os
 os.environ |= dict(HF_HUB_OFFLINE="1", TQDM_DISABLE="1", TOKENIZERS_PARALLELISM="false", CUDA_VISIBLE_DEVICES="")
-import random, shutil, signal, sys, tempfile, time, traceback
+import random, re, shutil, signal, sys, tempfile, time, traceback
 from pathlib import Path
 import common, datasets, pandas as pd, torch
 from datasets import Dataset
@@ -138,6 +138,10 @@ def left_behind(at):
     return sorted(str(p.relative_to(at)) for pattern in (".distill_nb-????????-*", ".distill_nb-new", ".distill_nb-ready", ".distill_nb-old", "distill_nb-run-*",
                                                          "distill_nb-student-*") for p in at.rglob(pattern))
 
+def told_fault(log):
+    "Is there a traceback, but for Python's own where a signal came inside a destructor or a callback, which loses it?"
+    return "Traceback" in re.sub(r"^Exception ignored in.*(\n.*)?\nTraceback", "", log, flags=re.M)
+
 def kill(name, home, reference, seconds, rng, at, twice=False):
     "A row: an operation that is killed once or twice and then goes on."
     told = []
@@ -151,7 +155,7 @@ def kill(name, home, reference, seconds, rng, at, twice=False):
     code = ended(begin(name, at, home))
     log = (at/"log").read_text(errors="replace")
     equal = code == 0 and (at/"digest").read_text() == reference
-    return dict(operation=name, kills=told, code=code, equal=equal, left=left_behind(at), traceback="Traceback" in log,
+    return dict(operation=name, kills=told, code=code, equal=equal, left=left_behind(at), traceback=told_fault(log),
                 **({} if equal else dict(said=log.strip().splitlines()[-1:])))
 
 def rows(o, home):

@@ -35,7 +35,7 @@ def test_on_a_device(name, found): assert found[name] == [], "\n".join(found[nam
 MAKES = "zeros ones arange randint rand randn randperm tensor as_tensor empty full eye linspace logspace from_numpy normal bernoulli multinomial tril_indices".split()
 # where the CPU is meant: (module, function) -> why
 ON_CPU = {
-    ("augmenter", "_logits"): "masked_logits takes a batch to its model", ("bilstm", "check_boundary"): "ids of a tokenizer alone",
+    ("bilstm", "check_boundary"): "ids of a tokenizer alone",
     ("bilstm", "check_terms"): "one made-up row", ("columns", "padded"): "a collator", ("corpus", "count_tokens"): "counts of a data set",
     ("hiding", "__init__"): "taken to the ids where it is used", ("hiding", "choose"): "a collator's numbers", ("hiding", "__call__"): "a collator",
     ("head", "word_scores"): "a number", ("head", "start_at_frequency"): "copied into the bias", ("narrow", "sliced"): "linear algebra in float64",

@@ -168,11 +168,11 @@ def _map(question, part, stem, file, ask):
                     features=answer_features(question), new_fingerprint=stem.name,
                     desc="teacher")
 
-def _disk_error(e) -> OSError:
-    "What the disk said, before libraries closed their files over it."
+def _disk_error(e) -> BaseException:
+    "What the disk, or Ctrl-C, said before libraries closed their files over it."
     chain = [e]
     while e := e.__cause__ or e.__context__: chain.append(e)
-    said = [x for x in chain if isinstance(x, OSError)]
+    said = [x for x in chain if isinstance(x, (OSError, KeyboardInterrupt))]
     return said[-1] if said else OSError(0, str(chain[0]))
 
 # %% ../../nbs/teachers/02_cache.ipynb #f0b1aecc

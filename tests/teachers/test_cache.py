@@ -453,3 +453,13 @@ def test_fit_with_a_teacher_and_no_objective_learns_labels(tok, tmp_path, asked)
     run = fit(init_student(teacher, [0]), {"train": data, "validation": data}, tok, teacher=teacher, max_steps=2, eval_strategy="no",
               disable_tqdm=True)
     assert run.state.global_step == 2 and repr(run.objective) == repr(1*HardTargets()) and not run.cached and asked() == 0
+
+def test_an_interruption_while_a_file_is_written_is_one(monkeypatch, tmp_path):
+    "The library closes its file, and fails over the closed one: the interruption is what happened."
+    from distill_nb.teachers import cache
+    def interrupted(*args):
+        try: raise KeyboardInterrupt
+        finally: raise ValueError("I/O operation on closed file")
+    monkeypatch.setattr(cache, "_map", interrupted)
+    with pytest.raises(KeyboardInterrupt): cache._write(None, None, tmp_path/"stem", None)
+    assert not [*tmp_path.iterdir()]
