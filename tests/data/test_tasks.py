@@ -377,11 +377,14 @@ def test_folder_as_glue_ships_it(name, tmp_path):
     assert sizes(task) == dict(train=27, validation=3, test=6)
     assert any("30" in t for t in task["test"]["text"])
 
-def test_a_line_of_glue_with_too_many_fields_is_left_out_aloud(tmp_path):
-    "QQP has some."
+def test_a_line_of_glue_with_too_many_fields_is_left_out_aloud(tmp_path, capfd):
+    "QQP has some. pandas warns, and before 2.2 it writes to stderr."
     test_folder_as_glue_ships_it("RTE", tmp_path)
     with open(tmp_path/"RTE"/"train.tsv", "a", encoding="utf-8") as f: f.write("99\tone\ttwo\tthree\tentailment\n")
-    with pytest.warns(pd.errors.ParserWarning, match="Skipping line 32: expected 4 fields, saw 5"): assert len(load_task(tmp_path/"RTE").table()) == 3
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        assert len(load_task(tmp_path/"RTE").table()) == 3
+    assert "kipping line 32: expected 4 fields, saw 5" in capfd.readouterr().err + " ".join(str(w.message) for w in seen)
 
 def test_glue_folder_without_dev_is_refused(tmp_path):
     (tmp_path/"RTE").mkdir()
