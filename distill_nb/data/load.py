@@ -145,7 +145,7 @@ def read_tables(tables:dict, where, text=None, pair=None, label=None, kind=None)
     origin = next(iter(frames.values())).attrs.get("label", label or "label")
     column = (getattr(first, "features", None) or {}).get(origin)
     names = names_of(column)
-    name = partial(class_name, names=names)
+    name = partial(class_name, names=names, where=where)
     if names: frames = {s: f.assign(label=f["label"].map(name))
                         for s, f in frames.items()}
     return frames, names

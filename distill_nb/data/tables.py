@@ -8,7 +8,7 @@ __all__ = ['MARKS', 'ESCAPED_HALF', 'READERS', 'WRITE', 'decode', 'long_fields',
            'unreadable', 'read_table', 'some_names', 'named_columns', 'pick_columns', 'check_table', 'write_table']
 
 # %% ../../nbs/data/00_tables.ipynb #25dee46c
-import csv, io, json, re
+import csv, io, json, re, warnings
 from collections.abc import Iterable
 from contextlib import contextmanager
 from functools import partial
@@ -195,14 +195,31 @@ def as_frame(table, where="") -> pd.DataFrame:
     return from_json(table if isinstance(table, dict) else [*table], where)
 
 # %% ../../nbs/data/00_tables.ipynb #9f90fbde
-def class_name(i, names):
+def class_name(i, names, where=""):
     "The name of a class, or of each in a list; -1 hides a label, as on the Hub."
-    if isinstance(i, (list, np.ndarray)): return [class_name(j, names) for j in i]
-    return names[int(i)] if pd.notna(i) and i >= 0 else ""
+    if isinstance(i, (list, np.ndarray)):
+        return [class_name(j, names, where) for j in i]
+    if pd.isna(i) or i < 0: return ""
+    expect(i < len(names), f"{where}: id {i}", f"one of {len(names)} named classes")
+    return names[int(i)]
 
 def names_of(column):
     "The names of a column's classes, from what `datasets` says of it; else None."
     return getattr(getattr(column, "feature", column), "names", None)
+
+def _read_parquet(path):
+    "The frame of a parquet file, with the names of classes that `datasets` wrote."
+    df = pd.read_parquet(path, dtype_backend="numpy_nullable") # whole numbers stay so
+    schema, told = read_schema(path), {}
+    try:
+        if b"huggingface" in (schema.metadata or {}):
+            told = Features.from_arrow_schema(schema)
+    except Exception as e: warnings.warn( # of another release, or damaged
+        f"{path}: classes keep their ids, for `datasets` cannot read their names ({e})")
+    for column, said in told.items():
+        name = partial(class_name, names=names_of(said), where=path)
+        if names_of(said): df[column] = df[column].map(name)
+    return df
 
 
 # %% ../../nbs/data/00_tables.ipynb #2d5c0e05
@@ -214,16 +231,6 @@ def unreadable(path, e):
     "Refuse a file for what its reader said."
     why = (str(e).strip() or type(e).__name__).splitlines()[0][:200]
     refuse(f"{path}: cannot be read ({why})", "a table", "Check the file's format")
-
-def _read_parquet(path):
-    "The frame of a parquet file, with the names of classes that `datasets` wrote."
-    df = pd.read_parquet(path, dtype_backend="numpy_nullable") # whole numbers stay so
-    schema = read_schema(path)
-    told = b"huggingface" in (schema.metadata or {})
-    for column, said in Features.from_arrow_schema(schema).items() if told else ():
-        if names := names_of(said):
-            df[column] = df[column].map(partial(class_name, names=names))
-    return df
 
 def _read(path):
     "The frame of a file that exists."

@@ -111,17 +111,21 @@ def compile_blocks(*models):
             if block in _own: continue
             # hooks stay outside of it: packing has new ones in every pass
             _own[block] = vars(block).get("forward")
-            block.forward = _or_plain(block.forward)
+            block.forward = _or_plain(block)
 
 # %% ../../nbs/training/12_gpu.ipynb #b17b0004
-def _or_plain(plain):
+def _or_plain(block):
     "The compiled pass; once the compiler fails, every block is plain again."
+    plain = block.forward
     compiled = torch.compile(plain, dynamic=False)
     def forward(*args, **kwargs):
+        # no trace runs in a recomputation, which compiled would save other tensors
+        again = getattr(block, "gradient_checkpointing", False)
+        if again: return plain(*args, **kwargs)
         try: return run_compiled(compiled, *args, **kwargs)
         except Exception as e: why = one_line(f"{type(e).__name__}: {e}")[:160]
         out = plain(*args, **kwargs) # where this fails too, it was not the compiler
-        for block in [*_own]: _undo(block)
+        for other in [*_own]: _undo(other)
         warnings.warn("from now on blocks are not compiled, so their operations are "
                       f"launched one by one, which is slower: {why}")
         return out
@@ -160,7 +164,9 @@ def can_be_recorded(self:Distiller) -> bool:
 
 # %% ../../nbs/training/12_gpu.ipynb #ec10d515
 @patch
-def compiled(self:Distiller): return self.student, self.asked_teacher, self.objective
+def compiled_parts(self:Distiller):
+    "What `compiles` is about: both models and the losses."
+    return self.student, self.asked_teacher, self.objective
 
 @patch
 def use_gpu(self:Distiller):
@@ -172,12 +178,14 @@ def use_gpu(self:Distiller):
     self.meter = meter_of(self, dtype)
     if self.graphs and self.can_be_recorded(): self.work = Graphs(
         self.one_step, self.model, decided=lambda: repr(self.objective))
-    if self.compiles: compile_blocks(*self.compiled())
+    if self.compiles and args.gradient_checkpointing: warnings.warn(
+        "gradient checkpointing: blocks are not compiled, which is slower")
+    if self.compiles: compile_blocks(*self.compiled_parts())
 
 @patch
 def leave_gpu(self:Distiller):
     "After a training: recordings and the teacher's copy go, blocks are plain again."
-    if self.compiles: plain_blocks(*self.compiled())
+    if self.compiles: plain_blocks(*self.compiled_parts())
     self.work, self.asked_teacher = self.one_step, self.teacher
 
 # %% ../../nbs/training/12_gpu.ipynb #d69f2bc4

@@ -3,6 +3,7 @@ import os, signal, subprocess, sys, time, warnings, zipfile
 from pathlib import Path
 import numpy as np
 import pandas as pd
+import pyarrow as pa, pyarrow.parquet as pq
 import pytest, torch
 from datasets import (
     ClassLabel, Dataset, DatasetDict, Features, IterableDataset, List as ListOf, Value, disable_progress_bars)
@@ -376,6 +377,19 @@ def test_folder_as_glue_ships_it(name, tmp_path):
     assert (task.metric, task.labels) == (metric, labels)
     assert sizes(task) == dict(train=27, validation=3, test=6)
     assert any("30" in t for t in task["test"]["text"])
+
+@pytest.mark.parametrize("said", [b"no JSON", b'{"info": {"features": {"text": {"dtype": "string", "_type": "Value"}, "label": {"_type": "OfTomorrow"}}}}'], ids=["damaged", "newer"])
+def test_a_parquet_file_of_another_release_is_read_by_its_ids(said, tmp_path):
+    "A column's type that this release of datasets does not know must not cost the file."
+    table = pa.table(dict(text=[f"film {i}" for i in range(40)], label=[i % 2 for i in range(40)]))
+    pq.write_table(table.replace_schema_metadata({b"huggingface": said}), tmp_path/"a.parquet")
+    with pytest.warns(UserWarning, match="a.parquet: classes keep their ids"): assert load_task(tmp_path/"a.parquet").labels == ["0", "1"]
+
+def test_a_class_without_a_name_is_refused(tmp_path):
+    said = b'{"info": {"features": {"text": {"dtype": "string", "_type": "Value"}, "label": {"names": ["one"], "_type": "ClassLabel"}}}}'
+    table = pa.table(dict(text=[f"film {i}" for i in range(40)], label=[i % 2 for i in range(40)]))
+    pq.write_table(table.replace_schema_metadata({b"huggingface": said}), tmp_path/"a.parquet")
+    with pytest.raises(InputError, match="a.parquet: id 1: expected one of 1 named classes"): load_task(tmp_path/"a.parquet")
 
 def test_a_line_of_glue_with_too_many_fields_is_left_out_aloud(tmp_path, capfd):
     "QQP has some. pandas warns, and before 2.2 it writes to stderr."

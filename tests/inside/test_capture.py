@@ -215,6 +215,25 @@ def test_a_compiled_block_is_recorded_in_one_piece(family, monkeypatch):
     assert len(pieces) == (3 if family == "modernbert" else 2) # with windows of attention and without
     torch.testing.assert_close(work(), plain)
 
+@pytest.mark.parametrize("family", ["bert", "modernbert"])
+def test_compiled_blocks_that_are_recomputed_give_the_same_gradients(family, monkeypatch):
+    from distill_nb.training.gpu import compile_blocks, plain_blocks
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    model, batch = make(family, AutoModelForSequenceClassification).train(), batch_of()
+    for m in model.modules():
+        if isinstance(m, torch.nn.Dropout): m.p = 0.
+    def work():
+        model.zero_grad()
+        out = trace(model, batch, {"scores", "logits"})
+        (sum(s.clamp(min=-1e3).square().mean() for s in out.scores) + out.logits.sum()).backward()
+        return model.get_input_embeddings().weight.grad.clone()
+    plain = work()
+    model.gradient_checkpointing_enable(dict(use_reentrant=False))
+    compile_blocks(model)
+    try: torch.testing.assert_close(work(), plain, atol=1e-4, rtol=1e-4)
+    finally: plain_blocks(model)
+
 @pytest.mark.parametrize("family", ["bert", "electra", "distilbert", "modernbert"]) # ALBERT has no checkpointing
 def test_gradient_checkpointing_changes_no_number(family):
     batch, grads = batch_of(), []

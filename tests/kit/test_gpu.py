@@ -214,7 +214,7 @@ def test_after_a_training_nothing_is_left(fails, tmp_path, monkeypatch):
     begin = run.begin
     def also():
         begin()
-        compile_blocks(*run.compiled())
+        compile_blocks(*run.compiled_parts())
         run.work = Graphs(run.one_step, run.model)
         if fails: raise KeyboardInterrupt
     run.begin = also
